@@ -1,0 +1,52 @@
+// The pool runs every part once, reports failures, and survives them.
+#include "base/thread_pool.h"
+
+#include <atomic>
+#include <stdexcept>
+
+#include <gtest/gtest.h>
+#include <xmmintrin.h>
+
+namespace jericho {
+namespace {
+
+TEST(ThreadPool, RunsEveryPartOnceForAnyNumberOfThreads) {
+  for (const int threads : {1, 2, 4}) {
+    ThreadPool pool(threads);
+    for (const Index parts : {0, 1, 3, 1000}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(parts));
+      pool.run(parts, [&](Index part, int worker) {
+        ASSERT_LT(worker, threads);
+        ++calls[static_cast<std::size_t>(part)];
+      });
+      for (const auto& count : calls) ASSERT_EQ(count, 1);
+    }
+  }
+}
+
+TEST(ThreadPool, ThrowsTheFailureOfABodyAndGoesOn) {
+  ThreadPool pool(4);
+  EXPECT_THROW(pool.run(100, [](Index part, int) { if (part == 50) throw std::runtime_error("part 50"); }),
+               std::runtime_error);
+  std::atomic<int> ran = 0;
+  pool.run(10, [&](Index, int) { ++ran; });
+  EXPECT_EQ(ran, 10);
+}
+
+TEST(ThreadPool, FlushesSubnormalsInEveryThread) {
+  ThreadPool pool(4);
+  pool.run(64, [](Index, int) { EXPECT_EQ(_mm_getcsr() & 0x8040u, 0x8040u); });
+}
+
+TEST(ParallelFor, CutsRangesThatDoNotDependOnTheThreads) {
+  ThreadPool pool(3);
+  std::atomic<Index> covered = 0;
+  parallel_for(pool, 10, 4, [&](Index begin, Index end, int) {
+    EXPECT_EQ(begin % 4, 0);
+    covered += end - begin;
+  });
+  EXPECT_EQ(covered, 10);
+}
+
+}  // namespace
+}  // namespace jericho
