@@ -19,7 +19,8 @@ TEST(Bytes, ReadsBinaryAndDecimalUnitsInAnyCase) {
 }
 
 TEST(Bytes, RefusesNumbersWithoutUnitSignsAndOverflow) {
-  for (const char* text : {"", "8", "-1GiB", "+1GiB", "GiB", "1e3MB", "nan GB", "1.5.2G", "9 XB", "8GiBs", "8388608TiB"}) {
+  for (const char* text :
+       {"", "8", "-1GiB", "+1GiB", "GiB", "1e3MB", "nan GB", "1.5.2G", "9 XB", "8GiBs", "8388608TiB"}) {
     EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
   }
 }
@@ -44,7 +45,8 @@ TEST(Error, CarriesContextFromTheInsideOut) {
 
 TEST(Philox, EqualsThePublishedVectors) {  // Random123, kat_vectors, philox4x32 10
   EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}), (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(philox4x32({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}), (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox4x32({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}),
+            (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }

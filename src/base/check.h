@@ -1,5 +1,5 @@
-// Broken preconditions: JERICHO_CHECK(condition, "format", values...) prints the values and the place, then aborts. Input from
-// outside never reaches a check; it is an Error (error.h).
+// Broken preconditions: JERICHO_CHECK(condition, "format", values...) prints the values and the place, then aborts.
+// Input from outside never reaches a check; it is an Error (error.h).
 #pragma once
 
 #include <string>
@@ -12,8 +12,8 @@ namespace jericho {
 
 }  // namespace jericho
 
-#define JERICHO_CHECK(condition, ...)                                                          \
-  do {                                                                                         \
+#define JERICHO_CHECK(condition, ...)                                                                    \
+  do {                                                                                                   \
     if (!(condition)) ::jericho::check_failed(__FILE__, __LINE__, #condition, fmt::format(__VA_ARGS__)); \
   } while (false)
 

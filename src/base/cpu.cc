@@ -21,10 +21,8 @@
 namespace jericho {
 namespace {
 
-constexpr std::array<std::pair<CpuPath, std::string_view>, 4> kNames = {{{CpuPath::kScalar, "scalar"},
-                                                                        {CpuPath::kAvx2, "avx2"},
-                                                                        {CpuPath::kAvx512, "avx512"},
-                                                                        {CpuPath::kAmx, "amx"}}};
+constexpr std::array<std::pair<CpuPath, std::string_view>, 4> kNames = {
+    {{CpuPath::kScalar, "scalar"}, {CpuPath::kAvx2, "avx2"}, {CpuPath::kAvx512, "avx512"}, {CpuPath::kAmx, "amx"}}};
 
 constexpr bool bit(unsigned word, int index) { return ((word >> index) & 1u) != 0; }
 
@@ -50,7 +48,8 @@ CpuPath best_path() {
   const std::uint64_t states = enabled_states();
   const bool avx2 = fma_f16c && bit(b7, 5) && (states & 0x6u) == 0x6u;
   if (!avx2) return CpuPath::kScalar;
-  const bool avx512 = bit(b7, 16) && bit(b7, 17) && bit(b7, 30) && bit(b7, 31) && bit(c7, 11) && (states & 0xe6u) == 0xe6u;
+  const bool avx512 =
+      bit(b7, 16) && bit(b7, 17) && bit(b7, 30) && bit(b7, 31) && bit(c7, 11) && (states & 0xe6u) == 0xe6u;
   if (!avx512) return CpuPath::kAvx2;
   const bool amx = bit(d7, 22) && bit(d7, 24) && bit(d7, 25) && (states & 0x60000u) == 0x60000u;
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
@@ -88,8 +87,9 @@ CpuPath chosen_cpu_path() {
     throw Error(ErrorKind::kUsage, fmt::format("JERICHO_CPU={}: expected scalar, avx2, avx512 or amx", wish));
   }
   if (*path > best) {
-    throw Error(ErrorKind::kUsage,
-                fmt::format("JERICHO_CPU={}: this processor goes up to {}; unset it or name a lower path", wish, name(best)));
+    throw Error(
+        ErrorKind::kUsage,
+        fmt::format("JERICHO_CPU={}: this processor goes up to {}; unset it or name a lower path", wish, name(best)));
   }
   return *path;
 }
@@ -112,7 +112,8 @@ int physical_cores() {
 std::string cpu_model_name() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
   }
   return {};
 }

@@ -1,6 +1,6 @@
-// Failures of what the user asked for: a bad file, a full disk, an unsupported model, a budget that is too small. Thrown as
-// Error, with context added on the way up, caught only in main(), in a request handler and at a thread pool's task boundary.
-// A broken precondition is a bug and belongs to check.h; an outcome the caller decides on is a value.
+// Failures of what the user asked for: a bad file, a full disk, an unsupported model, a budget that is too small.
+// Thrown as Error, with context added on the way up, caught only in main(), in a request handler and at a thread pool's
+// task boundary. A broken precondition is a bug and belongs to check.h; an outcome the caller decides on is a value.
 #pragma once
 
 #include <stdexcept>

@@ -1,5 +1,6 @@
 // The two 16-bit floats: IEEE half (f16) and bfloat16. Storage types only: arithmetic happens in fp32.
-// Conversions are exact or round to nearest even and use integers only, so they do not depend on the processor's flush modes.
+// Conversions are exact or round to nearest even and use integers only, so they do not depend on the processor's flush
+// modes.
 #pragma once
 
 #include <bit>
@@ -51,7 +52,7 @@ constexpr F16 to_f16(float value) {
     return {static_cast<std::uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu))};
   }
   if (magnitude >= 0x47800000u) return {static_cast<std::uint16_t>(sign | 0x7c00u)};  // 65536 and above
-  if (magnitude < 0x33000000u) return {sign};                                        // below half the least subnormal
+  if (magnitude < 0x33000000u) return {sign};                                         // below half the least subnormal
   const auto exponent = static_cast<int>(magnitude >> 23) - 127;
   std::uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
   const int drop = exponent < -14 ? -exponent - 1 : 13;  // bits below the half's last place

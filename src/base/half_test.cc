@@ -19,11 +19,11 @@ TEST(F16, EveryPatternSurvivesTheRoundTripThroughFloat) {
 }
 
 TEST(F16, RoundsHalfWayCasesToEven) {
-  EXPECT_EQ(to_f16(1.0f + 0x1p-11f).bits, 0x3c00);         // between 1 and the next half
+  EXPECT_EQ(to_f16(1.0f + 0x1p-11f).bits, 0x3c00);  // between 1 and the next half
   EXPECT_EQ(to_f16(1.0f + 0x3p-11f).bits, 0x3c02);
   EXPECT_EQ(to_f16(65519.0f).bits, 0x7bff);
-  EXPECT_EQ(to_f16(65520.0f).bits, 0x7c00);                // half way to 65536 overflows
-  EXPECT_EQ(to_f16(0x1p-25f).bits, 0x0000);                // half the least subnormal
+  EXPECT_EQ(to_f16(65520.0f).bits, 0x7c00);  // half way to 65536 overflows
+  EXPECT_EQ(to_f16(0x1p-25f).bits, 0x0000);  // half the least subnormal
   EXPECT_EQ(to_f16(std::nextafter(0x1p-25f, 1.0f)).bits, 0x0001);
   EXPECT_EQ(to_f16(-0x1p-24f).bits, 0x8001);
 }

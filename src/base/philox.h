@@ -1,5 +1,5 @@
-// Counter-based random numbers: Philox-4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3",
-// section 3.3 and table 2). A draw is a function of key and counter, so it needs no state and no order.
+// Counter-based random numbers: Philox-4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as
+// 1, 2, 3", section 3.3 and table 2). A draw is a function of key and counter, so it needs no state and no order.
 // docs/numerics.md says which key and counter each use takes.
 #pragma once
 

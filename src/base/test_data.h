@@ -1,4 +1,5 @@
-// For tests only: finds the optional test data. JERICHO_DATA names its folder; ../shared/data beside the checkout is the default.
+// For tests only: finds the optional test data. JERICHO_DATA names its folder; ../shared/data beside the checkout is
+// the default.
 #pragma once
 
 #include <cstdlib>
@@ -17,8 +18,8 @@ inline std::filesystem::path test_data(const std::string& relative) { return tes
 }  // namespace jericho
 
 // At the top of a test that reads optional data: skips it, saying which file is missing.
-#define JERICHO_NEEDS_DATA(relative)                                                                                 \
-  do {                                                                                                               \
-    if (!std::filesystem::exists(::jericho::test_data(relative)))                                                    \
-      GTEST_SKIP() << ::jericho::test_data(relative) << " is absent: set JERICHO_DATA to the folder of test data";   \
+#define JERICHO_NEEDS_DATA(relative)                                                                               \
+  do {                                                                                                             \
+    if (!std::filesystem::exists(::jericho::test_data(relative)))                                                  \
+      GTEST_SKIP() << ::jericho::test_data(relative) << " is absent: set JERICHO_DATA to the folder of test data"; \
   } while (false)

@@ -92,9 +92,8 @@ void ThreadPool::serve(int worker) {
 
 void parallel_for(ThreadPool& pool, Index count, Index grain, const std::function<void(Index, Index, int)>& body) {
   JERICHO_CHECK(grain >= 1, "grain {}", grain);
-  pool.run(ceil_div(count, grain), [&](Index part, int worker) {
-    body(part * grain, std::min(count, (part + 1) * grain), worker);
-  });
+  pool.run(ceil_div(count, grain),
+           [&](Index part, int worker) { body(part * grain, std::min(count, (part + 1) * grain), worker); });
 }
 
 }  // namespace jericho

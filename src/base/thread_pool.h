@@ -1,5 +1,5 @@
-// The one pool of threads. Ops cut work into parts whose results do not depend on how many threads run them; run() spreads
-// the parts over the workers and the calling thread, and returns when all are done.
+// The one pool of threads. Ops cut work into parts whose results do not depend on how many threads run them; run()
+// spreads the parts over the workers and the calling thread, and returns when all are done.
 #pragma once
 
 #include <atomic>
@@ -8,8 +8,8 @@
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <utility>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/index.h"
@@ -28,8 +28,8 @@ class ThreadPool {
   [[nodiscard]] int threads() const { return threads_; }
 
   // Calls body(part, worker) once for each part in [0, parts). Parts are handed out in ascending order, one at a time.
-  // `worker` in [0, threads()) tells which scratch a body may use. The first exception of a body is thrown here, after all
-  // running bodies have ended; parts not yet begun are dropped.
+  // `worker` in [0, threads()) tells which scratch a body may use. The first exception of a body is thrown here, after
+  // all running bodies have ended; parts not yet begun are dropped.
   void run(Index parts, const std::function<void(Index part, int worker)>& body);
 
  private:

@@ -26,7 +26,10 @@ TEST(ThreadPool, RunsEveryPartOnceForAnyNumberOfThreads) {
 
 TEST(ThreadPool, ThrowsTheFailureOfABodyAndGoesOn) {
   ThreadPool pool(4);
-  EXPECT_THROW(pool.run(100, [](Index part, int) { if (part == 50) throw std::runtime_error("part 50"); }),
+  EXPECT_THROW(pool.run(100,
+                        [](Index part, int) {
+                          if (part == 50) throw std::runtime_error("part 50");
+                        }),
                std::runtime_error);
   std::atomic<int> ran = 0;
   pool.run(10, [&](Index, int) { ++ran; });

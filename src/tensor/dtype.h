@@ -1,6 +1,6 @@
 // The element types of tensors and what a reader, a planner or a printer must know about each: one row per type.
-// A block type stores `elements` values in `bytes` bytes; plain types have one element a block. What the bits of a block mean
-// is in block_formats.h, the only other place that knows a format by name.
+// A block type stores `elements` values in `bytes` bytes; plain types have one element a block. What the bits of a
+// block mean is in block_formats.h, the only other place that knows a format by name.
 #pragma once
 
 #include <array>
@@ -49,7 +49,8 @@ struct DTypeInfo {
 };
 
 inline constexpr auto kDTypes = std::to_array<DTypeInfo>({
-#define JERICHO_ROW(name, gguf, safetensors, elements, bytes) {DType::k##name, #name, gguf, safetensors, elements, {bytes}},
+#define JERICHO_ROW(name, gguf, safetensors, elements, bytes) \
+  {DType::k##name, #name, gguf, safetensors, elements, {bytes}},
     JERICHO_DTYPES(JERICHO_ROW)
 #undef JERICHO_ROW
 });

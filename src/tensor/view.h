@@ -14,11 +14,11 @@ template <class T>
 class MatrixView {
  public:
   MatrixView() = default;
-  MatrixView(T* data, Index rows, Index cols, Index row_stride) : data_(data), extents_{rows, cols}, row_stride_(row_stride) {}
+  MatrixView(T* data, Index rows, Index cols, Index row_stride)
+      : data_(data), extents_{rows, cols}, row_stride_(row_stride) {}
   MatrixView(T* data, Index rows, Index cols) : MatrixView(data, rows, cols, cols) {}
   operator MatrixView<const T>() const  // NOLINT(google-explicit-constructor): adding const is always safe
-    requires(!std::is_const_v<T>)
-  {
+      requires(!std::is_const_v<T>) {
     return {data_, extents_[0], extents_[1], row_stride_};
   }
 
@@ -32,7 +32,9 @@ class MatrixView {
   [[nodiscard]] MatrixView rows(Index begin, Index count) const {
     return {data_ + begin * row_stride_, count, extents_[1], row_stride_};
   }
-  [[nodiscard]] MatrixView cols(Index begin, Index count) const { return {data_ + begin, extents_[0], count, row_stride_}; }
+  [[nodiscard]] MatrixView cols(Index begin, Index count) const {
+    return {data_ + begin, extents_[0], count, row_stride_};
+  }
 
  private:
   T* data_ = nullptr;

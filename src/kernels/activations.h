@@ -1,0 +1,46 @@
+// The input of a matrix product in the form the weight's type multiplies with, prepared once and used by every weight
+// that reads the same rows (docs/numerics.md 3).
+#pragma once
+
+#include <cstdint>
+
+#include "base/half.h"
+#include "base/index.h"
+#include "tensor/dtype.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+enum class ActivationForm { kF32, kBF16, kQ8 };
+
+// F32 and F16 weights multiply fp32, BF16 weights bf16, block formats 8-bit groups of 32.
+constexpr ActivationForm activation_form(DType weight) {
+  return is_block(weight) ? ActivationForm::kQ8 : weight == DType::kBF16 ? ActivationForm::kBF16 : ActivationForm::kF32;
+}
+
+struct Activations {  // a view; only the arrays of its form are set; `cols` is a multiple of 32, padded with zeros
+  ActivationForm form{};
+  Index tokens = 0;
+  Index cols = 0;
+  const float* f32 = nullptr;         // [T, cols]
+  const BF16* bf16 = nullptr;         // [T, cols], rounded to nearest even
+  const std::int8_t* q8 = nullptr;    // [T, cols] codes in [-127, 127]
+  const float* scale = nullptr;       // [T, cols / 32]
+  const float* scaled_sum = nullptr;  // [T, cols / 32] scale * float(sum of the group's codes), for formats with minima
+  const std::int32_t* half_sum = nullptr;  // [T, cols / 16] sums of the codes of each half group, for the codes' offset
+};
+
+// Row `t` of x, padded with zeros to `cols`, as 8-bit groups: absmax / 127 by division, codes by division and rint. A
+// group with a value that is not finite gets scale NaN, so that every result of the token that reads it is NaN.
+struct Q8Row {
+  std::int8_t* q8;
+  float* scale;
+  float* scaled_sum;
+  std::int32_t* half_sum;
+};
+
+namespace ref {
+void quantize_q8(const float* x, Index count, Index padded, const Q8Row& out);
+}  // namespace ref
+
+}  // namespace jericho

@@ -1,0 +1,30 @@
+// The kernels of one CPU path, as a table: ops hold one and call through it, tests run them all. Every entry gives the
+// bits of its reference twin (docs/numerics.md); the contracts are in the headers of the ops.
+#pragma once
+
+#include <span>
+
+#include "base/cpu.h"
+#include "kernels/activations.h"
+#include "kernels/attention.h"
+#include "kernels/matmul.h"
+#include "kernels/packed_matrix.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+struct Kernels {
+  CpuPath path{};
+  void (*rms_norm)(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y) = nullptr;
+  void (*swiglu)(MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) = nullptr;
+  void (*quantize_q8)(const float* x, Index count, Index padded, const Q8Row& out) = nullptr;
+  void (*matmul)(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+                 MatrixView<float> y) = nullptr;
+  void (*attention)(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,
+                    MatrixView<float> out) = nullptr;
+};
+
+// The table of a path; it must be one of usable_cpu_paths().
+const Kernels& kernels_for(CpuPath path);
+
+}  // namespace jericho

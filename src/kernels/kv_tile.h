@@ -1,0 +1,37 @@
+// How keys and values are stored: a tile holds the keys (or values) of 16 consecutive positions for one layer and KV
+// head.
+//   f32, f16, bf16  [16][D], token-major
+//   q8              codes [16][D], then f16 scales [16][groups], groups of min(32, D) along D (the last may be
+//   shorter):
+//                   s = f16(min(absmax / 127, 65504)), code = clamp(rint(x / s), -127, 127); s = 0 gives 0;
+//                   a group with a value that is not finite gets scale NaN
+// Tiles start on cache lines. The stored form of a position depends on that position alone.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/index.h"
+
+namespace jericho {
+
+inline constexpr Index kPageTokens = 16;  // positions per tile and per KV page
+
+enum class KvType { kF32, kF16, kBF16, kQ8 };
+
+std::string_view name(KvType type);
+std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "bf16", "q8"
+
+constexpr Index kv_groups(Index head_dim) { return ceil_div(head_dim, 32); }  // of q8, per token
+Bytes kv_tile_bytes(KvType type, Index head_dim);
+
+// Stores x[D] at slot (position mod 16) of the tile. Integer and correctly rounded operations only: the same bits
+// everywhere.
+void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);
+
+// Reads a slot back as fp32, out[D].
+void kv_load(KvType type, const std::byte* tile, Index head_dim, Index slot, float* out);
+
+}  // namespace jericho

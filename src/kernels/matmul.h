@@ -1,0 +1,37 @@
+// y[t,n] = sum_k x[t,k] w[n,k] (+ bias[n]): the product of docs/numerics.md 3, in which the float additions have one
+// order. K falls into eight segments of whole units; each segment has its own accumulator; the result is their tree.
+// Inside a segment:
+//   block formats  per group of 32: acc = fma(ws * xs, float(integer dot), acc), then for formats with minima
+//                  acc = fma(minimum, xs * float(sum of codes of x), acc); two sub-scales combine as integers first
+//   BF16           per 32 columns: an fma chain over even k and one over odd k, both from +0; acc += even + odd
+//   F16, F32       16 lanes (lane = k mod 16) by fma, combined as in numerics.md 2 at the segment's end
+//   w     [N,K] packed           x  [T,K] in activation_form(w.dtype), x.cols == w.padded_cols()
+//   y     [T,N] fp32: only the columns of the strips [strip_begin, strip_end) are written
+//   bias  N floats or null; added last
+// Does not allocate, throw or start threads: the op splits strips.
+#pragma once
+
+#include <array>
+
+#include "kernels/activations.h"
+#include "kernels/packed_matrix.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+inline constexpr Index kSegments = 8;
+
+// First unit of segment i of `units`: numerics.md 3.
+constexpr Index segment_begin(Index units, Index segment) { return segment * units / kSegments; }
+
+constexpr float sum_segments(const std::array<float, kSegments>& s) {
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+namespace ref {
+
+void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+            MatrixView<float> y);
+
+}  // namespace ref
+}  // namespace jericho

@@ -1,0 +1,110 @@
+// The matrix product as docs/numerics.md 3 defines it, over packed strips. Read this first; never optimise it.
+#include "kernels/matmul.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <type_traits>
+
+#include "base/check.h"
+#include "kernels/lanes.h"
+#include "kernels/strip_layout.h"
+#include "tensor/block_formats.h"
+
+namespace jericho::ref {
+namespace {
+
+// One row of a block format: the groups [begin, end) of a segment.
+template <class Format>
+float block_segment(const std::uint8_t* strip, Index cols, Index lane, const Activations& x, Index t, Index begin,
+                    Index end) {
+  using Layout = StripLayout<Format>;
+  const Index groups = x.cols / kGroup;
+  float acc = 0;
+  for (Index g = begin; g < end; ++g) {
+    std::array<std::int32_t, 2> dot{};
+    for (Index j = 0; j < kGroup; ++j) {
+      const int code = Layout::code(strip + Layout::codes_offset(g), lane, j);
+      dot[static_cast<std::size_t>(j / 16)] += (code - Format::kOffset) * x.q8[t * x.cols + g * kGroup + j];
+    }
+    const GroupScale w = Layout::group_scale(strip, cols, lane, g);
+    const float product_scale = w.scale * x.scale[t * groups + g];
+    acc = std::fma(product_scale, static_cast<float>(w.sub[0] * dot[0] + w.sub[1] * dot[1]), acc);
+    if constexpr (Format::kHasMin) acc = std::fma(w.minimum, x.scaled_sum[t * groups + g], acc);
+  }
+  return acc;
+}
+
+template <class Load>
+float bf16_segment(Load weight, const BF16* x, Index begin, Index end) {
+  float acc = 0;
+  for (Index k = begin; k < end; k += 32) {
+    std::array<float, 2> chain{};
+    for (Index j = 0; j < 32; ++j) {
+      float& sum = chain[static_cast<std::size_t>(j % 2)];
+      sum = std::fma(weight(k + j), to_float(x[k + j]), sum);
+    }
+    acc += chain[0] + chain[1];
+  }
+  return acc;
+}
+
+template <class Load>
+float float_segment(Load weight, const float* x, Index begin, Index end) {
+  std::array<float, 16> lane{};
+  for (Index k = begin; k < end; ++k) {
+    float& sum = lane[static_cast<std::size_t>(k % 16)];
+    sum = std::fma(weight(k), x[k], sum);
+  }
+  return sum_lanes(lane);
+}
+
+float segment(const PackedMatrix& w, const Activations& x, Index row, Index t, Index begin, Index end) {
+  const auto* strip =
+      reinterpret_cast<const std::uint8_t*>(w.data) + row / kStripRows * strip_bytes(w.dtype, w.cols).count;
+  const auto float_row = [&](auto element) {
+    using Element = decltype(element);
+    return [data = reinterpret_cast<const Element*>(w.data) + row * w.padded_cols()](Index k) {
+      if constexpr (std::is_same_v<Element, float>)
+        return data[k];
+      else
+        return to_float(data[k]);
+    };
+  };
+  return visit_block_format(
+      w.dtype,
+      [&]<class Format>() {
+        return block_segment<Format>(strip, w.cols, row % kStripRows, x, t, begin / kGroup, end / kGroup);
+      },
+      [&] {
+        switch (w.dtype) {
+          case DType::kF32: return float_segment(float_row(float{}), x.f32 + t * x.cols, begin, end);
+          case DType::kF16: return float_segment(float_row(F16{}), x.f32 + t * x.cols, begin, end);
+          default: return bf16_segment(float_row(BF16{}), x.bf16 + t * x.cols, begin, end);
+        }
+      });
+}
+
+}  // namespace
+
+void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+            MatrixView<float> y) {
+  JERICHO_CHECK(x.cols == w.padded_cols() && x.form == activation_form(w.dtype), "x has {} columns, w {}", x.cols,
+                w.cols);
+  const Index units = ceil_div(x.cols, w.unit);
+  for (Index t = 0; t < x.tokens; ++t) {
+    for (Index n = strip_begin * kStripRows; n < std::min(w.rows, strip_end * kStripRows); ++n) {
+      std::array<float, kSegments> sums{};
+      for (Index i = 0; i < kSegments; ++i) {
+        // The last unit may reach beyond the padded columns: there is nothing but zeros there.
+        const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit);
+        const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit);
+        sums[static_cast<std::size_t>(i)] = segment(w, x, n, t, begin, end);
+      }
+      const float total = sum_segments(sums);
+      y(t, n) = bias != nullptr ? total + bias[n] : total;
+    }
+  }
+}
+
+}  // namespace jericho::ref

@@ -1,0 +1,96 @@
+// Where each code and scale of a block format lies in a packed strip (packed_matrix.h describes it in words): the one
+// place that packing, the reference kernels and the vector kernels take their offsets from.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+#include "base/index.h"
+#include "kernels/packed_matrix.h"
+#include "tensor/block_formats.h"
+
+namespace jericho {
+
+template <class Format>
+struct StripLayout {
+  static constexpr Index kBlockElements = info(Format::kDType).block_elements;
+  static constexpr Index kBlockBytes = info(Format::kDType).block_bytes.count;
+  static constexpr Index kBlockGroups = kBlockElements / kGroup;
+  static constexpr int kCodeBits = Format::kCodeBits;
+  static_assert(kCodeBits == 4 || kCodeBits == 5 || kCodeBits == 6 || kCodeBits == 8);
+
+  static constexpr Index kGroupCodeBytes = kStripRows * kGroup * kCodeBits / 8;  // of all planes
+  static constexpr Index kFieldBytes = [] {
+    Index bytes = 0;
+    for (const ScaleField& field : Format::kScaleFields) bytes += field.width;
+    return bytes;
+  }();
+  static_assert(kBlockGroups * kGroupCodeBytes + kStripRows * kFieldBytes == kStripRows * kBlockBytes,
+                "a strip takes exactly the bytes of its rows in the file");
+
+  // From the start of the strip.
+  static constexpr Index codes_offset(Index group) { return group * kGroupCodeBytes; }
+  static constexpr Index scales_offset(Index cols, Index block) {
+    return cols / kGroup * kGroupCodeBytes + block * kStripRows * kFieldBytes;
+  }
+
+  // `group` points at the group's codes; `column` is within the group.
+  static void put_code(std::uint8_t* group, Index row, Index column, std::uint8_t code) {
+    const Index quad = column / 4;
+    const Index byte = row * 4 + column % 4;
+    if constexpr (kCodeBits == 8) {
+      group[quad * 64 + byte] = code;
+    } else {
+      group[quad % 4 * 64 + byte] |= static_cast<std::uint8_t>((code & 15u) << (quad < 4 ? 0 : 4));
+      if constexpr (kCodeBits == 5) group[256 + byte] |= static_cast<std::uint8_t>((code >> 4) << quad);
+      if constexpr (kCodeBits == 6) {
+        group[256 + quad / 4 * 64 + byte] |= static_cast<std::uint8_t>((code >> 4) << (2 * (quad % 4)));
+      }
+    }
+  }
+  static std::uint8_t code(const std::uint8_t* group, Index row, Index column) {
+    const Index quad = column / 4;
+    const Index byte = row * 4 + column % 4;
+    if constexpr (kCodeBits == 8) return group[quad * 64 + byte];
+    unsigned code = (static_cast<unsigned>(group[quad % 4 * 64 + byte]) >> (quad < 4 ? 0 : 4)) & 15u;
+    if constexpr (kCodeBits == 5) code |= ((static_cast<unsigned>(group[256 + byte]) >> quad) & 1u) << 4;
+    if constexpr (kCodeBits == 6) {
+      code |= ((static_cast<unsigned>(group[256 + quad / 4 * 64 + byte]) >> (2 * (quad % 4))) & 3u) << 4;
+    }
+    return static_cast<std::uint8_t>(code);
+  }
+
+  // Field f of row r of a block lies at field_offset(f) + r * width, from the block's scales_offset().
+  static constexpr Index field_offset(std::size_t field) {
+    Index offset = 0;
+    for (std::size_t f = 0; f < field; ++f) offset += kStripRows * Format::kScaleFields[f].width;
+    return offset;
+  }
+  static void put_fields(std::uint8_t* scales, Index row, const std::uint8_t* block) {
+    for (std::size_t f = 0; f < Format::kScaleFields.size(); ++f) {
+      const ScaleField field = Format::kScaleFields[f];
+      std::memcpy(scales + field_offset(f) + row * field.width, block + field.offset,
+                  static_cast<std::size_t>(field.width));
+    }
+  }
+  static void gather_fields(const std::uint8_t* block, std::uint8_t* fields) {
+    for (const ScaleField& field : Format::kScaleFields) {
+      std::memcpy(fields, block + field.offset, static_cast<std::size_t>(field.width));
+      fields += field.width;
+    }
+  }
+  static GroupScale group_scale(const std::uint8_t* strip, Index cols, Index row, Index group) {
+    const std::uint8_t* scales = strip + scales_offset(cols, group / kBlockGroups);
+    std::array<std::uint8_t, kFieldBytes> fields{};
+    std::uint8_t* to = fields.data();
+    for (std::size_t f = 0; f < Format::kScaleFields.size(); ++f) {
+      const int width = Format::kScaleFields[f].width;
+      std::memcpy(to, scales + field_offset(f) + row * width, static_cast<std::size_t>(width));
+      to += width;
+    }
+    return Format::scale(fields.data(), static_cast<int>(group % kBlockGroups));
+  }
+};
+
+}  // namespace jericho
