@@ -41,6 +41,9 @@ struct Q8Row {
 
 namespace ref {
 void quantize_q8(const float* x, Index count, Index padded, const Q8Row& out);
+
+// The bf16 form of a row: x[count] rounded to nearest even (base/half.h), then zeros up to out[padded].
+void round_bf16(const float* x, Index count, Index padded, BF16* out);
 }  // namespace ref
 
 }  // namespace jericho

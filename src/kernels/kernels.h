@@ -2,11 +2,13 @@
 // bits of its reference twin (docs/numerics.md); the contracts are in the headers of the ops.
 #pragma once
 
+#include <cstddef>
 #include <span>
 
 #include "base/cpu.h"
 #include "kernels/activations.h"
 #include "kernels/attention.h"
+#include "kernels/kv_tile.h"
 #include "kernels/matmul.h"
 #include "kernels/packed_matrix.h"
 #include "tensor/view.h"
@@ -18,6 +20,8 @@ struct Kernels {
   void (*rms_norm)(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y) = nullptr;
   void (*swiglu)(MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) = nullptr;
   void (*quantize_q8)(const float* x, Index count, Index padded, const Q8Row& out) = nullptr;
+  void (*round_bf16)(const float* x, Index count, Index padded, BF16* out) = nullptr;
+  void (*kv_store)(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) = nullptr;
   void (*matmul)(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                  MatrixView<float> y) = nullptr;
   void (*attention)(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,

@@ -27,8 +27,8 @@ std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "b
 constexpr Index kv_groups(Index head_dim) { return ceil_div(head_dim, 32); }  // of q8, per token
 Bytes kv_tile_bytes(KvType type, Index head_dim);
 
-// Stores x[D] at slot (position mod 16) of the tile. Integer and correctly rounded operations only: the same bits
-// everywhere.
+// Stores x[D] at slot (position mod 16) of the tile. This is the reference twin of the table's entry
+// (kernels.h), with integer and correctly rounded operations only.
 void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);
 
 // Reads a slot back as fp32, out[D].

@@ -1,4 +1,4 @@
-// 8-bit groups as docs/numerics.md 3 defines them. Read this first; never optimise it.
+// 8-bit groups and bf16 rows as docs/numerics.md 3 defines them. Read this first; never optimise it.
 #include "kernels/activations.h"
 
 #include <algorithm>
@@ -29,4 +29,8 @@ void jericho::ref::quantize_q8(const float* x, Index count, Index padded, const 
     out.half_sum[2 * g + 1] = sums[1];
     out.scaled_sum[g] = out.scale[g] * static_cast<float>(sums[0] + sums[1]);
   }
+}
+
+void jericho::ref::round_bf16(const float* x, Index count, Index padded, BF16* out) {
+  for (Index j = 0; j < padded; ++j) out[j] = to_bf16(j < count ? x[j] : 0.0f);
 }
