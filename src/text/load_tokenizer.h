@@ -1,0 +1,24 @@
+// Finds and reads the tokenizer of a model: the metadata of a GGUF, or the files of a Hugging Face directory.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "text/tokenizer.h"
+
+namespace jericho {
+
+class ModelFile;
+
+// GGUF: tokenizer.ggml.* (freed from the metadata when read). Directory: tokenizer.json, else tokenizer.model
+// (SentencePiece or tiktoken), else vocab.json and merges.txt; with tokenizer_config.json, special_tokens_map.json and
+// generation_config.json. Error(kInput) when there is none, naming what was looked for.
+std::unique_ptr<Tokenizer> load_tokenizer(ModelFile& model);
+
+// The same from a directory that need not hold a model.
+std::unique_ptr<Tokenizer> load_tokenizer_directory(const std::filesystem::path& directory);
+
+// A bare vocabulary: FILE.gguf, tokenizer.json, tokenizer.model in either form. No other file is read.
+std::unique_ptr<Tokenizer> load_tokenizer_file(const std::filesystem::path& file);
+
+}  // namespace jericho

@@ -1,0 +1,53 @@
+#include "text/normalizer.h"
+
+#include "text/unicode.h"
+
+namespace jericho {
+namespace {
+
+std::string collapse_spaces(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c != ' ' || (!out.empty() && out.back() != ' ')) out.push_back(c);
+  }
+  if (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
+bool prepends(const NormalizerStep& step, std::string_view text, FragmentPlace place) {
+  if (text.empty()) return false;
+  switch (step.prepend) {
+    case NormalizerStep::Prepend::kAlways: return true;
+    case NormalizerStep::Prepend::kUnlessThere: return !text.starts_with(step.to);
+    case NormalizerStep::Prepend::kAtStartUnlessThere:
+      return place == FragmentPlace::kStart && !text.starts_with(step.to);
+    case NormalizerStep::Prepend::kAtStart: return place == FragmentPlace::kStart;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string_view Normalizer::apply(std::string_view text, FragmentPlace place, std::string& buffer) const {
+  for (const NormalizerStep& step : steps_) {
+    switch (step.kind) {
+      case NormalizerStep::Kind::kNfc: buffer = to_nfc(text); break;
+      case NormalizerStep::Kind::kCollapseSpaces: buffer = collapse_spaces(text); break;
+      case NormalizerStep::Kind::kReplace:
+        if (text.find(step.from) == std::string_view::npos) continue;
+        buffer = replace_all(text, step.from, step.to);
+        break;
+      case NormalizerStep::Kind::kPrepend: {
+        if (!prepends(step, text, place)) continue;
+        std::string longer = step.to;
+        longer += text;
+        buffer = std::move(longer);
+        break;
+      }
+    }
+    text = buffer;
+  }
+  return text;
+}
+
+}  // namespace jericho

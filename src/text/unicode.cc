@@ -1,0 +1,181 @@
+#include "text/unicode.h"
+
+#include <utf8proc.h>
+
+#include <array>
+#include <cstdlib>
+#include <memory>
+
+#include "base/error.h"
+
+namespace jericho {
+namespace {
+
+constexpr std::array<CharClass, 128> kAsciiClass = [] {
+  std::array<CharClass, 128> table{};
+  for (int c = 0; c < 128; ++c) {
+    auto& entry = table[static_cast<std::size_t>(c)];
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) entry = CharClass::kLetter;
+    if (c >= '0' && c <= '9') entry = CharClass::kNumber;
+    if (c == ' ' || (c >= 9 && c <= 13)) entry = CharClass::kSpace;
+  }
+  return table;
+}();
+
+unsigned char byte_at(std::string_view text, std::size_t at) { return static_cast<unsigned char>(text[at]); }
+
+void append_nfc(std::string_view valid, std::string& out) {
+  utf8proc_uint8_t* composed = nullptr;
+  const auto flags = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(valid.data());
+  const auto size = utf8proc_map(bytes, static_cast<utf8proc_ssize_t>(valid.size()), &composed, flags);
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(composed, &std::free);
+  if (size < 0) {
+    out += valid;  // text that cannot be normalized is taken as it stands
+    return;
+  }
+  out.append(reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size));
+}
+
+}  // namespace
+
+// Well-formed byte sequences: The Unicode Standard 15, table 3-7.
+CodePoint decode_utf8(std::string_view text, std::size_t at) {
+  const unsigned char first = byte_at(text, at);
+  if (first < 0x80) return {first, 1, true, false};
+  int more = 0;
+  unsigned char low = 0x80;
+  unsigned char high = 0xBF;
+  char32_t value = 0;
+  if (first >= 0xC2 && first <= 0xDF) {
+    more = 1;
+    value = first & 0x1Fu;
+  } else if ((first & 0xF0u) == 0xE0) {
+    more = 2;
+    value = first & 0x0Fu;
+    if (first == 0xE0) low = 0xA0;
+    if (first == 0xED) high = 0x9F;
+  } else if (first >= 0xF0 && first <= 0xF4) {
+    more = 3;
+    value = first & 0x07u;
+    if (first == 0xF0) low = 0x90;
+    if (first == 0xF4) high = 0x8F;
+  } else {
+    return {0xFFFD, 1, false, false};
+  }
+  std::uint8_t size = 1;
+  for (; more > 0; --more, ++size) {
+    if (at + size >= text.size()) return {0xFFFD, size, false, true};
+    const unsigned char next = byte_at(text, at + size);
+    if (next < low || next > high) return {0xFFFD, size, false, false};
+    value = (value << 6) | (next & 0x3Fu);
+    low = 0x80;
+    high = 0xBF;
+  }
+  return {value, size, true, false};
+}
+
+CodePoint decode_utf8_before(std::string_view text, std::size_t end) {
+  for (std::size_t size = 1; size <= 4 && size <= end; ++size) {
+    if ((byte_at(text, end - size) & 0xC0u) == 0x80) continue;
+    const CodePoint code = decode_utf8(text.substr(0, end), end - size);
+    if (code.valid && code.size == size) return code;
+    break;
+  }
+  return {0xFFFD, 1, false, false};
+}
+
+bool is_white_space(char32_t code) {
+  if (code < 128) return kAsciiClass[code] == CharClass::kSpace;
+  return code == 0x85 || code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 ||
+         code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
+}
+
+CharClass char_class(char32_t code) {
+  if (code < 128) return kAsciiClass[code];
+  if (is_white_space(code)) return CharClass::kSpace;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: return CharClass::kLetter;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO: return CharClass::kNumber;
+    default: return CharClass::kOther;
+  }
+}
+
+bool is_word(char32_t code) {
+  const CharClass kind = char_class(code);
+  if (kind == CharClass::kLetter || kind == CharClass::kNumber) return true;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: return false;
+  }
+}
+
+std::string to_nfc(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  std::size_t run = 0;     // start of the valid text not yet written
+  bool needs_nfc = false;  // code points below U+0300 neither combine nor decompose under NFC
+  const auto flush = [&](std::size_t end) {
+    const std::string_view valid = text.substr(run, end - run);
+    if (needs_nfc) {
+      append_nfc(valid, out);
+    } else {
+      out += valid;
+    }
+    needs_nfc = false;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint code = decode_utf8(text, at);
+    if (!code.valid) {
+      flush(at);
+      out += text.substr(at, code.size);
+      run = at + code.size;
+    } else if (code.value >= 0x300) {
+      needs_nfc = true;
+    }
+    at += code.size;
+  }
+  flush(text.size());
+  return out;
+}
+
+void append_as_utf8(std::string_view bytes, std::string& out) {
+  for (std::size_t at = 0; at < bytes.size();) {
+    const CodePoint code = decode_utf8(bytes, at);
+    out += code.valid ? bytes.substr(at, code.size) : kReplacementCharacter;
+    at += code.size;
+  }
+}
+
+std::size_t complete_utf8_prefix(std::string_view bytes) {
+  const std::size_t first = bytes.size() > 3 ? bytes.size() - 3 : 0;
+  for (std::size_t at = first; at < bytes.size(); ++at) {
+    if (byte_at(bytes, at) < 0xC0) continue;
+    if (decode_utf8(bytes, at).cut_off) return at;
+  }
+  return bytes.size();
+}
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  out.reserve(text.size());
+  std::size_t at = 0;
+  for (std::size_t hit = text.find(from); hit != std::string_view::npos; hit = text.find(from, at)) {
+    out += text.substr(at, hit - at);
+    out += to;
+    at = hit + from.size();
+  }
+  out += text.substr(at);
+  return out;
+}
+
+}  // namespace jericho

@@ -1,0 +1,50 @@
+// What tokenizers need of Unicode: decoding UTF-8 that may be broken, the general categories their patterns name, and
+// NFC. Categories and composition come from utf8proc (Unicode 15); White_Space is the property of PropList.txt.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace jericho {
+
+// One code point of a text. Broken bytes decode to U+FFFD with valid == false and the length of the maximal subpart
+// (Unicode 15, section 3.9, "U+FFFD Substitution of Maximal Subparts"), so that a walk over any bytes ends and loses
+// none.
+struct CodePoint {
+  char32_t value = 0;
+  std::uint8_t size = 0;  // bytes, 1 to 4
+  bool valid = false;
+  bool cut_off = false;  // invalid only because the text ends here: more bytes could complete it
+};
+
+CodePoint decode_utf8(std::string_view text, std::size_t at);  // at < text.size()
+
+// The code point that ends at `end` (0 < end), whole and valid or one broken byte.
+CodePoint decode_utf8_before(std::string_view text, std::size_t end);
+
+// The distinction the pre-tokenizers of byte-level models make. White space comes first: U+0085 is both space and
+// control.
+enum class CharClass : std::uint8_t { kOther, kLetter, kNumber, kSpace };
+CharClass char_class(char32_t code);
+
+bool is_white_space(char32_t code);
+bool is_word(char32_t code);  // \w: letters, marks, numbers, connector punctuation
+
+// Normalization form C. Broken bytes stay as they are, and so does text between them.
+std::string to_nfc(std::string_view text);
+
+// Appends `bytes` with U+FFFD in place of every maximal broken subpart.
+void append_as_utf8(std::string_view bytes, std::string& out);
+
+// How many leading bytes of `bytes` can be judged already: all but a tail that more bytes could complete.
+std::size_t complete_utf8_prefix(std::string_view bytes);
+
+inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
+inline constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581, SentencePiece's visible space
+
+// Replaces every occurrence of `from`, which is not empty.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
+
+}  // namespace jericho
