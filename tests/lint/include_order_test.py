@@ -59,6 +59,11 @@ class IncludeOrder(unittest.TestCase):
     def test_finds_a_header_without_pragma_once(self):
         self.assert_one(self.violations("src/base/index.h", OPENING), "#pragma once")
 
+    def test_wants_highways_guard_in_code_compiled_per_target(self):
+        guard = "#if defined(JERICHO_DOT_INL_H_) == defined(HWY_TARGET_TOGGLE)\n#endif\n"
+        self.assertEqual(self.violations("src/kernels/cpu/dot-inl.h", OPENING + guard), [])
+        self.assert_one(self.violations("src/kernels/cpu/dot-inl.h", OPENING + "#pragma once\n"), "HWY_TARGET_TOGGLE")
+
     def test_finds_a_missing_and_a_short_opening_comment(self):
         for text in ("#include <string>\n", "// Too short.\n", ""):
             with self.subTest(text):
