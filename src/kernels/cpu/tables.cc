@@ -1,18 +1,36 @@
-// The tables of the vector paths; until a path has kernels of its own it takes those below it.
+// The tables of the vector paths: which target's kernel each path takes. What a path lacks it takes from the one below.
 #include "kernels/cpu/tables.h"
 
-namespace jericho::kernels {
-namespace {
+#include "kernels/cpu/targets.h"
 
-Kernels with_path(Kernels table, CpuPath path) {
-  table.path = path;
+namespace jericho::kernels {
+
+Kernels avx2_table(const Kernels& below) {
+  Kernels table = below;
+  table.path = CpuPath::kAvx2;
+  table.rms_norm = N_AVX2::rms_norm;
+  table.swiglu = N_AVX2::swiglu;
+  table.quantize_q8 = N_AVX2::quantize_q8;
+  table.round_bf16 = N_AVX2::round_bf16;
+  table.kv_store = N_AVX2::kv_store;
   return table;
 }
 
-}  // namespace
+Kernels avx512_table(const Kernels& below) {
+  Kernels table = below;
+  table.path = CpuPath::kAvx512;
+  table.rms_norm = N_AVX3::rms_norm;
+  table.swiglu = N_AVX3::swiglu;
+  table.quantize_q8 = N_AVX3::quantize_q8;
+  table.round_bf16 = N_AVX3::round_bf16;
+  table.kv_store = N_AVX3::kv_store;
+  return table;
+}
 
-Kernels avx2_table(const Kernels& below) { return with_path(below, CpuPath::kAvx2); }
-Kernels avx512_table(const Kernels& below) { return with_path(below, CpuPath::kAvx512); }
-Kernels amx_table(const Kernels& below) { return with_path(below, CpuPath::kAmx); }
+Kernels amx_table(const Kernels& below) {
+  Kernels table = below;
+  table.path = CpuPath::kAmx;
+  return table;
+}
 
 }  // namespace jericho::kernels

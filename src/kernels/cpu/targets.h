@@ -1,0 +1,30 @@
+// The kernels that are compiled once per Highway target. Namespaces are named for the target, so that a table says
+// which one it takes: N_AVX2 needs AVX2, FMA and F16C; N_AVX3 needs AVX-512 F, BW, VL and DQ (and VNNI for block
+// formats).
+#pragma once
+
+#include <span>
+
+#include "kernels/kernels.h"
+
+namespace jericho::kernels {
+
+#define JERICHO_TARGET_KERNELS(target)                                                                            \
+  namespace target {                                                                                              \
+  void rms_norm(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y);        \
+  void swiglu(MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y);                     \
+  void quantize_q8(const float* x, Index count, Index padded, const Q8Row& out);                                  \
+  void round_bf16(const float* x, Index count, Index padded, BF16* out);                                          \
+  void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);                        \
+  void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end, \
+              MatrixView<float> y);                                                                               \
+  void matmul_float(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,            \
+                    Index strip_end, MatrixView<float> y);                                                        \
+  void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,                \
+                 MatrixView<float> out);                                                                          \
+  }
+JERICHO_TARGET_KERNELS(N_AVX2)
+JERICHO_TARGET_KERNELS(N_AVX3)
+#undef JERICHO_TARGET_KERNELS
+
+}  // namespace jericho::kernels

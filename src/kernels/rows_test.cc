@@ -1,0 +1,186 @@
+// The row kernels of every path against their reference twins, bit for bit, and the references against double.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/bit_equal.h"
+#include "kernels/exp.h"
+#include "kernels/kernels.h"
+#include "kernels/rms_norm.h"
+#include "kernels/swiglu.h"
+
+namespace jericho {
+namespace {
+
+constexpr std::array<Index, 8> kLengths = {1, 7, 16, 17, 63, 64, 65, 4096};
+constexpr std::array<Values, 2> kValues = {Values::kPlain, Values::kSpecial};
+
+class RowKernels : public OnPath {};
+INSTANTIATE_TEST_SUITE_P(Paths, RowKernels, testing::ValuesIn(usable_cpu_paths()), path_name);
+
+TEST_P(RowKernels, RmsNormEqualsReferenceForEveryLengthAndStride) {
+  const Kernels& kernels = kernels_for(GetParam());
+  for (const Values values : kValues) {
+    for (const Index C : kLengths) {
+      const Index stride = C + 3;
+      const std::vector<float> x = random_row(3 * stride, 1, values);
+      const std::vector<float> weight = random_row(C, 2);
+      std::vector<float> expected(x.size(), 9.0f);
+      std::vector<float> actual(x.size(), 9.0f);
+      ref::rms_norm({x.data(), 3, C, stride}, weight, 1e-5f, {expected.data(), 3, C, stride});
+      kernels.rms_norm({x.data(), 3, C, stride}, weight, 1e-5f, {actual.data(), 3, C, stride});
+      ASSERT_THAT(actual, BitEqual(expected)) << "C " << C;
+    }
+  }
+}
+
+TEST_P(RowKernels, RmsNormWorksInPlace) {
+  std::vector<float> x = random_row(100, 3);
+  const std::vector<float> weight = random_row(100, 4);
+  std::vector<float> expected(100);
+  ref::rms_norm({x.data(), 1, 100}, weight, 1e-6f, {expected.data(), 1, 100});
+  kernels_for(GetParam()).rms_norm({x.data(), 1, 100}, weight, 1e-6f, {x.data(), 1, 100});
+  EXPECT_THAT(x, BitEqual(expected));
+}
+
+TEST_P(RowKernels, SwigluEqualsReference) {
+  for (const Values values : kValues) {
+    for (const Index C : kLengths) {
+      const std::vector<float> gate = random_row(2 * C, 5, values, 30.0f);
+      const std::vector<float> up = random_row(2 * C, 6, values);
+      std::vector<float> expected(gate.size());
+      std::vector<float> actual(gate.size());
+      ref::swiglu({gate.data(), 2, C}, {up.data(), 2, C}, {expected.data(), 2, C});
+      kernels_for(GetParam()).swiglu({gate.data(), 2, C}, {up.data(), 2, C}, {actual.data(), 2, C});
+      ASSERT_THAT(actual, BitEqual(expected)) << "C " << C;
+    }
+  }
+}
+
+struct QuantizedRow {
+  explicit QuantizedRow(Index padded)
+      : q8(static_cast<std::size_t>(padded), 55),
+        scale(q8.size() / 32, 9.0f),
+        scaled_sum(scale),
+        half_sum(q8.size() / 16, 99) {}
+  Q8Row view() { return {q8.data(), scale.data(), scaled_sum.data(), half_sum.data()}; }
+  std::vector<std::int8_t> q8;
+  std::vector<float> scale;
+  std::vector<float> scaled_sum;
+  std::vector<std::int32_t> half_sum;
+};
+
+TEST_P(RowKernels, QuantizedRowsEqualReference) {
+  for (const Values values : kValues) {
+    for (const Index count : kLengths) {
+      for (const float width : {1e-42f, 1e-36f, 1.0f, 1e37f}) {
+        const Index padded = round_up(count, 32) + 32;
+        const std::vector<float> x = random_row(count, 7, values, width);
+        QuantizedRow expected(padded);
+        QuantizedRow actual(padded);
+        ref::quantize_q8(x.data(), count, padded, expected.view());
+        kernels_for(GetParam()).quantize_q8(x.data(), count, padded, actual.view());
+        ASSERT_EQ(actual.q8, expected.q8) << "count " << count << " width " << width;
+        ASSERT_THAT(actual.scale, BitEqual(expected.scale));
+        ASSERT_THAT(actual.scaled_sum, BitEqual(expected.scaled_sum));
+        ASSERT_EQ(actual.half_sum, expected.half_sum);
+      }
+    }
+  }
+}
+
+std::vector<float> as_floats(const std::vector<BF16>& row) {
+  std::vector<float> out;
+  for (const BF16 x : row) out.push_back(to_float(x));
+  return out;
+}
+
+TEST_P(RowKernels, Bf16RowsEqualReference) {
+  for (const Index count : kLengths) {
+    const Index padded = round_up(count, 32);
+    const std::vector<float> x = random_row(count, 8, Values::kSpecial);
+    std::vector<BF16> expected(static_cast<std::size_t>(padded), BF16{77});
+    std::vector<BF16> actual(expected);
+    ref::round_bf16(x.data(), count, padded, expected.data());
+    kernels_for(GetParam()).round_bf16(x.data(), count, padded, actual.data());
+    ASSERT_THAT(as_floats(actual), BitEqual(as_floats(expected))) << "count " << count;
+  }
+}
+
+TEST_P(RowKernels, StoredKeysEqualReferenceAndLeaveOtherSlotsAlone) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    for (const Values values : kValues) {
+      for (const Index head_dim : {1, 8, 24, 32, 48, 64, 80, 128, 200}) {
+        const std::size_t bytes = kv_tile_bytes(type, head_dim).size();
+        std::vector<std::byte> expected(bytes, std::byte{0x11});
+        std::vector<std::byte> actual(expected);
+        for (const Index slot : {0, 3, 15}) {
+          const std::vector<float> x = random_row(head_dim, static_cast<unsigned>(slot), values);
+          kv_store(type, x.data(), head_dim, slot, expected.data());
+          kernels_for(GetParam()).kv_store(type, x.data(), head_dim, slot, actual.data());
+        }
+        for (const Index slot : {0, 1, 3, 14, 15}) {
+          std::vector<float> a(static_cast<std::size_t>(head_dim));
+          std::vector<float> b(a);
+          kv_load(type, expected.data(), head_dim, slot, a.data());
+          kv_load(type, actual.data(), head_dim, slot, b.data());
+          ASSERT_THAT(b, BitEqual(a)) << name(type) << " D " << head_dim << " slot " << slot;
+        }
+      }
+    }
+  }
+}
+
+TEST(RmsNorm, ReferenceIsAccurate) {
+  flush_subnormals();
+  for (const Index C : kLengths) {
+    const std::vector<float> x = random_row(C, 9);
+    const std::vector<float> weight = random_row(C, 10);
+    std::vector<float> y(x.size());
+    ref::rms_norm({x.data(), 1, C}, weight, 1e-5f, {y.data(), 1, C});
+    double squares = 0;
+    for (const float v : x) squares += double{v} * double{v};
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(C) + double{1e-5f});
+    // A lane has C / 16 rounded terms and the tree 4 more; mean and eps 2; all halved by the root. Root, reciprocal and
+    // two products add 4.
+    const double bound = (0.5 * (static_cast<double>(ceil_div(C, 16)) + 6) + 4.5) * 0x1p-24;
+    for (std::size_t c = 0; c < x.size(); ++c) {
+      const double exact = double{x[c]} * scale * double{weight[c]};
+      ASSERT_NEAR(double{y[c]}, exact, bound * std::abs(exact)) << "C " << C;
+    }
+  }
+}
+
+TEST(RmsNorm, ADifferentOrderOfTheSumGivesOtherBits) {  // negative control: the comparisons above can fail
+  flush_subnormals();
+  std::vector<float> x = random_row(4096, 11);
+  const std::vector<float> weight(4096, 1.0f);
+  std::vector<float> y(4096);
+  std::vector<float> z(4096);
+  int different = 0;
+  for (unsigned seed = 0; seed < 64; ++seed) {
+    x = random_row(4096, seed);
+    ref::rms_norm({x.data(), 1, 4096}, weight, 1e-5f, {y.data(), 1, 4096});
+    std::reverse(x.begin(), x.end());
+    ref::rms_norm({x.data(), 1, 4096}, weight, 1e-5f, {z.data(), 1, 4096});
+    std::reverse(z.begin(), z.end());
+    if (first_difference(y, z) >= 0) ++different;
+  }
+  EXPECT_GE(different, 2);
+}
+
+TEST(Exp, RelativeErrorIsBelowItsBound) {
+  flush_subnormals();
+  for (float x = exp_constants::kLowest; x <= exp_constants::kHighest; x += 0.00137f) {
+    const double exact = std::exp(double{x});
+    ASSERT_NEAR(double{ref::exp(x)}, exact, 0x1p-23 * exact) << x;
+  }
+  EXPECT_EQ(ref::exp(0.0f), 1.0f);
+  EXPECT_EQ(ref::exp(-std::numeric_limits<float>::infinity()), 0.0f);
+  EXPECT_EQ(ref::exp(100.0f), std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(std::isnan(ref::exp(std::numeric_limits<float>::quiet_NaN())));
+}
+
+}  // namespace
+}  // namespace jericho
