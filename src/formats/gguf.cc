@@ -93,6 +93,13 @@ class HeaderReader {
   std::size_t next_ = 0;
 };
 
+// Room for `count` entries to come, though no more than a few: a count may fit the file and still be a lie, and entries
+// that are really there can pay for growth.
+template <class T>
+void reserve_some(std::vector<T>& values, std::uint64_t count) {
+  values.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(count, 1024)));
+}
+
 // Value types of key-values (enum gguf_type).
 enum class ValueType : std::int32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kText, kArray, kU64, kI64, kF64 };
 
@@ -108,7 +115,7 @@ template <class Stored, class Kept>
 MetadataValue read_numbers(HeaderReader& in, std::uint64_t count) {
   in.expect(count, sizeof(Stored), "an array");
   std::vector<Kept> values;
-  values.reserve(count);
+  reserve_some(values, count);
   for (std::uint64_t i = 0; i < count; ++i) values.push_back(Kept{in.number<Stored>("an array")});
   return values;
 }
@@ -129,14 +136,14 @@ MetadataValue read_array(HeaderReader& in) {
     case ValueType::kF64: return read_numbers<double, double>(in, count);
     case ValueType::kBool: {
       in.expect(count, 1, "an array");
-      std::vector<bool> values(count);
-      for (std::uint64_t i = 0; i < count; ++i) values[i] = read_bool(in);
+      std::vector<bool> values;
+      for (std::uint64_t i = 0; i < count; ++i) values.push_back(read_bool(in));
       return values;
     }
     case ValueType::kText: {
       in.expect(count, 8, "an array of texts");
       std::vector<std::string> values;
-      values.reserve(count);
+      reserve_some(values, count);
       for (std::uint64_t i = 0; i < count; ++i) values.push_back(in.text(kAnyLength, "a text of an array"));
       return values;
     }
@@ -276,7 +283,7 @@ GgufHeader parse(const ReadAt& read_at, std::int64_t available, std::int64_t fil
 
   for (std::int64_t i = 0; i < key_values; ++i) read_key_value(in, header);
   in.expect(static_cast<std::uint64_t>(tensors), kMinTensorBytes, "the tensor table");
-  header.tensors.reserve(static_cast<std::size_t>(tensors));
+  reserve_some(header.tensors, static_cast<std::uint64_t>(tensors));
   for (std::int64_t i = 0; i < tensors; ++i) header.tensors.push_back(read_tensor(in));
   index_by_name(header.tensors);  // refuses twins
   place_tensors(header, in.position(), file_size);

@@ -1,0 +1,12 @@
+// libFuzzer entry for the JSON files of a model directory. Seeds: corpus/config_json_fuzz, which hostile_test.cc
+// replays.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "formats/fuzz_bodies.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  jericho::fuzz::config_json(std::string_view(reinterpret_cast<const char*>(data), size));
+  return 0;
+}
