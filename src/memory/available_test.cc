@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "memory/temp_folder.h"
 
 namespace jericho {
 namespace {
@@ -19,12 +20,9 @@ namespace fs = std::filesystem;
 class FakeRoot : public ::testing::Test {
  protected:
   FakeRoot() {
-    std::string name = (fs::temp_directory_path() / "jericho_available_XXXXXX").string();
-    root_ = mkdtemp(name.data());
     lay("proc/meminfo",
         "MemTotal:       16777216 kB\nMemFree:  1024 kB\nMemAvailable:   12582912 kB\nSwapFree: 999 kB\n");
   }
-  ~FakeRoot() override { fs::remove_all(root_); }
 
   void lay(const std::string& path, const std::string& text) {
     fs::create_directories((root_ / path).parent_path());
@@ -51,7 +49,8 @@ class FakeRoot : public ::testing::Test {
     EXPECT_EQ(memory.bound_by, bound_by);
   }
 
-  fs::path root_;
+  TempFolder folder_;
+  const fs::path& root_ = folder_.path();
 };
 using AvailableMemoryTest = FakeRoot;
 

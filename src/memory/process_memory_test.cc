@@ -1,9 +1,7 @@
 // The kernel's figures agree with what the process does, and with the ledger.
 #include "memory/process_memory.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <memory>
 
@@ -11,6 +9,7 @@
 
 #include "base/error.h"
 #include "memory/arena.h"
+#include "memory/temp_folder.h"
 
 namespace jericho {
 namespace {
@@ -24,20 +23,18 @@ TEST(ProcessMemory, PartsMakeTheWhole) {
 }
 
 TEST(ProcessMemory, ReadsEveryFieldInKiB) {
-  std::string name = (std::filesystem::temp_directory_path() / "jericho_status_XXXXXX").string();
-  const std::filesystem::path folder = mkdtemp(name.data());
-  std::ofstream(folder / "status") << "Name:\tVmRSS: 1\nVmHWM:\t    200 kB\nVmRSS:\t  100 kB\nRssAnon:\t 60 kB\n"
-                                      "RssFile:\t 30 kB\nRssShmem:\t 10 kB\nVmPTE:\t 44 kB\n";
-  const ProcessMemory memory = read_process_memory(folder);
+  const TempFolder folder;
+  std::ofstream(folder.path() / "status") << "Name:\tVmRSS: 1\nVmHWM:\t    200 kB\nVmRSS:\t  100 kB\nRssAnon:\t 60 kB\n"
+                                             "RssFile:\t 30 kB\nRssShmem:\t 10 kB\nVmPTE:\t 44 kB\n";
+  const ProcessMemory memory = read_process_memory(folder.path());
   EXPECT_EQ(memory.peak_rss, 200_KiB);
   EXPECT_EQ(memory.rss, 100_KiB);
   EXPECT_EQ(memory.rss_anon, 60_KiB);
   EXPECT_EQ(memory.rss_file, 30_KiB);
   EXPECT_EQ(memory.rss_shmem, 10_KiB);
   EXPECT_EQ(memory.page_tables, 44_KiB);
-  EXPECT_EQ(read_memory_rollup(folder), std::nullopt);
-  std::filesystem::remove_all(folder);
-  EXPECT_THROW(read_process_memory(folder), Error);
+  EXPECT_EQ(read_memory_rollup(folder.path()), std::nullopt);
+  EXPECT_THROW(read_process_memory(folder.path() / "absent"), Error);
 }
 
 TEST(ProcessMemory, SeesAnArenaComeAndGoAsTheLedgerDoes) {
