@@ -69,6 +69,14 @@ std::string to_byte_alphabet(std::string_view bytes) {
   return text;
 }
 
+std::pair<std::string_view, std::string_view> split_merge_rule(std::string_view rule) {
+  const std::size_t space = rule.size() > 1 ? rule.find(' ', 1) : std::string_view::npos;
+  if (space == std::string_view::npos) {
+    throw Error(ErrorKind::kInput, fmt::format("merge rule '{}' is not two pieces with a space between", rule));
+  }
+  return {rule.substr(0, space), rule.substr(space + 1)};
+}
+
 MergeTable::MergeTable(Index rules) {
   std::size_t slots = 16;
   while (slots * 2 < static_cast<std::size_t>(rules) * 3) slots *= 2;
@@ -108,11 +116,8 @@ std::string MergeReader::plain(std::string_view side) const {
 }
 
 void MergeReader::add(std::string_view rule) {
-  const std::size_t space = rule.size() > 1 ? rule.find(' ', 1) : std::string_view::npos;
-  if (space == std::string_view::npos) {
-    throw Error(ErrorKind::kInput, fmt::format("merge rule '{}' is not two pieces with a space between", rule));
-  }
-  add(rule.substr(0, space), rule.substr(space + 1));
+  const auto [left, right] = split_merge_rule(rule);
+  add(left, right);
 }
 
 void MergeReader::add(std::string_view left, std::string_view right) {
@@ -160,9 +165,9 @@ Bytes ByteLevelBpe::memory_bytes() const {
 }
 
 CharacterBpe::CharacterBpe(const Vocabulary& vocabulary, MergeTable merges, ByteLevelBpe::Lookup lookup,
-                           std::optional<TokenId> unknown)
+                           std::optional<TokenId> unknown, UnknownRuns runs)
     : merges_(std::move(merges)),
-      bytes_(vocabulary, unknown),
+      bytes_(vocabulary, unknown, runs),
       lookup_(lookup),
       by_words_(pieces_stay_within_words(vocabulary)) {}
 

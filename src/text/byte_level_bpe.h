@@ -42,6 +42,9 @@ class MergeTable {
   std::uint32_t next_rank_ = 0;
 };
 
+// The two sides of "a b", split at the first space after position 0. Error(kInput) when there is none.
+std::pair<std::string_view, std::string_view> split_merge_rule(std::string_view rule);
+
 // Reads "a b" rules, or pairs, whose sides and result are pieces. `unmap` turns a side into the vocabulary's bytes.
 // Error(kInput) names a rule that does not fit the vocabulary.
 enum class MergeSpelling { kByteAlphabet, kMetaspace, kPlain };
@@ -49,7 +52,7 @@ class MergeReader {
  public:
   MergeReader(const Vocabulary& vocabulary, MergeSpelling spelling, Index rules)
       : vocabulary_(vocabulary), spelling_(spelling), table_(rules) {}
-  void add(std::string_view rule);  // split at the first space after position 0
+  void add(std::string_view rule);
   void add(std::string_view left, std::string_view right);
   [[nodiscard]] MergeTable take() { return std::move(table_); }
 
@@ -83,7 +86,7 @@ class ByteLevelBpe : public TokenModel {
 class CharacterBpe : public TokenModel {
  public:
   CharacterBpe(const Vocabulary& vocabulary, MergeTable merges, ByteLevelBpe::Lookup lookup,
-               std::optional<TokenId> unknown);
+               std::optional<TokenId> unknown, UnknownRuns runs);
 
   void encode(const Vocabulary& vocabulary, std::string_view piece, MergeScratch& scratch,
               std::vector<TokenId>& out) const override;

@@ -15,7 +15,8 @@ std::optional<char> parse_byte_piece(std::string_view piece) {
   return static_cast<char>(value);
 }
 
-ByteTokens::ByteTokens(const Vocabulary& vocabulary, std::optional<TokenId> unknown) : unknown_(unknown) {
+ByteTokens::ByteTokens(const Vocabulary& vocabulary, std::optional<TokenId> unknown, UnknownRuns runs)
+    : unknown_(unknown), runs_(runs) {
   ids_.fill(-1);
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     if (vocabulary.kind(id) != TokenKind::kByte || vocabulary.text(id).size() != 1) continue;
@@ -31,7 +32,7 @@ bool ByteTokens::complete(std::string_view bytes) const {
 void ByteTokens::append(std::string_view bytes, std::size_t start, std::vector<TokenId>& out) const {
   if (complete(bytes)) {
     for (const char byte : bytes) out.push_back(of(byte));
-  } else if (unknown_ && (out.size() == start || out.back() != *unknown_)) {
+  } else if (unknown_ && (runs_ == UnknownRuns::kEach || out.size() == start || out.back() != *unknown_)) {
     out.push_back(*unknown_);
   }
 }

@@ -13,11 +13,13 @@ namespace jericho {
 // The byte that a piece spelled <0x0A> names.
 std::optional<char> parse_byte_piece(std::string_view piece);
 
+enum class UnknownRuns { kFused, kEach };  // neighbours without piece: one unknown token, or one each
+
 // What a character without a piece becomes.
 class ByteTokens {
  public:
-  // Takes the vocabulary's pieces of kind kByte. `unknown` is used, once for a whole run, when a byte has none.
-  ByteTokens(const Vocabulary& vocabulary, std::optional<TokenId> unknown);
+  // Takes the vocabulary's pieces of kind kByte. `unknown` is used when a byte has none.
+  ByteTokens(const Vocabulary& vocabulary, std::optional<TokenId> unknown, UnknownRuns runs);
 
   [[nodiscard]] TokenId of(char byte) const { return ids_[static_cast<unsigned char>(byte)]; }  // -1: none
   [[nodiscard]] bool complete(std::string_view bytes) const;
@@ -28,6 +30,7 @@ class ByteTokens {
  private:
   std::array<TokenId, 256> ids_;
   std::optional<TokenId> unknown_;
+  UnknownRuns runs_;
 };
 
 }  // namespace jericho

@@ -28,7 +28,7 @@ using Splits = std::unordered_map<TokenId, std::pair<std::string_view, std::stri
 
 SentencePieceBpe::SentencePieceBpe(const Vocabulary& vocabulary, const std::vector<float>& scores,
                                    std::optional<TokenId> unknown)
-    : bytes_(vocabulary, unknown), by_words_(pieces_stay_within_words(vocabulary)) {
+    : bytes_(vocabulary, unknown, UnknownRuns::kFused), by_words_(pieces_stay_within_words(vocabulary)) {
   JERICHO_CHECK(static_cast<Index>(scores.size()) == vocabulary.size(), "{} scores, {} pieces", scores.size(),
                 vocabulary.size());
   ranks_.reserve(scores.size());

@@ -60,7 +60,7 @@ void expect_vectors(const Tokenizer& tokenizer, const std::string& name) {
 
 std::unique_ptr<Tokenizer> load(const std::string& relative) {
   const auto path = test_data("tokenizers/" + relative);
-  return std::filesystem::is_directory(path) ? nullptr : load_tokenizer_file(path);
+  return std::filesystem::is_directory(path) ? load_tokenizer_directory(path) : load_tokenizer_file(path);
 }
 
 #define LOAD_OR_SKIP(tokenizer, relative)                    \
@@ -85,6 +85,26 @@ TEST(TokenizerVectors, Gpt2Gguf) {
 TEST(TokenizerVectors, LlamaSentencePieceModel) {
   LOAD_OR_SKIP(tokenizer, "llama-2/tokenizer.model");
   expect_vectors(*tokenizer, "llama-spm");
+}
+
+TEST(TokenizerVectors, LlamaTokenizerJson) {
+  LOAD_OR_SKIP(tokenizer, "llama-2/tokenizer.json");
+  expect_vectors(*tokenizer, "llama-spm");
+}
+
+TEST(TokenizerVectors, Gpt2VocabAndMerges) {
+  LOAD_OR_SKIP(tokenizer, "gpt2");
+  expect_vectors(*tokenizer, "gpt-2");
+}
+
+TEST(TokenizerVectors, Llama3Tiktoken) {
+  LOAD_OR_SKIP(tokenizer, "llama-3");
+  expect_vectors(*tokenizer, "llama-bpe");
+}
+
+TEST(TokenizerVectors, Qwen2VocabAndMerges) {
+  LOAD_OR_SKIP(tokenizer, "qwen2");
+  expect_vectors(*tokenizer, "qwen2");
 }
 
 // 64-bit FNV-1a of the ids as little-endian int32. When the figure below was taken, sha256sum of the same bytes gave

@@ -1,0 +1,25 @@
+// Cuts text with a regular expression or a literal, as the Split node of a tokenizer.json asks. Expressions run on
+// PCRE2 with JIT and Unicode classes (of Unicode 14); the well-known ones never come here (pre_tokenizer.h).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "text/pre_tokenizer.h"
+
+namespace jericho {
+
+// Names are those of Hugging Face's SplitDelimiterBehavior.
+enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+struct SplitOptions {
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  bool invert = false;  // what matches is the text, what lies between is the delimiter
+};
+
+// Error(kUnsupported) when PCRE2 does not take the pattern; split() throws it too when a text exhausts PCRE2's limits.
+std::unique_ptr<Splitter> make_regex_splitter(std::string_view pattern, const SplitOptions& options);
+std::unique_ptr<Splitter> make_literal_splitter(std::string_view literal, const SplitOptions& options);
+
+}  // namespace jericho

@@ -1,0 +1,16 @@
+// A tokenizer.json of Hugging Face's tokenizers library, as far as byte-pair models need it. Whatever it asks for
+// beyond that is an Error(kUnsupported) that names it, never ignored. Start at read_tokenizer_json(); each section of
+// the file has a function of its own.
+#pragma once
+
+#include <string_view>
+
+#include "text/tokenizer.h"
+
+namespace jericho {
+
+// BOS and EOS are what the post_processor puts around a text; bos() is its first token. end_of_generation is left
+// empty.
+TokenizerParts read_tokenizer_json(std::string_view text);
+
+}  // namespace jericho
