@@ -4,7 +4,7 @@
 //   tensors:    text name | u32 dims | i64 ne[dims] | i32 type | u64 offset from the start of the data
 //   zeros up to a multiple of general.alignment (32 when absent), then the data
 // All numbers are little-endian. The file is not trusted: every count is held against the bytes that are left before
-// anything is allocated for it, so memory stays within a small multiple of the header's bytes. Details: docs/formats.md
+// anything is allocated for it, so memory stays within a small multiple of the header's bytes.
 #pragma once
 
 #include <cstddef>

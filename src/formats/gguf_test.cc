@@ -1,3 +1,5 @@
+// The GGUF reader and writer against each other, against hand-made bytes and against real files. Lies are in
+// hostile_test.cc.
 #include "formats/gguf.h"
 
 #include <gmock/gmock.h>

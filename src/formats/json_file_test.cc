@@ -1,3 +1,4 @@
+// The limits of the JSON reader, what it forgives, and the configs of known models.
 #include "formats/json_file.h"
 
 #include <gmock/gmock.h>

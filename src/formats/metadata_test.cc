@@ -1,3 +1,4 @@
+// What each typed look-up accepts, converts and refuses.
 #include "formats/metadata.h"
 
 #include <gmock/gmock.h>

@@ -2,9 +2,10 @@
 #include "formats/model_file.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -45,10 +46,13 @@ std::string explain(std::string_view start, std::int64_t size) {
 }
 
 std::unique_ptr<ModelFile> open_file(const fs::path& path) {
-  const InputFile file(path);
-  std::string start(static_cast<std::size_t>(std::min<std::int64_t>(file.size(), 64)), '\0');
-  file.read_at(0, std::as_writable_bytes(std::span(start)));
-  if (!start.starts_with("GGUF")) bad(explain(start, file.size()));
+  with_context([&] { return path.string(); },
+               [&] {
+                 const InputFile file(path);
+                 std::string start(static_cast<std::size_t>(std::min<std::int64_t>(file.size(), 64)), '\0');
+                 file.read_at(0, std::as_writable_bytes(std::span(start)));
+                 if (!start.starts_with("GGUF")) bad(explain(start, file.size()));
+               });
   GgufModel model = open_gguf(path);
   return std::make_unique<ModelFile>(ModelFile::Contents{.format = ModelFormat::kGguf,
                                                          .path = path,
@@ -75,12 +79,13 @@ std::string explain_directory(const fs::path& path) {
 }
 
 std::unique_ptr<ModelFile> open_directory(const fs::path& path) {
-  if (!fs::exists(path / "config.json")) bad("has no config.json" + explain_directory(path));
+  if (!fs::exists(path / "config.json")) bad(path.string() + ": has no config.json" + explain_directory(path));
   if (!fs::exists(path / "model.safetensors") && !fs::exists(path / "model.safetensors.index.json")) {
-    bad("has neither model.safetensors nor model.safetensors.index.json" + explain_directory(path));
+    bad(path.string() + ": has neither model.safetensors nor model.safetensors.index.json" + explain_directory(path));
   }
   const nlohmann::json config = read_json_file(path / "config.json");
-  if (!config.is_object()) bad(fmt::format("config.json is {}, expected an object", config.type_name()));
+  if (!config.is_object())
+    bad(fmt::format("{}: config.json is {}, expected an object", path.string(), config.type_name()));
   SafetensorsModel model = open_safetensors(path);
   return std::make_unique<ModelFile>(ModelFile::Contents{.format = ModelFormat::kHuggingFace,
                                                          .path = path,
@@ -107,23 +112,21 @@ const TensorInfo* ModelFile::find(std::string_view name) const {
 
 std::optional<std::string> ModelFile::side_file(std::string_view name, Bytes limit) const {
   if (!is_bare_file_name(name)) bad(fmt::format("{} is no name of a file beside the model", printable(name)));
-  if (format() != ModelFormat::kHuggingFace || !fs::exists(path() / name)) return std::nullopt;
+  std::error_code ignored;  // what cannot be asked about will not open either, and says so better
+  if (format() != ModelFormat::kHuggingFace) return std::nullopt;
+  if (fs::status(path() / name, ignored).type() == fs::file_type::not_found) return std::nullopt;
   return with_context([&] { return (path() / name).string(); }, [&] { return read_whole_file(path() / name, limit); });
 }
 
 std::unique_ptr<ModelFile> open_model(const fs::path& path) {
-  return with_context([&] { return "open " + path.string(); },
-                      [&] {
-                        std::error_code code;
-                        const fs::file_status status = fs::status(path, code);
-                        if (status.type() == fs::file_type::not_found) throw Error(ErrorKind::kIo, "does not exist");
-                        if (code) throw Error(ErrorKind::kIo, code.message());
-                        try {
-                          return fs::is_directory(status) ? open_directory(path) : open_file(path);
-                        } catch (const fs::filesystem_error& error) {
-                          throw Error(ErrorKind::kIo, error.code().message());
-                        }
-                      });
+  std::error_code code;
+  const fs::file_status status = fs::status(path, code);
+  if (status.type() == fs::file_type::not_found) throw Error(ErrorKind::kIo, path.string() + ": does not exist");
+  try {
+    return fs::is_directory(status) ? open_directory(path) : open_file(path);
+  } catch (const fs::filesystem_error& error) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: {}", path.string(), error.code().message()));
+  }
 }
 
 }  // namespace jericho

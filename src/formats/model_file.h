@@ -58,7 +58,7 @@ class ModelFile {
 };
 
 // A GGUF file (any part of a split one), or a Hugging Face directory with config.json and safetensors.
-// An Error says what the path is instead and what to do about it.
+// An Error names the file, says what it is instead and what to do about it.
 std::unique_ptr<ModelFile> open_model(const std::filesystem::path& path);
 
 }  // namespace jericho

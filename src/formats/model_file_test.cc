@@ -1,3 +1,4 @@
+// Opening models as a user would, rightly and wrongly, and what is said when it fails.
 #include "formats/model_file.h"
 
 #include <sys/stat.h>
@@ -67,8 +68,17 @@ TEST(ModelFile, SaysWhatAFileIsInstead) {
   EXPECT_THAT(error_for(directory.put("d.bin", "PK\x03\x04 archive/data.pkl")), HasSubstr("is a PyTorch file"));
   EXPECT_THAT(error_for(directory.put("e.bin", "tjgg\3")), HasSubstr("before GGUF"));
   EXPECT_THAT(error_for(directory.put("f", "hello")), HasSubstr("is neither a GGUF file nor a directory"));
-  EXPECT_THAT(error_for(directory.path() / "absent"), testing::StartsWith("io: open " + directory.path().string()));
+  EXPECT_THAT(error_for(directory.path() / "absent"), testing::StartsWith("io: " + directory.path().string()));
   EXPECT_THAT(error_for(directory.path() / "absent"), EndsWith("does not exist"));
+}
+
+TEST(ModelFile, NamesThePathOnce) {
+  const TestDirectory directory;
+  const auto path = directory.put("m.gguf", "GGUF\3");
+  EXPECT_EQ(error_for(path),
+            "input: " + path.string() +
+                ": the version at byte 4 takes at least 4 x 1 bytes, the file has 1 bytes more; is the "
+                "download complete?");
 }
 
 TEST(ModelFile, DoesNotWaitForAPipe) {

@@ -1,3 +1,4 @@
+// Safetensors headers, indices and sharded directories. Lies are in hostile_test.cc.
 #include "formats/safetensors.h"
 
 #include <gmock/gmock.h>
