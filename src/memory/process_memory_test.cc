@@ -14,6 +14,14 @@
 namespace jericho {
 namespace {
 
+// A block that was written to, and that the compiler may not optimise away.
+std::unique_ptr<std::byte[]> make_block(std::size_t size) {
+  auto block = std::make_unique<std::byte[]>(size);
+  std::memset(block.get(), 1, size);
+  asm volatile("" : : "g"(block.get()) : "memory");
+  return block;
+}
+
 TEST(ProcessMemory, PartsMakeTheWhole) {
   const ProcessMemory memory = read_process_memory();
   EXPECT_GT(memory.rss, 1_MiB);
@@ -73,8 +81,7 @@ TEST(MemoryRollup, AgreesWithTheStatusFile) {
 TEST(HeapMemory, CountsLiveBlocks) {
   const HeapMemory before = read_heap_memory();
   if (before.in_use.count == 0) GTEST_SKIP() << "this C library does not count (a sanitizer's heap)";
-  const auto block = std::make_unique<std::byte[]>(64 << 10);
-  std::memset(block.get(), 1, 64 << 10);
+  const auto block = make_block(64 << 10);
   const HeapMemory after = read_heap_memory();
   EXPECT_GE(after.in_use + after.mapped, before.in_use + before.mapped + 64_KiB);
 }
@@ -91,10 +98,7 @@ TEST(PrefaultCode, LeavesNothingOfTheCodeToFaultLater) {
 TEST(TameAllocator, ReturnsLargeBlocksToTheKernel) {
   tame_allocator();
   const Bytes before = read_process_memory().rss_anon;
-  for (int i = 0; i < 4; ++i) {
-    const auto block = std::make_unique<std::byte[]>(4 << 20);
-    std::memset(block.get(), i + 1, 4 << 20);
-  }
+  for (int i = 0; i < 4; ++i) make_block(4 << 20);
   if (read_heap_memory().in_use.count == 0) GTEST_SKIP() << "a sanitizer's heap keeps freed blocks";
   EXPECT_LE(read_process_memory().rss_anon - before, 1_MiB);
 }
