@@ -90,6 +90,7 @@ JERICHO_LANES_2(add, Add)
 JERICHO_LANES_2(subtract, Sub)
 JERICHO_LANES_2(multiply, Mul)
 JERICHO_LANES_2(divide, Div)
+JERICHO_LANES_2(bit_and, And)
 JERICHO_LANES_2(greater, Max)  // a > b ? a : b, also for NaN
 JERICHO_LANES_2(lesser, Min)   // a < b ? a : b, also for NaN
 JERICHO_LANES_3(fma, MulAdd)   // a * b + c, rounded once

@@ -13,6 +13,7 @@ Kernels avx2_table(const Kernels& below) {
   table.quantize_q8 = N_AVX2::quantize_q8;
   table.round_bf16 = N_AVX2::round_bf16;
   table.kv_store = N_AVX2::kv_store;
+  table.matmul = N_AVX2::matmul;
   return table;
 }
 
@@ -24,6 +25,7 @@ Kernels avx512_table(const Kernels& below) {
   table.quantize_q8 = N_AVX3::quantize_q8;
   table.round_bf16 = N_AVX3::round_bf16;
   table.kv_store = N_AVX3::kv_store;
+  table.matmul = N_AVX3::matmul;
   return table;
 }
 

@@ -1,0 +1,192 @@
+// Products of block formats with 8-bit activations for AVX2 and AVX-512 VNNI: lanes are the sixteen rows of a strip, a
+// strip's codes are streamed once per block of tokens, and each group's codes are unpacked once for all of them.
+// Integer dots are exact in any order; the float additions are those of numerics.md 3. Start at strip_times_tokens().
+#include <algorithm>
+#include <array>
+
+#include "base/check.h"
+#include "kernels/cpu/targets.h"
+#include "kernels/matmul.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/matmul_block.cc"
+#include "hwy/foreach_target.h"  // must precede highway.h
+#include "hwy/highway.h"
+#include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/strip-inl.h"
+
+#if HWY_TARGET == HWY_AVX3
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")  // Highway's target ends below VNNI; the path asks for it
+#else
+HWY_BEFORE_NAMESPACE();
+#endif
+namespace jericho::kernels::HWY_NAMESPACE {
+
+HWY_INLINE std::int32_t load_quad(const std::int8_t* x) {
+  std::int32_t quad;
+  std::memcpy(&quad, x, 4);
+  return quad;
+}
+
+// start + the sum over kQuads quads of code * activation, per row; `x` are the activations of the first of them.
+#if HWY_TARGET == HWY_AVX3
+template <class Format, int kFirst, int kQuads>
+HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::int32_t start) {
+  __m512i dot = _mm512_set1_epi32(start);
+#pragma GCC unroll 8
+  for (int i = 0; i < kQuads; ++i) {
+    dot = _mm512_dpbusd_epi32(dot, codes.quad[kFirst + i], _mm512_set1_epi32(load_quad(x + 4 * i)));
+  }
+  return I32x16{dot};
+}
+#else
+// Pairs of products as 16 bits: with codes of up to 6 bits a few pairs can be added before they could overflow.
+template <int kCodeBits>
+inline constexpr int kQuadsIn16Bits = kCodeBits == 4   ? 8
+                                      : kCodeBits == 5 ? 4
+                                                       : 2;  // quads * 2 * 127 * code < 2^15
+
+template <int kCodeBits, int kQuads>
+HWY_INLINE __m256i half_dot(const __m256i* codes, const std::int8_t* x, __m256i dot) {
+  if constexpr (kCodeBits == 8) {  // even and odd bytes apart, as 16 bits
+#pragma GCC unroll 8
+    for (int i = 0; i < kQuads; ++i) {
+      const __m256i quad = _mm256_set1_epi32(load_quad(x + 4 * i));
+      const __m256i even = _mm256_and_si256(codes[i], _mm256_set1_epi16(0xff));
+      const __m256i odd = _mm256_srli_epi16(codes[i], 8);
+      const __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8);
+      const __m256i x_odd = _mm256_srai_epi16(quad, 8);
+      dot = _mm256_add_epi32(dot, _mm256_add_epi32(_mm256_madd_epi16(even, x_even), _mm256_madd_epi16(odd, x_odd)));
+    }
+  } else {
+    constexpr int kStep = std::min(kQuads, kQuadsIn16Bits<kCodeBits>);
+#pragma GCC unroll 4
+    for (int first = 0; first < kQuads; first += kStep) {
+      __m256i pairs = _mm256_maddubs_epi16(codes[first], _mm256_set1_epi32(load_quad(x + 4 * first)));
+#pragma GCC unroll 8
+      for (int i = first + 1; i < first + kStep; ++i) {
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes[i], _mm256_set1_epi32(load_quad(x + 4 * i))));
+      }
+      dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+  }
+  return dot;
+}
+
+template <class Format, int kFirst, int kQuads>
+HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::int32_t start) {
+  __m256i lo[kQuads];
+  __m256i hi[kQuads];
+#pragma GCC unroll 8
+  for (int i = 0; i < kQuads; ++i) {
+    lo[i] = codes.quad[kFirst + i].lo;
+    hi[i] = codes.quad[kFirst + i].hi;
+  }
+  const __m256i from = _mm256_set1_epi32(start);
+  using Int = hn::Vec<IntTag>;
+  return {Int{half_dot<Format::kCodeBits, kQuads>(lo, x, from)}, Int{half_dot<Format::kCodeBits, kQuads>(hi, x, from)}};
+}
+#endif
+
+// The integer dot of a group with a token: code - kOffset, sub-scales applied.
+template <class Format>
+HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& scales, Index group,
+                            const std::int8_t* x, const std::int32_t* half_sum) {
+  if constexpr (Format::kHasSub) {
+    const I32x16 first = quads_dot<Format, 0, 4>(codes, x, -Format::kOffset * half_sum[0]);
+    const I32x16 second = quads_dot<Format, 4, 4>(codes, x + 16, -Format::kOffset * half_sum[1]);
+    return to_float(add(multiply(scales.sub(group, 0), first), multiply(scales.sub(group, 1), second)));
+  } else {
+    return to_float(quads_dot<Format, 0, 8>(codes, x, -Format::kOffset * (half_sum[0] + half_sum[1])));
+  }
+}
+
+// out[i] = the products of the strip's rows with token[i]. Tokens may repeat: a short block is filled up with its last.
+template <class Format, int kTokens>
+HWY_NOINLINE void strip_times_tokens(const std::uint8_t* strip, const PackedMatrix& w, const Activations& x,
+                                     const std::array<Index, kTokens>& token, F32x16* out) {
+  using Layout = StripLayout<Format>;
+  const Index units = ceil_div(x.cols, w.unit);
+  const Index groups = x.cols / kGroup;
+  F32x16 sums[kSegments][kTokens];
+  for (Index i = 0; i < kSegments; ++i) {
+    const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit) / Layout::kBlockElements;
+    const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / Layout::kBlockElements;
+    F32x16 acc[kTokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) acc[t] = zero();
+    for (Index block = begin; block < end; ++block) {
+      const StripScales<Format> scales(strip + Layout::scales_offset(x.cols, block));
+      for (Index j = 0; j < Layout::kBlockGroups; ++j) {
+        const Index g = block * Layout::kBlockGroups + j;
+        const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
+        const F32x16 scale = scales.scale(j);
+        F32x16 minimum = scale;
+        if constexpr (Format::kHasMin) minimum = scales.minimum(j);
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+          const Index at = token[t] * groups + g;
+          const F32x16 dot = group_dot<Format>(codes, scales, j, x.q8 + at * kGroup, x.half_sum + 2 * at);
+          acc[t] = fma(multiply(scale, set(x.scale[at])), dot, acc[t]);
+          if constexpr (Format::kHasMin) acc[t] = fma(minimum, set(x.scaled_sum[at]), acc[t]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) sums[i][t] = acc[t];
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    out[t] = add(add(add(sums[0][t], sums[1][t]), add(sums[2][t], sums[3][t])),
+                 add(add(sums[4][t], sums[5][t]), add(sums[6][t], sums[7][t])));
+  }
+}
+
+template <class Format, int kTokens>
+HWY_INLINE void strip_block(const std::uint8_t* strip, const PackedMatrix& w, const Activations& x, const float* bias,
+                            Index row, Index begin, Index count, MatrixView<float> y) {
+  std::array<Index, kTokens> token{};
+  for (Index t = 0; t < kTokens; ++t) token[static_cast<std::size_t>(t)] = begin + std::min(t, count - 1);
+  F32x16 out[kTokens];
+  strip_times_tokens<Format, kTokens>(strip, w, x, token, out);
+  const Index rows = w.rows - row;
+  for (Index t = 0; t < count; ++t) {
+    const F32x16 total = bias != nullptr ? add(out[t], load_up_to_16(bias + row, rows)) : out[t];
+    store_up_to_16(total, y.data() + (begin + t) * y.row_stride() + row, rows);
+  }
+}
+
+template <class Format>
+HWY_NOINLINE void matmul_format(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
+                                Index strip_end, MatrixView<float> y) {
+  constexpr Index kBlock = kWide ? 8 : 4;
+  const Index bytes = strip_bytes(w.dtype, w.cols).count;
+  for (Index s = strip_begin; s < strip_end; ++s) {
+    const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
+    for (Index t = 0; t < x.tokens; t += kBlock) {
+      const Index count = std::min(kBlock, x.tokens - t);
+      if (count == 1) {
+        strip_block<Format, 1>(strip, w, x, bias, s * kStripRows, t, count, y);
+      } else if (count <= 4) {
+        strip_block<Format, 4>(strip, w, x, bias, s * kStripRows, t, count, y);
+      } else {
+        strip_block<Format, kBlock>(strip, w, x, bias, s * kStripRows, t, count, y);
+      }
+    }
+  }
+}
+
+void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+            MatrixView<float> y) {
+  JERICHO_CHECK(x.cols == w.padded_cols() && x.form == activation_form(w.dtype), "x has {} columns, w {}", x.cols,
+                w.cols);
+  visit_block_format(
+      w.dtype, [&]<class Format>() { matmul_format<Format>(w, x, bias, strip_begin, strip_end, y); },
+      [&] { matmul_float(w, x, bias, strip_begin, strip_end, y); });
+}
+
+}  // namespace jericho::kernels::HWY_NAMESPACE
+#if HWY_TARGET == HWY_AVX3
+HWY_POP_ATTRIBUTES
+#else
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,110 @@
+// For tests and benchmarks only: packed weight matrices with random contents, and activations in every form.
+#pragma once
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "kernels/packed_matrix.h"
+#include "tensor/block_formats.h"
+
+namespace jericho {
+
+enum class Scales { kPlain, kAnyBits };  // any bits: infinities, NaN and subnormals among them
+
+// One row as in a file. Any bits are valid codes; half-precision scales get a moderate size unless asked otherwise.
+inline void fill_file_row(DType dtype, Index cols, std::mt19937& random, Scales scales, std::byte* row) {
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  const Index bytes = storage_bytes(dtype, cols).count;
+  for (Index i = 0; i < bytes; ++i) row[i] = static_cast<std::byte>(random() & 255u);
+  const auto put_half = [&](Index offset, float value) {
+    const F16 half = to_f16(value);
+    if (scales == Scales::kPlain || random() % 4 != 0) std::memcpy(row + offset, &half.bits, 2);
+  };
+  visit_block_format(
+      dtype,
+      [&]<class Format>() {
+        const Index block = info(dtype).block_bytes.count;
+        for (Index b = 0; b < bytes; b += block) {
+          for (const ScaleField& field : Format::kScaleFields) {
+            if (field.width == 2) put_half(b + field.offset, 0.05f * normal(random));
+          }
+        }
+      },
+      [&] {
+        for (Index c = 0; c < cols; ++c) {
+          const float value = normal(random);
+          if (dtype == DType::kF16) put_half(2 * c, value);
+          if (dtype == DType::kF32) {
+            if (scales == Scales::kPlain || random() % 4 != 0) std::memcpy(row + 4 * c, &value, 4);
+          }
+          if (dtype == DType::kBF16) {
+            const BF16 half = to_bf16(value);
+            if (scales == Scales::kPlain || random() % 4 != 0) std::memcpy(row + 2 * c, &half.bits, 2);
+          }
+        }
+      });
+}
+
+struct CaseMatrix {
+  CaseMatrix(DType dtype, Index rows, Index cols, unsigned seed, Scales scales = Scales::kPlain)
+      : bytes(packed_bytes(dtype, rows, cols).size() + 64), row_bytes(storage_bytes(dtype, cols)) {
+    std::mt19937 random(seed);
+    file.resize((row_bytes * rows).size());
+    for (Index r = 0; r < rows; ++r) fill_file_row(dtype, cols, random, scales, file.data() + r * row_bytes.count);
+    std::byte* data = bytes.data();
+    while (reinterpret_cast<std::uintptr_t>(data) % 64 != 0) ++data;
+    for (Index s = 0; s < ceil_div(rows, kStripRows); ++s) {
+      pack_strip(dtype, cols, file.data() + s * kStripRows * row_bytes.count, row_bytes,
+                 std::min(kStripRows, rows - s * kStripRows), data + (strip_bytes(dtype, cols) * s).count);
+    }
+    view = {dtype, rows, cols, default_unit(dtype), data};
+  }
+  std::vector<std::byte> bytes;
+  std::vector<std::byte> file;
+  Bytes row_bytes;
+  PackedMatrix view;
+};
+
+// x[T, count], padded and converted for `weight` by the reference.
+struct CaseActivations {
+  CaseActivations(DType weight, const std::vector<float>& x, Index tokens, Index count) {
+    const Index cols = round_up(count, 32);
+    view = {.form = activation_form(weight), .tokens = tokens, .cols = cols};
+    const auto elements = static_cast<std::size_t>(tokens * cols);
+    f32.resize(elements);
+    bf16.resize(elements);
+    q8.resize(elements);
+    scale.resize(elements / 32);
+    scaled_sum.resize(elements / 32);
+    half_sum.resize(elements / 16);
+    for (Index t = 0; t < tokens; ++t) {
+      const float* row = x.data() + t * count;
+      std::copy(row, row + count, f32.begin() + t * cols);
+      ref::round_bf16(row, count, cols, bf16.data() + t * cols);
+      const Index group = t * cols / 32;
+      ref::quantize_q8(
+          row, count, cols,
+          {q8.data() + t * cols, scale.data() + group, scaled_sum.data() + group, half_sum.data() + 2 * group});
+    }
+    view.f32 = f32.data();
+    view.bf16 = bf16.data();
+    view.q8 = q8.data();
+    view.scale = scale.data();
+    view.scaled_sum = scaled_sum.data();
+    view.half_sum = half_sum.data();
+  }
+  std::vector<float> f32;
+  std::vector<BF16> bf16;
+  std::vector<std::int8_t> q8;
+  std::vector<float> scale;
+  std::vector<float> scaled_sum;
+  std::vector<std::int32_t> half_sum;
+  Activations view;
+};
+
+inline constexpr DType kPackableTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
+                                           DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K};
+
+}  // namespace jericho
