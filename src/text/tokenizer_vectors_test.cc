@@ -3,13 +3,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "base/error.h"
 #include "base/test_data.h"
 #include "text/load_tokenizer.h"
+#include "text/random_text.h"
+#include "text/unicode.h"
+#include "text/vocab_merges.h"
 
 namespace jericho {
 namespace {
@@ -129,6 +136,179 @@ TEST(TokenizerVectors, StoriesFirst100KiB) {
     const auto ids = tokenizer->encode(text);
     EXPECT_EQ(ids.size(), 49216u) << file;
     EXPECT_EQ(hash_of(ids), 8547120867407516483u) << file;
+  }
+}
+
+// serving.md 8.7: columns gpt-2, llama-3, qwen2, llama-2.
+TEST(TokenizerVectors, TableOfFourFamilies) {
+  struct Row {
+    std::string text{};
+    std::vector<TokenId> gpt2{}, llama3{}, qwen2{}, llama2{};
+  };
+  const std::vector<Row> rows = {
+      {"Hello world", {15496, 995}, {9906, 1917}, {9707, 1879}, {15043, 3186}},
+      {" Hello", {18435}, {22691}, {21927}, {29871, 15043}},
+      {"   Hello", {220, 220, 18435}, {256, 22691}, {256, 21927}, {1678, 15043}},
+      {"Hello, world!", {15496, 11, 995, 0}, {9906, 11, 1917, 0}, {9707, 11, 1879, 0}, {15043, 29892, 3186, 29991}},
+      {"\n\n\n", {628, 198}, {1432}, {1406}, {29871, 13, 13, 13}},
+      {"\t\n", {197, 198}, {1602}, {1572}, {29871, 12, 13}},
+      {"\n =", {198, 796}, {198, 284}, {198, 284}, {29871, 13, 353}},
+      {"' era", {6, 6980}, {6, 11639}, {6, 11385}, {525, 3152}},
+      {"3333", {24840}, {8765, 18}, {18, 18, 18, 18}, {29871, 29941, 29941, 29941, 29941}},
+      {"ied 4 ½ months",
+       {798, 604, 25208, 1933},
+       {1142, 220, 19, 220, 27154, 4038},
+       {1122, 220, 19, 220, 26062, 3951},
+       {474, 287, 29871, 29946, 29871, 30226, 7378}},
+      {" this is 🦙.cpp",
+       {428, 318, 12520, 99, 247, 13, 20322},
+       {420, 374, 11410, 99, 247, 13, 11055},
+       {419, 374, 11162, 99, 247, 13, 10821},
+       {29871, 445, 338, 29871, 243, 162, 169, 156, 29889, 8223}},
+      {"Äpfel", {127, 226, 79, 69, 417}, {88075, 16276, 301}, {86975, 15897, 301}, {11585, 7810, 295}},
+      {"Cửa Việt",
+       {34, 157, 119, 255, 64, 16049, 157, 119, 229, 83},
+       {34, 91163, 101798},
+       {34, 90063, 128324},
+       {315, 228, 190, 176, 29874, 10630, 30529, 29873}},
+  };
+  const std::pair<const char*, std::vector<TokenId> Row::*> columns[] = {{"gpt2", &Row::gpt2},
+                                                                         {"llama-3", &Row::llama3},
+                                                                         {"qwen2", &Row::qwen2},
+                                                                         {"llama-2/tokenizer.json", &Row::llama2}};
+  for (const auto& [file, column] : columns) {
+    LOAD_OR_SKIP(tokenizer, file);
+    for (const Row& row : rows) EXPECT_EQ(tokenizer->encode(row.text, {.add_bos = false}), row.*column) << row.text;
+  }
+}
+
+TEST(TokenizerVectors, MistralRoundTrips) {
+  for (const auto& [file, size] :
+       {std::pair("mistral/tokenizer.model.v1", 32000), {"mistral/tokenizer.model.v3", 32768}}) {
+    LOAD_OR_SKIP(tokenizer, file);
+    EXPECT_EQ(tokenizer->size(), size);
+    for (const Vector& vector : read_vectors("llama-spm")) {
+      EXPECT_EQ(tokenizer->decode(tokenizer->encode(vector.text)), vector.text);
+    }
+  }
+}
+
+TEST(TokenizerVectors, GptNeoxRoundTrips) {
+  LOAD_OR_SKIP(tokenizer, "gpt-neox-20b/tokenizer.json");
+  EXPECT_EQ(tokenizer->size(), 50277);
+  EXPECT_THAT(tokenizer->encode("Hello world"), ElementsAre(12092, 1533));
+  EXPECT_THAT(tokenizer->encode("a<|endoftext|>b    c"), ElementsAre(66, 0, 67, 50274, 68));
+  for (const Vector& vector : read_vectors("gpt-2")) {
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(vector.text)), vector.text);
+  }
+}
+
+TEST(TokenizerVectors, ReferenceOfBpeTrainingRoundTrips) {
+  JERICHO_NEEDS_DATA("tokenizers/bpe-train-reference/corpus.en");
+  const auto folder = test_data("tokenizers/bpe-train-reference");
+  const auto vocab = read_text(folder / "train-bpe-reference-vocab.json");
+  const auto merges = read_text(folder / "train-bpe-reference-merges.txt");
+  const Tokenizer tokenizer(read_vocab_merges(vocab, merges, {}));
+  EXPECT_EQ(tokenizer.size(), 500);
+  EXPECT_EQ(tokenizer.find("<|endoftext|>"), 0);
+  for (const char* file : {"corpus.en", "address.txt", "german.txt", "tinystories_sample.txt"}) {
+    const std::string text = read_text(folder / file);
+    const auto ids = tokenizer.encode(text, {.special = SpecialTokens::kAsText});
+    EXPECT_EQ(tokenizer.decode(ids), text) << file;
+    EXPECT_LT(ids.size(), text.size() * 7 / 10) << file;
+  }
+}
+
+TEST(TokenizerVectors, SpecialTokensOfLlama3) {
+  LOAD_OR_SKIP(tokenizer, "llama-3");
+  const std::string text = "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>";
+  EXPECT_THAT(tokenizer->encode(text), ElementsAre(128000, 128006, 882, 128007, 271, 13347, 128009));
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), "user\n\nHi");
+  const auto as_text = tokenizer->encode(text, {.special = SpecialTokens::kAsText});
+  EXPECT_EQ(tokenizer->decode(as_text), text);
+  for (std::size_t i = 1; i < as_text.size(); ++i) EXPECT_LT(as_text[i], 128000);
+  EXPECT_THAT(tokenizer->end_of_generation(), ElementsAre(128001, 128009));
+  EXPECT_TRUE(tokenizer->adds_bos());
+}
+
+TEST(TokenizerVectors, BareTiktokenFileKnowsTheSpecialsOfLlama3) {
+  JERICHO_NEEDS_DATA("tokenizers/llama-3/tokenizer.model");
+  const auto with_config = load("llama-3");
+  const auto bare = load("llama-3/tokenizer.model");
+  ASSERT_EQ(bare->size(), 128256);
+  for (TokenId id = 128000; id < 128256; ++id) EXPECT_EQ(bare->piece(id), with_config->piece(id));
+}
+
+TEST(TokenizerVectors, Phi3EndsAtItsTurnToken) {
+  LOAD_OR_SKIP(tokenizer, "ggml-vocab/ggml-vocab-phi-3.gguf");
+  EXPECT_THAT(tokenizer->end_of_generation(), ElementsAre(32000, 32007));
+  EXPECT_EQ(tokenizer->bos(), 1);
+}
+
+TEST(TokenizerVectors, Qwen2HasNoBos) {
+  LOAD_OR_SKIP(tokenizer, "qwen2");
+  EXPECT_EQ(tokenizer->bos(), std::nullopt);
+  EXPECT_FALSE(tokenizer->adds_bos());
+  EXPECT_THAT(tokenizer->encode("<|im_start|>"), ElementsAre(151644));
+  EXPECT_THAT(tokenizer->end_of_generation(), ElementsAre(151643, 151645));
+}
+
+TEST(TokenizerVectors, UnsupportedModelsAreNamed) {
+  JERICHO_NEEDS_DATA("tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf");
+  const std::pair<const char*, const char*> cases[] = {
+      {"ggml-vocab/ggml-vocab-bert-bge.gguf", "'bert'"},
+      {"ggml-vocab/ggml-vocab-falcon.gguf", "'falcon'"},
+      {"sentencepiece-unigram-1000/test_model.model", "unigram"},
+  };
+  for (const auto& [file, named] : cases) {
+    try {
+      load(file);
+      ADD_FAILURE() << file << " loads";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.what();
+      EXPECT_THAT(error.what(), testing::HasSubstr(named));
+    }
+  }
+}
+
+// Random bytes, and random code points of all planes, survive byte-level models; so does SentencePiece's byte fallback.
+TEST(TokenizerVectors, RandomTextsRoundTrip) {
+  JERICHO_NEEDS_DATA("tokenizers/gpt2/vocab.json");
+  const std::unique_ptr<Tokenizer> tokenizers[] = {load("gpt2"), load("llama-3"), load("llama-2/tokenizer.json"),
+                                                   load("ggml-vocab/ggml-vocab-llama-spm.gguf")};
+  RandomText random(20240607);
+  for (int i = 0; i < 10000; ++i) {
+    const std::string text = i % 2 == 0 ? random.unicode(24) : random.bytes(24);
+    std::string valid;
+    append_as_utf8(text, valid);
+    for (const auto& tokenizer : tokenizers) {
+      const auto ids = tokenizer->encode(text, {.add_bos = false, .special = SpecialTokens::kAsText});
+      std::string bytes;
+      for (const TokenId id : ids) bytes += tokenizer->piece(id);
+      if (tokenizer->strips_leading_space() && !bytes.empty()) bytes.erase(0, 1);
+      ASSERT_EQ(bytes, text);
+      ASSERT_EQ(tokenizer->decode(ids), valid);
+    }
+  }
+}
+
+TEST(TokenizerVectors, EncodesAMegabyteInASecond) {
+  JERICHO_NEEDS_DATA("text/wikitext2-raw-test.txt");
+  const std::string text = read_text(test_data("text/wikitext2-raw-test.txt"));
+  for (const char* file : {"gpt2", "llama-3", "qwen2", "llama-2/tokenizer.model", "gpt-neox-20b/tokenizer.json"}) {
+    LOAD_OR_SKIP(tokenizer, file);
+    const auto start = std::chrono::steady_clock::now();
+    const auto ids = tokenizer->encode(text);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    EXPECT_LT(seconds.count(), 10.0) << file;  // generous: sanitizers and busy machines run this too
+    EXPECT_LT(tokenizer->memory_bytes(), 20_MiB) << file;
+    RecordProperty(file, fmt::format("{} tokens, {:.3f} s, {}", ids.size(), seconds.count(),
+                                     format_bytes(tokenizer->memory_bytes())));
+    if (std::getenv("JERICHO_VERBOSE") != nullptr) {
+      fmt::print("{}: {} tokens, {:.3f} s, {}\n", file, ids.size(), seconds.count(),
+                 format_bytes(tokenizer->memory_bytes()));
+    }
+    EXPECT_EQ(tokenizer->decode(ids), text) << file;
   }
 }
 
