@@ -1,0 +1,56 @@
+// jericho: one program for language models that must fit the memory there is. Parses the command line, runs the verb it
+// names, turns errors into one sentence on stderr and an exit code: 0 done, 1 failed, 2 wrong usage, 3 does not fit the
+// budget, 130 interrupted.
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "cli/interrupts.h"
+#include "cli/verbs.h"
+#include "memory/process_memory.h"
+
+namespace {
+
+constexpr int kUsageCode = jericho::exit_code(jericho::ErrorKind::kUsage);
+
+int run(int argc, char** argv) {
+  CLI::App app("Runs language models inside the memory you have.", "jericho");
+  app.set_version_flag("--version", "jericho " JERICHO_VERSION);
+  app.require_subcommand(1);
+  app.footer("jericho VERB --help tells the flags of a verb. MODEL is a .gguf file or a Hugging Face directory.");
+  jericho::cli::Run chosen;
+  for (const auto add : {jericho::cli::add_run, jericho::cli::add_logits, jericho::cli::add_tokenize}) {
+    add(app, chosen);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageCode;
+  }
+  const jericho::cli::Interrupts interrupts;
+  return chosen(interrupts.token());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  jericho::flush_subnormals();
+  jericho::tame_allocator();
+  try {
+    return run(argc, argv);
+  } catch (const jericho::Error& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return jericho::exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr,
+               "error: the system has no memory left for small allocations; give a larger --memory or free some\n");
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+  }
+  return 1;
+}

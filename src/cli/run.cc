@@ -1,0 +1,231 @@
+// jericho run: reads a prompt and writes what the model continues it with, as it comes; then says how fast it was and
+// where every byte went. Start at run().
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/progress.h"
+#include "cli/read_text.h"
+#include "cli/sampling_flags.h"
+#include "cli/verbs.h"
+#include "cli/workspace.h"
+#include "engine/sampler.h"
+#include "text/detokenizer.h"
+
+namespace jericho::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct RunOptions {
+  WorkspaceOptions workspace{};
+  SamplingFlags sampling{};
+  std::optional<std::string> prompt{};
+  std::optional<std::string> file{};
+  Index predict = -1;  // tokens at most; -1: until the model ends or the context is full
+  bool ignore_eos = false;
+  bool echo = false;
+};
+
+struct Outcome {
+  std::string text{};
+  Index prompt_tokens = 0;
+  Index tokens = 0;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  std::string stopped_by{};  // "length", "context", "end"
+  std::vector<TokenId> ids{};
+};
+
+std::string prompt_text(const RunOptions& options, const std::stop_token& stop) {
+  if (options.prompt) return *options.prompt;
+  if (options.file) return read_text_file(*options.file);
+  return standard_input_is_terminal() ? "" : read_standard_input(stop);
+}
+
+std::vector<TokenId> prompt_ids(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<TokenId> ids = tokenizer.encode(text);
+  if (!ids.empty()) return ids;
+  if (tokenizer.bos()) return {*tokenizer.bos()};
+  throw Error(ErrorKind::kUsage, "the prompt is empty and this model has no token to begin with; give one with -p");
+}
+
+class Printer {  // text to stdout as it comes, or kept for --json
+ public:
+  Printer(const Tokenizer& tokenizer, bool at_start, bool print)
+      : detokenizer_(tokenizer, {.at_start = at_start}), print_(print) {}
+  void push(TokenId token) { write(detokenizer_.push(token)); }
+  void finish() {
+    write(detokenizer_.finish());
+    if (print_ && !text_.empty() && text_.back() != '\n') std::fputc('\n', stdout);
+  }
+  void write(const std::string& text) {
+    text_ += text;
+    if (!print_ || text.empty()) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    if (std::fflush(stdout) != 0) throw Error(ErrorKind::kIo, "standard output cannot be written");
+  }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  Detokenizer detokenizer_;
+  bool print_;
+  std::string text_;
+};
+
+bool contains(const std::vector<TokenId>& sorted, TokenId token) {
+  return std::binary_search(sorted.begin(), sorted.end(), token);
+}
+
+Outcome generate(const RunOptions& options, Workspace& workspace, const std::vector<TokenId>& prompt, Sampler& sampler,
+                 Printer& printer, const std::stop_token& stop) {
+  Session& session = workspace.session();
+  Outcome outcome;
+  outcome.prompt_tokens = static_cast<Index>(prompt.size());
+  const SequenceId sequence = session.open();
+  const auto prefill_start = Clock::now();
+  std::span<const float> logits;
+  {
+    Progress progress("reading the prompt");
+    logits = session.prefill(sequence, prompt, stop, [&](Index done, Index total) { progress.update(done, total); });
+  }
+  outcome.prefill_seconds = seconds_since(prefill_start);
+  sampler.accept_prompt(prompt);
+  const auto decode_start = Clock::now();
+  while (outcome.stopped_by.empty()) {
+    if (options.predict >= 0 && outcome.tokens >= options.predict) {
+      outcome.stopped_by = "length";
+      break;
+    }
+    if (stop.stop_requested()) break;
+    const TokenId token = sampler.sample(logits, session.length(sequence));
+    sampler.accept(token);
+    ++outcome.tokens;
+    outcome.ids.push_back(token);
+    if (!options.ignore_eos && contains(workspace.tokenizer().end_of_generation(), token)) {
+      outcome.stopped_by = "end";
+      break;
+    }
+    printer.push(token);
+    if (session.length(sequence) >= session.context()) {
+      outcome.stopped_by = "context";
+      break;
+    }
+    const bool last = options.predict >= 0 && outcome.tokens >= options.predict;
+    if (last) continue;  // nobody will ask for the logits after the last token
+    const BatchItem item = {sequence, {&token, 1}, LogitRows::kLast};
+    logits = session.forward({&item, 1}).row(0);
+  }
+  outcome.decode_seconds = seconds_since(decode_start);
+  printer.finish();
+  outcome.text = printer.text();
+  return outcome;
+}
+
+double per_second(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+
+void report(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
+  fmt::print(
+      stderr,
+      "\nload    {:>6.2f} s\nprefill {:>6} tokens  {:>9.1f} tok/s\ndecode  {:>6} tokens  {:>9.1f} tok/s   seed {}\n",
+      workspace.load_seconds(), outcome.prompt_tokens, per_second(outcome.prompt_tokens, outcome.prefill_seconds),
+      outcome.tokens, per_second(outcome.tokens, outcome.decode_seconds), sampling.seed);
+  if (outcome.stopped_by == "context") {
+    fmt::print(stderr, "note: stopped because the context of {} tokens is full; -c gives more\n",
+               workspace.plan().context);
+  }
+  fmt::print(stderr, "{}", workspace.memory_report());
+}
+
+void report_json(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
+  const nlohmann::json result = {
+      {"text", outcome.text},
+      {"tokens", outcome.ids},
+      {"stopped_by", outcome.stopped_by},
+      {"prompt_tokens", outcome.prompt_tokens},
+      {"generated_tokens", outcome.tokens},
+      {"seed", sampling.seed},
+      {"context", workspace.plan().context},
+      {"load_seconds", workspace.load_seconds()},
+      {"prefill_tokens_per_second", per_second(outcome.prompt_tokens, outcome.prefill_seconds)},
+      {"decode_tokens_per_second", per_second(outcome.tokens, outcome.decode_seconds)},
+      {"memory", workspace.memory_json()}};
+  fmt::print("{}\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+int run(RunOptions options, const std::stop_token& stop) {
+  SamplingOptions sampling = options.sampling.options();
+  sampling.validate();
+  if (options.predict < -1)
+    throw Error(ErrorKind::kUsage, fmt::format("-n {}: expected -1 (no limit) or more", options.predict));
+  Workspace workspace(options.workspace, NeedsTokenizer::kYes);
+  const Tokenizer& tokenizer = workspace.tokenizer();
+  const std::string text = prompt_text(options, stop);
+  const std::vector<TokenId> prompt = prompt_ids(tokenizer, text);
+  const Index vocab = workspace.config().vocab_size;
+  const auto prompt_tokens = static_cast<Index>(prompt.size());
+  const Index model_context = options.workspace.context.value_or(workspace.config().max_position_embeddings);
+  if (prompt_tokens > model_context) {
+    throw Error(ErrorKind::kInput,
+                fmt::format("the prompt has {} tokens, the context {}; shorten it{}", prompt_tokens, model_context,
+                            options.workspace.context ? " or give more with -c" : ""));
+  }
+  constexpr Index kRoomForAnAnswer = 256;  // when -n does not say
+  const Index wanted = prompt_tokens + (options.predict >= 0 ? options.predict : kRoomForAnAnswer);
+  const Index needed = std::min(wanted, workspace.config().max_position_embeddings);
+  const Bytes growth = Sampler::memory_bytes(vocab, needed) + Bytes{needed * 16};
+  workspace.plan_and_load({.context_needed = needed}, growth, stop);
+
+  std::vector<bool> breakers;
+  if (sampling.dry_multiplier > 0) {
+    breakers =
+        dry_breaker_tokens(sampling.dry_sequence_breakers, vocab, [&](TokenId id) { return tokenizer.piece(id); });
+  }
+  Sampler sampler(sampling, vocab, std::move(breakers));
+  Printer printer(tokenizer, text.empty(), !options.workspace.json);
+  if (options.echo) printer.write(text);
+  const Outcome outcome = generate(options, workspace, prompt, sampler, printer, stop);
+  if (options.workspace.json) {
+    report_json(outcome, workspace, sampling);
+  } else {
+    report(outcome, workspace, sampling);
+  }
+  return stop.stop_requested() ? exit_code(ErrorKind::kInterrupted) : 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Run& chosen) {
+  CLI::App* verb = app.add_subcommand("run", "Continue a text with a model");
+  verb->footer(
+      "The text goes to stdout as it comes; speed and memory go to stderr. Without -p and -f the prompt is standard "
+      "input,\n"
+      "or, on a terminal, just the model's beginning of text.");
+  auto options = std::make_shared<RunOptions>();
+  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory")
+      ->required();
+  CLI::Option* prompt = verb->add_option("-p,--prompt", options->prompt, "TEXT to continue");
+  verb->add_option("-f,--file", options->file, "File with the text to continue")->excludes(prompt);
+  verb->add_option("-n,--predict", options->predict,
+                   "Tokens to generate at most [until the model ends or the context is full]");
+  options->workspace.add_flags(*verb);
+  options->sampling.add_flags(*verb);
+  verb->add_flag("--ignore-eos", options->ignore_eos, "Go on after the model's end tokens");
+  verb->add_flag("--echo", options->echo, "Print the prompt before its continuation");
+  verb->add_flag("--json", options->workspace.json, "Print one object with text, speeds and memory instead of text");
+  verb->callback(
+      [options, &chosen] { chosen = [options](const std::stop_token& stop) { return run(*options, stop); }; });
+}
+
+}  // namespace jericho::cli

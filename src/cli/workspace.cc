@@ -1,0 +1,169 @@
+// Setting up a model under its budget: see workspace.h.
+#include "cli/workspace.h"
+
+#include <malloc.h>
+
+#include <chrono>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "cli/progress.h"
+#include "memory/available.h"
+#include "memory/process_memory.h"
+#include "models/families.h"
+#include "text/load_tokenizer.h"
+
+namespace jericho::cli {
+namespace {
+
+ModelConfig config_of(const ModelFile& file) {
+  return with_context([&] { return file.path().string(); }, [&] { return read_config(file); });
+}
+
+}  // namespace
+
+void WorkspaceOptions::add_flags(CLI::App& verb) {
+  verb.add_option("--memory", memory, "Most memory the process may take: 8GiB, 80%, auto (90 % of what is free), max")
+      ->envname("JERICHO_MEMORY")
+      ->capture_default_str();
+  verb.add_option("-t,--threads", threads, "Threads [the physical cores]");
+  verb.add_option("-c,--context", context, "Tokens of context [the model's own, or what fits]");
+  verb.add_option("--chunk", chunk, "Tokens of a prompt computed at once [512, less where memory is short]");
+  verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8")->capture_default_str();
+}
+
+void WorkspaceOptions::validate() const {
+  static_cast<void>(parsed_kv_type());
+  if (threads < 0 || threads > 1024)
+    throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", threads));
+}
+
+KvType WorkspaceOptions::parsed_kv_type() const {
+  const auto type = parse_kv_type(kv_type);
+  if (!type) throw Error(ErrorKind::kUsage, fmt::format("--kv-type {}: expected f32, f16, bf16 or q8", kv_type));
+  return *type;
+}
+
+Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer)
+    : options_(options),
+      name_(options.model),
+      pool_(options.threads > 0 ? options.threads : physical_cores()),
+      file_(open_model(options.model)),
+      config_(config_of(*file_)),
+      weights_(WeightLayout::of_file(config_, *file_)) {
+  options_.validate();
+  if (needs_tokenizer == NeedsTokenizer::kYes) {
+    tokenizer_ = with_context([&] { return name_; }, [&] { return load_tokenizer(*file_); });
+    for (const std::string& note : tokenizer_->notes()) fmt::print(stderr, "note: {}\n", note);
+  }
+  file_->metadata() = Metadata{};
+}
+
+Workspace::Workspace(const WorkspaceOptions& options, ModelConfig config, DType dtype)
+    : options_(options),
+      name_(config.architecture),
+      pool_(options.threads > 0 ? options.threads : physical_cores()),
+      config_(std::move(config)),
+      weights_(WeightLayout::of_shape(config_, dtype)) {
+  options_.validate();
+}
+
+Workspace::~Workspace() = default;
+
+const Tokenizer& Workspace::tokenizer() const {
+  if (!tokenizer_) throw Error(ErrorKind::kInput, name_ + ": this verb was not given a tokenizer");
+  return *tokenizer_;
+}
+
+Budget Workspace::budget() const {
+  const AvailableMemory memory = available_memory();
+  return parse_budget(options_.memory, {.ram_total = memory.total, .ram_available = memory.available});
+}
+
+Machine Workspace::machine(Bytes growth) const {
+  prefault_code();
+  malloc_trim(0);
+  const ProcessMemory now = read_process_memory();
+  return {.runtime = now.rss,
+          .tokenizer = tokenizer_ ? tokenizer_->memory_bytes() : Bytes{},
+          .growth = growth,
+          .startup_peak = now.peak_rss,
+          .threads = pool_.threads()};
+}
+
+void Workspace::plan_and_load(InferenceWish wish, Bytes growth, const std::stop_token& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  wish.context = options_.context;
+  if (options_.chunk) wish.chunk = options_.chunk;
+  wish.kv_type = options_.parsed_kv_type();
+  budget_ = budget();
+  auto outcome = plan_inference(config_, weights_, machine(growth), budget_.ram, wish);
+  if (const auto* refusal = std::get_if<DoesNotFit>(&outcome)) {
+    if (options_.json) {
+      const nlohmann::json table = {{"error", "does not fit"},
+                                    {"budget_bytes", refusal->budget.count},
+                                    {"smallest_budget_bytes", refusal->smallest_budget.count},
+                                    {"weights_bytes", refusal->smallest.of(Purpose::kWeightsResident).count},
+                                    {"kv_bytes", refusal->smallest.of(Purpose::kKvPages).count},
+                                    {"context", refusal->smallest.context}};
+      fmt::print("{}\n", table.dump());
+    }
+    throw Error(ErrorKind::kBudget, describe(*refusal));
+  }
+  plan_ = std::get<Plan>(std::move(outcome));
+  ledger_ = std::make_unique<Ledger>(LedgerCaps{.ram = budget_.ram});
+  context_.emplace(Context{*ledger_, pool_, kernels_for(chosen_cpu_path())});
+  for (const Purpose purpose : {Purpose::kRuntime, Purpose::kTokenizer, Purpose::kMargin}) {
+    standing_.push_back(ledger_->require(Tier::kRam, purpose, plan_.of(purpose)));
+    if (purpose != Purpose::kMargin) standing_.back().commit(standing_.back().size());
+  }
+  Progress progress("loading " + name_);
+  const auto show = [&](Bytes done, Bytes total) { progress.update(done.count, total.count); };
+  model_ = file_ ? with_context([&] { return "load " + name_; },
+                                [&] { return Model::load(*context_, config_, weights_, *file_, plan_, stop, show); })
+                 : Model::random(*context_, config_, weights_, 1);
+  // A budget that was named is a promise: its memory is taken now. What `auto` chose is taken as it is used.
+  session_ = std::make_unique<Session>(*context_, *model_, plan_,
+                                       budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate);
+  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string Workspace::memory_report() const {
+  const LedgerSnapshot books = ledger_->snapshot();
+  const ProcessMemory kernel = read_process_memory();
+  std::string text =
+      fmt::format("memory            {:>10}  {:>10}   budget {}\n", "planned", "peak", format_bytes(budget_.ram));
+  for (std::size_t i = 0; i < kPurposes; ++i) {
+    const LedgerCount& cell = books.cell(Tier::kRam, static_cast<Purpose>(i));
+    if (cell.peak_reserved == Bytes{}) continue;
+    text += fmt::format("  {:<16}{:>10}  {:>10}\n", jericho::name(static_cast<Purpose>(i)), format_bytes(cell.peak_reserved),
+                        format_bytes(cell.peak_used));
+  }
+  const LedgerCount& total = books.total(Tier::kRam);
+  text += fmt::format("  {:<16}{:>10}  {:>10}   kernel (VmHWM) {}\n", "at once", format_bytes(total.peak_reserved),
+                      format_bytes(total.peak_used), format_bytes(kernel.peak_rss));
+  return text;
+}
+
+nlohmann::json Workspace::memory_json() const {
+  const LedgerSnapshot books = ledger_->snapshot();
+  nlohmann::json purposes = nlohmann::json::object();
+  for (std::size_t i = 0; i < kPurposes; ++i) {
+    const LedgerCount& cell = books.cell(Tier::kRam, static_cast<Purpose>(i));
+    if (cell.peak_reserved == Bytes{}) continue;
+    purposes[std::string(jericho::name(static_cast<Purpose>(i)))] = {{"planned_bytes", cell.peak_reserved.count},
+                                                                     {"peak_bytes", cell.peak_used.count}};
+  }
+  const LedgerCount& total = books.total(Tier::kRam);
+  return {{"budget_bytes", budget_.ram.count},
+          {"planned_peak_bytes", total.peak_reserved.count},
+          {"ledger_peak_bytes", total.peak_used.count},
+          {"kernel_peak_bytes", read_process_memory().peak_rss.count},
+          {"purposes", purposes}};
+}
+
+}  // namespace jericho::cli

@@ -1,0 +1,96 @@
+// What every verb that runs a model sets up, in the one order that keeps the books honest: allocator and code first, so
+// that the runtime's own memory is measured; then file and tokenizer; then the plan; then the ledger and everything
+// leased from it. Start at Workspace; plan_and_load() is the middle of it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/thread_pool.h"
+#include "engine/model.h"
+#include "engine/session.h"
+#include "formats/model_file.h"
+#include "kernels/kernels.h"
+#include "memory/budget.h"
+#include "memory/ledger.h"
+#include "models/config.h"
+#include "models/weights.h"
+#include "ops/context.h"
+#include "plan/plan.h"
+#include "text/tokenizer.h"
+
+namespace CLI {
+class App;
+}
+
+namespace jericho::cli {
+
+struct WorkspaceOptions {
+  std::string model{};             // a .gguf file or a Hugging Face directory
+  std::string memory = "auto";     // --memory, memory/budget.h
+  int threads = 0;                 // 0: the physical cores
+  std::optional<Index> context{};  // -c
+  std::optional<Index> chunk{};    // --chunk
+  std::string kv_type = "f16";     // --kv-type
+  bool json = false;
+
+  void add_flags(CLI::App& verb);
+  void validate() const;  // Error(kUsage)
+  [[nodiscard]] KvType parsed_kv_type() const;
+};
+
+enum class NeedsTokenizer { kYes, kNo };
+
+class Workspace {
+ public:
+  Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer);
+  // A model without a file: random weights of this shape.
+  Workspace(const WorkspaceOptions& options, ModelConfig config, DType dtype);
+  ~Workspace();
+
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const Tokenizer& tokenizer() const;
+  [[nodiscard]] const WeightLayout& weights() const { return weights_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] int threads() const { return pool_.threads(); }
+
+  // Plans `wish` (whose context, chunk and KV type come from the options) under the budget and loads the model. When it
+  // does not fit, prints why and throws Error(kBudget). `growth` is heap the verb will add.
+  void plan_and_load(InferenceWish wish, Bytes growth, const std::stop_token& stop);
+
+  [[nodiscard]] const Context& context() const { return *context_; }
+  [[nodiscard]] const Plan& plan() const { return plan_; }
+  [[nodiscard]] Session& session() { return *session_; }
+  [[nodiscard]] double load_seconds() const { return load_seconds_; }
+
+  // The ledger by purpose, its peak beside the kernel's own: for people, and for scripts.
+  [[nodiscard]] std::string memory_report() const;
+  [[nodiscard]] nlohmann::json memory_json() const;
+
+ private:
+  [[nodiscard]] Machine machine(Bytes growth) const;
+  [[nodiscard]] Budget budget() const;
+  void lease_what_is_there(Bytes budget);
+
+  WorkspaceOptions options_;
+  std::string name_;
+  ThreadPool pool_;
+  std::unique_ptr<ModelFile> file_;
+  ModelConfig config_;
+  WeightLayout weights_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Plan plan_{};
+  Budget budget_{};
+  std::unique_ptr<Ledger> ledger_;
+  std::optional<Context> context_;
+  std::vector<Lease> standing_;  // runtime, tokenizer, margin
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Session> session_;
+  double load_seconds_ = 0;
+};
+
+}  // namespace jericho::cli

@@ -1,0 +1,39 @@
+// A model ready to run: file, configuration, packed weights and forward pass. Start at Model::load().
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+
+#include "formats/model_file.h"
+#include "models/config.h"
+#include "models/transformer.h"
+#include "models/weights.h"
+#include "ops/context.h"
+#include "plan/plan.h"
+
+namespace jericho {
+
+class Model {  // thread-safe for reading once made; shared by all sessions over it
+ public:
+  // Reads the weights of `file` under the plan's leases. Errors as ModelWeights::load().
+  static std::unique_ptr<Model> load(const Context& context, ModelConfig config, const WeightLayout& layout,
+                                     const ModelFile& file, const Plan& plan, const std::stop_token& stop,
+                                     const ModelWeights::Progress& progress);
+  // Random weights of a shape, for benchmarks.
+  static std::unique_ptr<Model> random(const Context& context, ModelConfig config, const WeightLayout& layout,
+                                       std::uint64_t seed);
+
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const Transformer& transformer() const { return transformer_; }
+
+ private:
+  Model(ModelConfig config, ModelWeights weights, ActivationForms forms)
+      : config_(std::move(config)), weights_(std::move(weights)), transformer_(config_, weights_, forms) {}
+
+  ModelConfig config_;
+  ModelWeights weights_;
+  Transformer transformer_;
+};
+
+}  // namespace jericho

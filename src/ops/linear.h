@@ -1,0 +1,65 @@
+// y = x W^T (+ bias) over the pool, for a weight of any type. Several weights often read the same rows (q, k and v;
+// gate and up): LinearInput holds those rows in every form the model's weights multiply with, prepared once. Start at
+// linear(). Scratch is taken from the caller: LinearBuffers counts and takes it with the same code.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include "kernels/activations.h"
+#include "kernels/packed_matrix.h"
+#include "memory/arena.h"
+#include "ops/context.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+struct ActivationForms {  // which forms a model's weights need
+  bool f32 = false;
+  bool bf16 = false;
+  bool q8 = false;
+  void add(DType weight);
+};
+
+struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given forms; views of somebody's scratch
+  template <class S>    // Scratch or ScratchSize
+  static LinearBuffers take(S& scratch, ActivationForms forms, Index tokens, Index cols) {
+    const Index padded = round_up(cols, 32);
+    LinearBuffers buffers;
+    if (forms.f32 && padded != cols) buffers.f32 = scratch.template take<float>(tokens * padded);
+    if (forms.bf16) buffers.bf16 = scratch.template take<BF16>(tokens * padded);
+    if (forms.q8) {
+      buffers.q8 = scratch.template take<std::int8_t>(tokens * padded);
+      buffers.scale = scratch.template take<float>(tokens * padded / 32);
+      buffers.scaled_sum = scratch.template take<float>(tokens * padded / 32);
+      buffers.half_sum = scratch.template take<std::int32_t>(tokens * padded / 16);
+    }
+    return buffers;
+  }
+
+  std::span<float> f32{};  // only where rows need padding
+  std::span<BF16> bf16{};
+  std::span<std::int8_t> q8{};
+  std::span<float> scale{};
+  std::span<float> scaled_sum{};
+  std::span<std::int32_t> half_sum{};
+};
+
+class LinearInput {  // a view of x and of the buffers, valid until either changes
+ public:
+  // Converts x [T,K] into each of `forms`. Rows are split over the pool.
+  LinearInput(const Context& context, MatrixView<const float> x, ActivationForms forms, const LinearBuffers& buffers);
+
+  [[nodiscard]] const Activations& as(ActivationForm form) const {
+    return activations_[static_cast<std::size_t>(form)];
+  }
+
+ private:
+  std::array<Activations, 3> activations_{};
+};
+
+// y [T, w.rows]; bias has w.rows values or is empty. Strips of 16 rows are split over the pool.
+void linear(const Context& context, const PackedMatrix& w, const LinearInput& x, std::span<const float> bias,
+            MatrixView<float> y);
+
+}  // namespace jericho

@@ -1,0 +1,62 @@
+// Attention of a batch of rows, each a token of some sequence at some position, over that sequence's KV pages: rope()
+// rotates queries and keys, store_kv() writes keys and values in their page's form, paged_attention() attends. A row
+// sees its own position and those before it, down to the window, in stored form only, so that chunked prefill and
+// single steps give the same bits (docs/numerics.md 4). Start at paged_attention().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/index.h"
+#include "kernels/kv_tile.h"
+#include "ops/context.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+// Where a KV head's tiles lie in a page: [layer][K then V][kv_head], each tile on a cache line, the page padded to 4096
+// bytes so that it is a unit of direct I/O (specs of a page are in kernels/kv_tile.h).
+struct KvLayout {
+  KvType type = KvType::kF16;
+  Index layers = 0;
+  Index kv_heads = 0;
+  Index head_dim = 0;
+
+  [[nodiscard]] Bytes tile() const { return kv_tile_bytes(type, head_dim); }
+  [[nodiscard]] Bytes key_offset(Index layer, Index head) const { return tile() * ((2 * layer) * kv_heads + head); }
+  [[nodiscard]] Bytes value_offset(Index layer, Index head) const {
+    return tile() * ((2 * layer + 1) * kv_heads + head);
+  }
+  [[nodiscard]] Bytes page_bytes() const { return round_up(tile() * (2 * layers * kv_heads), Bytes{4096}); }
+  // What the values of one token need, without padding of tiles and pages: for people and for the formulas.
+  [[nodiscard]] Bytes bytes_per_token() const;
+};
+
+struct BatchRow {
+  std::int32_t sequence = 0;  // index into KvPages
+  Index position = 0;
+};
+
+// Of each sequence, its pages in order of position; the pages that hold the rows' own positions are writable.
+using KvPages = std::span<const std::span<std::byte* const>>;
+
+struct AttentionShape {
+  Index heads = 0;
+  Index window = 0;  // a row sees positions p - window < j <= p; 0: all
+  float scale = 0;
+};
+
+// keys (rotated) and values [T, K*D] of one layer go into the pages at their rows' positions.
+void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
+              MatrixView<const float> keys, MatrixView<const float> values, KvPages pages);
+
+// q [T, H*D] after RoPE -> out [T, H*D]. Rows and KV heads are split over the pool.
+void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
+                     std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out);
+
+// Rotates each head of x [T, heads*D] by its row's angles: cos, sin [T, R/2].
+void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixView<const float> cos,
+          MatrixView<const float> sin);
+
+}  // namespace jericho

@@ -1,0 +1,56 @@
+// Row-wise ops over the pool: see rows.h.
+#include "ops/rows.h"
+
+#include <functional>
+
+#include "base/check.h"
+
+namespace jericho {
+namespace {
+
+constexpr Index kRowsPerPart = 8;
+
+template <class Body>  // body(first row, rows)
+void for_row_blocks(const Context& context, Index rows, Body body) {
+  const auto part = [&](Index p, int) {
+    const Index begin = p * kRowsPerPart;
+    body(begin, std::min(kRowsPerPart, rows - begin));
+  };
+  context.pool.run(ceil_div(rows, kRowsPerPart), std::ref(part));
+}
+
+}  // namespace
+
+void embedding(const Context& context, const PackedMatrix& table, std::span<const std::int32_t> ids,
+               MatrixView<float> y) {
+  for_row_blocks(context, static_cast<Index>(ids.size()), [&](Index begin, Index rows) {
+    for (Index t = begin; t < begin + rows; ++t) {
+      const Index id = ids[static_cast<std::size_t>(t)];
+      JERICHO_CHECK(id >= 0 && id < table.rows, "token id {} of {}", id, table.rows);
+      dequantize_row(table, id, y.row(t).data());
+    }
+  });
+}
+
+void rms_norm(const Context& context, MatrixView<const float> x, std::span<const float> weight, float eps,
+              MatrixView<float> y) {
+  for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
+    context.kernels.rms_norm(x.rows(begin, rows), weight, eps, y.rows(begin, rows));
+  });
+}
+
+void swiglu(const Context& context, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) {
+  for_row_blocks(context, gate.extent(0), [&](Index begin, Index rows) {
+    context.kernels.swiglu(gate.rows(begin, rows), up.rows(begin, rows), y.rows(begin, rows));
+  });
+}
+
+void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x) {
+  for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
+    for (Index t = begin; t < begin + rows; ++t) {
+      for (Index c = 0; c < x.extent(1); ++c) x(t, c) += dx(t, c);
+    }
+  });
+}
+
+}  // namespace jericho

@@ -1,0 +1,28 @@
+// The ops that treat every row on its own: embedding, normalisation, SwiGLU, residual add. Rows are split over the
+// pool.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/packed_matrix.h"
+#include "ops/context.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+// y[t] = table[ids[t]] as fp32. Ids are in [0, table.rows).
+void embedding(const Context& context, const PackedMatrix& table, std::span<const std::int32_t> ids,
+               MatrixView<float> y);
+
+// kernels/rms_norm.h; y may be x.
+void rms_norm(const Context& context, MatrixView<const float> x, std::span<const float> weight, float eps,
+              MatrixView<float> y);
+
+// kernels/swiglu.h; y may be gate.
+void swiglu(const Context& context, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y);
+
+// x += dx, the residual connection.
+void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x);
+
+}  // namespace jericho
