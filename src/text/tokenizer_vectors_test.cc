@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "base/test_data.h"
 #include "text/load_tokenizer.h"
 #include "text/random_text.h"
+#include "text/test_files.h"
 #include "text/unicode.h"
 #include "text/vocab_merges.h"
 
@@ -22,13 +22,6 @@ namespace jericho {
 namespace {
 
 using testing::ElementsAre;
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 struct Vector {
   std::string text{};

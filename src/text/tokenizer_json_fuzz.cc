@@ -1,0 +1,11 @@
+// libFuzzer entry. Seeds: corpus/tokenizer_json_fuzz, which hostile_test.cc replays.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "text/fuzz_bodies.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  jericho::fuzz::tokenizer_json(std::string_view(reinterpret_cast<const char*>(data), size));
+  return 0;
+}
