@@ -14,6 +14,7 @@ Kernels avx2_table(const Kernels& below) {
   table.round_bf16 = N_AVX2::round_bf16;
   table.kv_store = N_AVX2::kv_store;
   table.matmul = N_AVX2::matmul;
+  table.attention = N_AVX2::attention;
   return table;
 }
 
@@ -26,6 +27,7 @@ Kernels avx512_table(const Kernels& below) {
   table.round_bf16 = N_AVX3::round_bf16;
   table.kv_store = N_AVX3::kv_store;
   table.matmul = N_AVX3::matmul;
+  table.attention = N_AVX3::attention;
   return table;
 }
 

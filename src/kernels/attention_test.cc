@@ -1,0 +1,201 @@
+// Attention of every path and page type against the reference, bit for bit, and the reference against double.
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "kernels/bit_equal.h"
+#include "kernels/kernels.h"
+
+namespace jericho {
+namespace {
+
+constexpr std::array<KvType, 4> kTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
+
+// Keys and values of one KV head on separate pages, so that a read beyond a page is seen by the sanitizer.
+class Cache {
+ public:
+  Cache(KvType type, Index head_dim, Index length, unsigned seed, Values values = Values::kPlain)
+      : type_(type), head_dim_(head_dim) {
+    const Bytes tile = kv_tile_bytes(type, head_dim);
+    for (Index page = 0; page < ceil_div(length, kPageTokens); ++page) {
+      storage_.emplace_back((tile * 2).size() / sizeof(Line));
+      auto* bytes = reinterpret_cast<std::byte*>(storage_.back().data());
+      std::fill_n(bytes, (tile * 2).size(), std::byte{0xff});  // NaN where nothing was stored
+      pages_.push_back(bytes);
+    }
+    for (Index j = 0; j < length; ++j) {
+      const auto row = static_cast<unsigned>(j);
+      keys_.push_back(random_row(head_dim, seed + 2 * row, values));
+      values_.push_back(random_row(head_dim, seed + 2 * row + 1, values));
+      std::byte* page = storage_page(j);
+      kv_store(type, keys_.back().data(), head_dim, j % kPageTokens, page);
+      kv_store(type, values_.back().data(), head_dim, j % kPageTokens, page + tile.count);
+    }
+  }
+  [[nodiscard]] KvHead head() const { return {type_, head_dim_, pages_, Bytes{}, kv_tile_bytes(type_, head_dim_)}; }
+  [[nodiscard]] std::vector<float> stored(Index j, bool value) const {
+    std::vector<float> row(static_cast<std::size_t>(head_dim_));
+    const Bytes offset = value ? kv_tile_bytes(type_, head_dim_) : Bytes{};
+    kv_load(type_, pages_[static_cast<std::size_t>(j / kPageTokens)] + offset.count, head_dim_, j % kPageTokens,
+            row.data());
+    return row;
+  }
+
+ private:
+  struct alignas(64) Line {
+    std::array<std::byte, 64> bytes;
+  };
+  std::byte* storage_page(Index j) {
+    return reinterpret_cast<std::byte*>(storage_[static_cast<std::size_t>(j / kPageTokens)].data());
+  }
+  KvType type_;
+  Index head_dim_;
+  std::vector<std::vector<Line>> storage_;
+  std::vector<const std::byte*> pages_;
+  std::vector<std::vector<float>> keys_;
+  std::vector<std::vector<float>> values_;
+};
+
+class AttentionOnPath : public testing::TestWithParam<std::tuple<CpuPath, KvType>> {
+ protected:
+  void SetUp() override { flush_subnormals(); }
+  static KvType type() { return std::get<1>(GetParam()); }
+
+  static void expect_reference(const Cache& cache, Index head_dim, Index heads, Index begin, Index end,
+                               Values values = Values::kPlain) {
+    const Index stride = head_dim + 3;
+    const std::vector<float> q = random_row(heads * stride, 99, values);
+    std::vector<float> expected(q.size(), 9.0f);
+    std::vector<float> actual(expected);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    ref::attention(cache.head(), {q.data(), heads, head_dim, stride}, begin, end, scale,
+                   {expected.data(), heads, head_dim, stride});
+    kernels_for(std::get<0>(GetParam()))
+        .attention(cache.head(), {q.data(), heads, head_dim, stride}, begin, end, scale,
+                   {actual.data(), heads, head_dim, stride});
+    ASSERT_THAT(actual, BitEqual(expected))
+        << "D " << head_dim << " heads " << heads << " positions " << begin << " to " << end;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Paths, AttentionOnPath,
+                         testing::Combine(testing::ValuesIn(usable_cpu_paths()), testing::ValuesIn(kTypes)),
+                         [](const auto& test) {
+                           return std::string(name(std::get<0>(test.param))) + "_" +
+                                  std::string(name(std::get<1>(test.param)));
+                         });
+
+TEST_P(AttentionOnPath, EqualsReferenceForEveryHeadDimension) {
+  for (const Index D : {1, 2, 7, 8, 16, 24, 32, 48, 64, 80, 128, 200, 256, 512}) {
+    const Cache cache(type(), D, 100, 1);
+    for (const Index heads : {1, 4}) expect_reference(cache, D, heads, 0, 100);
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceAroundPagesAndBlocks) {
+  const Cache cache(type(), 64, 200, 2);
+  for (const Index end : {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 79, 80, 81, 127, 128, 129, 192, 193, 200}) {
+    expect_reference(cache, 64, 2, 0, end);
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForWindows) {
+  const Cache cache(type(), 32, 200, 3);
+  for (const Index begin : {1, 15, 16, 17, 40, 63, 64, 65, 100, 127, 128, 130}) {
+    for (const Index end : {131, 144, 160, 192, 199}) expect_reference(cache, 32, 3, begin, end);
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForEveryNumberOfHeads) {
+  const Cache cache(type(), 48, 90, 4);
+  for (const Index heads : {1, 2, 3, 4, 5, 7, 8, 9, 16}) expect_reference(cache, 48, heads, 0, 90);
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForSpecialValues) {
+  const Cache plain(type(), 64, 130, 5);
+  const Cache special(type(), 64, 130, 6, Values::kSpecial);
+  expect_reference(plain, 64, 4, 0, 130, Values::kSpecial);
+  expect_reference(special, 64, 4, 0, 130);
+  expect_reference(special, 64, 4, 0, 130, Values::kSpecial);
+}
+
+TEST(Attention, ReferenceIsNearTheFormulaInDouble) {
+  flush_subnormals();
+  constexpr Index kD = 64;
+  constexpr Index kLength = 150;
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16}) {
+    const Cache cache(type, kD, kLength, 7);
+    const std::vector<float> q = random_row(kD, 8);
+    std::vector<float> out(kD);
+    const float scale = 0.125f;
+    ref::attention(cache.head(), {q.data(), 1, kD}, 0, kLength, scale, {out.data(), 1, kD});
+    // Logits: the dot of D products has D / 16 + 5 roundings in lanes (bf16: 16 + 2 + D / 32 in chains, and u = 2^-8
+    // for q itself) of sum |q k|; the softmax turns a logit's error e into a relative one of at most exp(2 e) - 1. exp,
+    // sum and the products add one rounding per position and block (bf16: 2^-8 for p); 6 more for exp and 2 for the
+    // quotient.
+    const bool bf16 = type == KvType::kBF16;
+    double largest_error = 0;
+    std::vector<double> p;
+    for (Index j = 0; j < kLength; ++j) {
+      const std::vector<float> key = cache.stored(j, false);
+      double dot = 0;
+      double magnitude = 0;
+      for (std::size_t d = 0; d < kD; ++d) {
+        dot += double{q[d]} * double{key[d]};
+        magnitude += std::abs(double{q[d]} * double{key[d]});
+      }
+      const double roundings = bf16 ? 16.0 + 2 + kD / 32.0 : kD / 16.0 + 5;
+      const double error = (roundings * 0x1p-24 + (bf16 ? 0x1p-8 : 0.0)) * magnitude * double{scale};
+      largest_error = std::max(largest_error, error);
+      p.push_back(dot * double{scale});
+    }
+    const double maximum = *std::max_element(p.begin(), p.end());
+    double sum = 0;
+    for (double& weight : p) sum += weight = std::exp(weight - maximum);
+    const double relative = std::exp(2 * largest_error) - 1 + (kLength + 3 * 3 + 8.0) * 0x1p-23 + (bf16 ? 0x1p-8 : 0.0);
+    for (std::size_t d = 0; d < kD; ++d) {
+      double exact = 0;
+      double magnitude = 0;
+      for (Index j = 0; j < kLength; ++j) {
+        const double term = p[static_cast<std::size_t>(j)] / sum * double{cache.stored(j, true)[d]};
+        exact += term;
+        magnitude += std::abs(term);
+      }
+      ASSERT_NEAR(double{out[d]}, exact, relative * magnitude) << name(type) << " d " << d;
+    }
+  }
+}
+
+TEST(Attention, PositionsOutsideTheWindowChangeNothing) {
+  flush_subnormals();
+  for (const KvType type : kTypes) {
+    const Cache shorter(type, 32, 80, 9);
+    const Cache longer(type, 32, 160, 9);  // the same positions, and more
+    const std::vector<float> q = random_row(32, 10);
+    std::vector<float> a(32);
+    std::vector<float> b(32);
+    ref::attention(shorter.head(), {q.data(), 1, 32}, 5, 80, 0.2f, {a.data(), 1, 32});
+    ref::attention(longer.head(), {q.data(), 1, 32}, 5, 80, 0.2f, {b.data(), 1, 32});
+    EXPECT_THAT(b, BitEqual(a)) << name(type);
+  }
+}
+
+TEST(Attention, BlocksAlignedElsewhereGiveOtherBits) {  // negative control
+  flush_subnormals();
+  // The same 128 keys and values one page further back: the blocks fall elsewhere.
+  const Cache cache(KvType::kF32, 32, 160, 11);
+  const KvHead head = cache.head();
+  const std::vector<float> q = random_row(32, 12);
+  std::vector<float> a(32);
+  std::vector<float> b(32);
+  ref::attention(head, {q.data(), 1, 32}, 16, 144, 0.01f, {a.data(), 1, 32});
+  KvHead moved = head;
+  moved.pages = moved.pages.subspan(1);
+  ref::attention(moved, {q.data(), 1, 32}, 0, 128, 0.01f, {b.data(), 1, 32});
+  EXPECT_GE(first_difference(a, b), 0);
+  for (std::size_t d = 0; d < 32; ++d) EXPECT_NEAR(a[d], b[d], 1e-5f);
+}
+
+}  // namespace
+}  // namespace jericho
