@@ -20,8 +20,12 @@
 namespace jericho::cli {
 namespace {
 
-ModelConfig config_of(const ModelFile& file) {
-  return with_context([&] { return file.path().string(); }, [&] { return read_config(file); });
+std::shared_ptr<ThreadPool> make_pool(const WorkspaceOptions& options) {
+  return std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : physical_cores());
+}
+
+std::string with_name(const DoesNotFit& refusal, const std::string& name) {
+  return fmt::format("{}: {}", name, describe(refusal));
 }
 
 }  // namespace
@@ -48,14 +52,15 @@ KvType WorkspaceOptions::parsed_kv_type() const {
   return *type;
 }
 
-Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer)
-    : options_(options),
-      name_(options.model),
-      pool_(options.threads > 0 ? options.threads : physical_cores()),
-      file_(open_model(options.model)),
-      config_(config_of(*file_)),
-      weights_(WeightLayout::of_file(config_, *file_)) {
+Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside)
+    : options_(options), name_(options.model) {
   options_.validate();
+  pool_ = beside != nullptr ? beside->pool_ : make_pool(options_);
+  io_ = beside != nullptr ? beside->io_ : std::shared_ptr<IoBackend>(make_io_backend());
+  if (beside != nullptr) ledger_ = beside->ledger_;
+  file_ = open_model(options_.model);
+  config_ = with_context([&] { return name_; }, [&] { return read_config(*file_); });
+  weights_ = WeightLayout::of_file(config_, *file_);
   if (needs_tokenizer == NeedsTokenizer::kYes) {
     tokenizer_ = with_context([&] { return name_; }, [&] { return load_tokenizer(*file_); });
     for (const std::string& note : tokenizer_->notes()) fmt::print(stderr, "note: {}\n", note);
@@ -66,10 +71,11 @@ Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_token
 Workspace::Workspace(const WorkspaceOptions& options, ModelConfig config, DType dtype)
     : options_(options),
       name_(config.architecture),
-      pool_(options.threads > 0 ? options.threads : physical_cores()),
       config_(std::move(config)),
       weights_(WeightLayout::of_shape(config_, dtype)) {
   options_.validate();
+  pool_ = make_pool(options_);
+  io_ = make_io_backend();
 }
 
 Workspace::~Workspace() = default;
@@ -79,53 +85,64 @@ const Tokenizer& Workspace::tokenizer() const {
   return *tokenizer_;
 }
 
-Budget Workspace::budget() const {
+Budget Workspace::parsed_budget() const {
   const AvailableMemory memory = available_memory();
   return parse_budget(options_.memory, {.ram_total = memory.total, .ram_available = memory.available});
 }
 
 Machine Workspace::machine(Bytes growth) const {
+  Machine machine{
+      .tokenizer = tokenizer_ ? tokenizer_->memory_bytes() : Bytes{}, .growth = growth, .threads = pool_->threads()};
+  if (ledger_) return machine;  // the runtime is in the books already
   prefault_code();
   malloc_trim(0);
   const ProcessMemory now = read_process_memory();
-  return {.runtime = now.rss,
-          .tokenizer = tokenizer_ ? tokenizer_->memory_bytes() : Bytes{},
-          .growth = growth,
-          .startup_peak = now.peak_rss,
-          .threads = pool_.threads()};
+  machine.io_ring = io_backend_bytes(io_->name() == "io_uring" ? IoChoice::kUring : IoChoice::kThreads);
+  machine.runtime = now.rss - machine.tokenizer - machine.io_ring;
+  machine.startup_peak = now.peak_rss;
+  return machine;
+}
+
+void Workspace::refuse(DoesNotFit refusal) const {
+  if (ledger_) {  // beside another model: name the budget for both
+    const Bytes held = ledger_->cap(Tier::kRam) - ledger_->free(Tier::kRam);
+    refusal.budget += held;
+    refusal.smallest_budget += held;
+  }
+  if (options_.json) {
+    const nlohmann::json table = {{"error", "does not fit"},
+                                  {"budget_bytes", refusal.budget.count},
+                                  {"smallest_budget_bytes", refusal.smallest_budget.count},
+                                  {"weights_bytes", refusal.smallest.of(Purpose::kWeightsResident).count},
+                                  {"kv_bytes", refusal.smallest.of(Purpose::kKvPages).count},
+                                  {"context", refusal.smallest.context}};
+    fmt::print("{}\n", table.dump());
+  }
+  throw Error(ErrorKind::kBudget, with_name(refusal, name_));
 }
 
 void Workspace::plan_and_load(InferenceWish wish, Bytes growth, const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
-  wish.context = options_.context;
+  if (options_.context) wish.context = options_.context;
   if (options_.chunk) wish.chunk = options_.chunk;
   wish.kv_type = options_.parsed_kv_type();
-  budget_ = budget();
-  auto outcome = plan_inference(config_, weights_, machine(growth), budget_.ram, wish);
-  if (const auto* refusal = std::get_if<DoesNotFit>(&outcome)) {
-    if (options_.json) {
-      const nlohmann::json table = {{"error", "does not fit"},
-                                    {"budget_bytes", refusal->budget.count},
-                                    {"smallest_budget_bytes", refusal->smallest_budget.count},
-                                    {"weights_bytes", refusal->smallest.of(Purpose::kWeightsResident).count},
-                                    {"kv_bytes", refusal->smallest.of(Purpose::kKvPages).count},
-                                    {"context", refusal->smallest.context}};
-      fmt::print("{}\n", table.dump());
-    }
-    throw Error(ErrorKind::kBudget, describe(*refusal));
-  }
+  budget_ = parsed_budget();
+  const Bytes free = ledger_ ? ledger_->free(Tier::kRam) : budget_.ram;
+  auto outcome = plan_inference(config_, weights_, machine(growth), free, wish);
+  if (const auto* refusal = std::get_if<DoesNotFit>(&outcome)) refuse(*refusal);
   plan_ = std::get<Plan>(std::move(outcome));
-  ledger_ = std::make_unique<Ledger>(LedgerCaps{.ram = budget_.ram});
-  context_.emplace(Context{*ledger_, pool_, kernels_for(chosen_cpu_path())});
-  for (const Purpose purpose : {Purpose::kRuntime, Purpose::kTokenizer, Purpose::kMargin}) {
+  if (!ledger_) ledger_ = std::make_shared<Ledger>(LedgerCaps{.ram = budget_.ram});
+  context_.emplace(Context{*ledger_, *pool_, kernels_for(chosen_cpu_path())});
+  for (const Purpose purpose : {Purpose::kRuntime, Purpose::kTokenizer, Purpose::kIoRing, Purpose::kMargin}) {
     standing_.push_back(ledger_->require(Tier::kRam, purpose, plan_.of(purpose)));
     if (purpose != Purpose::kMargin) standing_.back().commit(standing_.back().size());
   }
   Progress progress("loading " + name_);
   const auto show = [&](Bytes done, Bytes total) { progress.update(done.count, total.count); };
-  model_ = file_ ? with_context([&] { return "load " + name_; },
-                                [&] { return Model::load(*context_, config_, weights_, *file_, plan_, stop, show); })
-                 : Model::random(*context_, config_, weights_, 1);
+  model_ =
+      file_ ? with_context([&] { return "load " + name_; },
+                           [&] { return Model::load(*context_, config_, weights_, *file_, plan_, *io_, stop, show); })
+            : Model::random(*context_, config_, weights_, 1);
   // A budget that was named is a promise: its memory is taken now. What `auto` chose is taken as it is used.
   session_ = std::make_unique<Session>(*context_, *model_, plan_,
                                        budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate);
@@ -140,8 +157,8 @@ std::string Workspace::memory_report() const {
   for (std::size_t i = 0; i < kPurposes; ++i) {
     const LedgerCount& cell = books.cell(Tier::kRam, static_cast<Purpose>(i));
     if (cell.peak_reserved == Bytes{}) continue;
-    text += fmt::format("  {:<16}{:>10}  {:>10}\n", jericho::name(static_cast<Purpose>(i)), format_bytes(cell.peak_reserved),
-                        format_bytes(cell.peak_used));
+    text += fmt::format("  {:<16}{:>10}  {:>10}\n", jericho::name(static_cast<Purpose>(i)),
+                        format_bytes(cell.peak_reserved), format_bytes(cell.peak_used));
   }
   const LedgerCount& total = books.total(Tier::kRam);
   text += fmt::format("  {:<16}{:>10}  {:>10}   kernel (VmHWM) {}\n", "at once", format_bytes(total.peak_reserved),

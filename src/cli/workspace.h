@@ -16,6 +16,7 @@
 #include "formats/model_file.h"
 #include "kernels/kernels.h"
 #include "memory/budget.h"
+#include "memory/io.h"
 #include "memory/ledger.h"
 #include "models/config.h"
 #include "models/weights.h"
@@ -47,7 +48,8 @@ enum class NeedsTokenizer { kYes, kNo };
 
 class Workspace {
  public:
-  Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer);
+  // `beside`, already loaded and outliving this one, shares its threads, its ledger and so its budget.
+  Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside = nullptr);
   // A model without a file: random weights of this shape.
   Workspace(const WorkspaceOptions& options, ModelConfig config, DType dtype);
   ~Workspace();
@@ -56,7 +58,7 @@ class Workspace {
   [[nodiscard]] const Tokenizer& tokenizer() const;
   [[nodiscard]] const WeightLayout& weights() const { return weights_; }
   [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] int threads() const { return pool_.threads(); }
+  [[nodiscard]] int threads() const { return pool_->threads(); }
 
   // Plans `wish` (whose context, chunk and KV type come from the options) under the budget and loads the model. When it
   // does not fit, prints why and throws Error(kBudget). `growth` is heap the verb will add.
@@ -73,19 +75,20 @@ class Workspace {
 
  private:
   [[nodiscard]] Machine machine(Bytes growth) const;
-  [[nodiscard]] Budget budget() const;
-  void lease_what_is_there(Bytes budget);
+  [[nodiscard]] Budget parsed_budget() const;
+  void refuse(DoesNotFit refusal) const;
 
   WorkspaceOptions options_;
   std::string name_;
-  ThreadPool pool_;
+  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<IoBackend> io_;
   std::unique_ptr<ModelFile> file_;
   ModelConfig config_;
   WeightLayout weights_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Plan plan_{};
   Budget budget_{};
-  std::unique_ptr<Ledger> ledger_;
+  std::shared_ptr<Ledger> ledger_;
   std::optional<Context> context_;
   std::vector<Lease> standing_;  // runtime, tokenizer, margin
   std::unique_ptr<Model> model_;

@@ -2,7 +2,6 @@
 #include "engine/model.h"
 
 #include "memory/arena.h"
-#include "memory/io.h"
 
 namespace jericho {
 namespace {
@@ -15,17 +14,14 @@ Arena weights_arena(const Context& context, const WeightLayout& layout) {
 }  // namespace
 
 std::unique_ptr<Model> Model::load(const Context& context, ModelConfig config, const WeightLayout& layout,
-                                   const ModelFile& file, const Plan& plan, const std::stop_token& stop,
+                                   const ModelFile& file, const Plan& plan, IoBackend& io, const std::stop_token& stop,
                                    const ModelWeights::Progress& progress) {
   Arena weights = weights_arena(context, layout);
   weights.populate(stop);
-  Lease ring = context.ledger.require(Tier::kRam, Purpose::kIoRing, plan.of(Purpose::kIoRing));
-  ring.commit(ring.size());
-  const std::unique_ptr<IoBackend> io = make_io_backend();
   const Arena staging(context.ledger.require(Tier::kRam, Purpose::kWeightsStaging, plan.of(Purpose::kWeightsStaging)),
                       {.populate = true});
   ModelWeights loaded =
-      ModelWeights::load(context, config, layout, file, std::move(weights), *io, staging.bytes(), stop, progress);
+      ModelWeights::load(context, config, layout, file, std::move(weights), io, staging.bytes(), stop, progress);
   return std::unique_ptr<Model>(new Model(std::move(config), std::move(loaded), layout.forms()));
 }
 

@@ -6,6 +6,7 @@
 #include <stop_token>
 
 #include "formats/model_file.h"
+#include "memory/io.h"
 #include "models/config.h"
 #include "models/transformer.h"
 #include "models/weights.h"
@@ -18,8 +19,8 @@ class Model {  // thread-safe for reading once made; shared by all sessions over
  public:
   // Reads the weights of `file` under the plan's leases. Errors as ModelWeights::load().
   static std::unique_ptr<Model> load(const Context& context, ModelConfig config, const WeightLayout& layout,
-                                     const ModelFile& file, const Plan& plan, const std::stop_token& stop,
-                                     const ModelWeights::Progress& progress);
+                                     const ModelFile& file, const Plan& plan, IoBackend& io,
+                                     const std::stop_token& stop, const ModelWeights::Progress& progress);
   // Random weights of a shape, for benchmarks.
   static std::unique_ptr<Model> random(const Context& context, ModelConfig config, const WeightLayout& layout,
                                        std::uint64_t seed);

@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "memory/arena.h"
-#include "memory/io.h"
 #include "memory/page_pool.h"
 
 namespace jericho {
@@ -42,11 +41,11 @@ class InferencePlanner {
     p.limits.rows = std::max(choice.chunk, wish_.sequences);
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
     p.kv = {wish_.kv_type, config_.num_hidden_layers, config_.num_key_value_heads, config_.head_dim};
-    p.always = {{Purpose::kRuntime, machine_.runtime - machine_.tokenizer + machine_.growth},
+    p.always = {{Purpose::kRuntime, machine_.runtime + machine_.growth},
                 {Purpose::kTokenizer, machine_.tokenizer},
+                {Purpose::kIoRing, machine_.io_ring},
                 {Purpose::kWeightsResident, arena_bytes(weights_.bytes())}};
-    p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))},
-              {Purpose::kIoRing, io_backend_bytes()}};
+    p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
     p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes())},
              {Purpose::kKvMeta,
               PagePool::meta_bytes(p.pages) + Bytes{p.pages * static_cast<Index>(sizeof(void*) + sizeof(PageId))}},
@@ -157,7 +156,8 @@ std::string describe(const DoesNotFit& refusal) {
     return fmt::format("  {:<22}{:>10}   {:>10}{}\n", what, format_bytes(needed), format_bytes(least),
                        how.empty() ? "" : "  (" + how + ")");
   };
-  const Bytes rest = p.of(Purpose::kRuntime) + p.of(Purpose::kTokenizer) + p.of(Purpose::kMargin);
+  const Bytes rest =
+      p.of(Purpose::kRuntime) + p.of(Purpose::kTokenizer) + p.of(Purpose::kIoRing) + p.of(Purpose::kMargin);
   const Bytes weights = p.of(Purpose::kWeightsResident);
   const Bytes kv = p.of(Purpose::kKvPages) + p.of(Purpose::kKvMeta);
   const Bytes activations = p.of(Purpose::kAct) + p.of(Purpose::kLogits);
@@ -167,8 +167,8 @@ std::string describe(const DoesNotFit& refusal) {
   text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv,
               std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ8 ? "" : "--kv-type q8");
   text += row("activations, logits", activations, activations, fmt::format("at --chunk {}", p.limits.rows));
-  text += row("loading, then free", p.of(Purpose::kWeightsStaging) + p.of(Purpose::kIoRing),
-              p.of(Purpose::kWeightsStaging) + p.of(Purpose::kIoRing), "while kv and activations are not yet there");
+  text += row("loading, then free", p.of(Purpose::kWeightsStaging), p.of(Purpose::kWeightsStaging),
+              "while kv and activations are not yet there");
   text += row("runtime, margin", rest, rest, "");
   text += fmt::format("smallest budget that works{}: --memory {}\n", refusal.context_was_asked ? " as asked" : "",
                       budget_argument(refusal.smallest_budget));

@@ -22,8 +22,9 @@ namespace jericho {
 
 // What the process holds before the plan adds to it, as measured, and what it runs on.
 struct Machine {
-  Bytes runtime{};       // resident now: code, libraries, stacks, heap
-  Bytes tokenizer{};     // of it, held by the tokenizer
+  Bytes runtime{};       // resident now: code, libraries, stacks, heap, without the two below
+  Bytes tokenizer{};     // held by the tokenizer
+  Bytes io_ring{};       // held by the I/O backend
   Bytes growth{};        // heap that the verb will add: sampler, texts, token lists
   Bytes startup_peak{};  // the most that was resident so far: no smaller budget can hold
   int threads = 1;
