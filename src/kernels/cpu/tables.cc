@@ -34,6 +34,7 @@ Kernels avx512_table(const Kernels& below) {
 Kernels amx_table(const Kernels& below) {
   Kernels table = below;
   table.path = CpuPath::kAmx;
+  table.matmul = N_AVX3::matmul_amx;
   return table;
 }
 

@@ -27,4 +27,10 @@ JERICHO_TARGET_KERNELS(N_AVX2)
 JERICHO_TARGET_KERNELS(N_AVX3)
 #undef JERICHO_TARGET_KERNELS
 
+// With AMX int8 and bf16 on top.
+namespace N_AVX3 {
+void matmul_amx(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+                MatrixView<float> y);
+}  // namespace N_AVX3
+
 }  // namespace jericho::kernels

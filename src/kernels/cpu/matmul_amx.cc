@@ -1,0 +1,353 @@
+// Matrix products on AMX tiles: int8 for block formats (64 tokens share a strip's unpacked codes; tokens are the rows
+// of a tile) and bf16 (tokens as rows again; for up to four tokens the weights' own rows are the tile and each token is
+// a column). The tiles hold integer dots of one group, which are exact, or the bf16 product of numerics.md 3, which is
+// their own; the float additions around them are the definition's. Few tokens of a block format go to the VNNI kernel.
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/cpu/targets.h"
+#include "kernels/matmul.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/matmul_amx.cc"
+#include "hwy/foreach_target.h"  // must precede highway.h
+#include "hwy/highway.h"
+
+#if HWY_TARGET == HWY_AVX3
+#include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/strip-inl.h"
+#include "kernels/cpu/tiles-inl.h"
+#include "kernels/cpu/transpose-inl.h"
+
+HWY_PUSH_ATTRIBUTES(JERICHO_AMX_TARGET)
+namespace jericho::kernels::HWY_NAMESPACE {
+
+constexpr Index kTileTokens = 16;
+constexpr Index kBlockTokens = 64;  // that share unpacked weights
+constexpr Index kFewTokens = 4;     // up to here a tile of tokens would be mostly empty
+
+// Segment sums of a block of tokens, lanes are the rows of a strip.
+struct BlockSums {
+  alignas(64) float at[kSegments][kBlockTokens][16];
+};
+
+HWY_INLINE void store_tokens(const BlockSums& sums, const PackedMatrix& w, const float* bias, Index row, Index begin,
+                             Index count, MatrixView<float> y) {
+  const Index rows = w.rows - row;
+  for (Index t = 0; t < count; ++t) {
+    F32x16 s[kSegments];
+    for (int i = 0; i < kSegments; ++i) s[i] = load(sums.at[i][t]);
+    F32x16 total = add(add(add(s[0], s[1]), add(s[2], s[3])), add(add(s[4], s[5]), add(s[6], s[7])));
+    if (bias != nullptr) total = add(total, load_up_to_16(bias + row, rows));
+    store_up_to_16(total, y.data() + (begin + t) * y.row_stride() + row, rows);
+  }
+}
+
+struct Span {
+  Index begin, end;  // columns of a segment
+};
+HWY_INLINE Span segment_columns(const PackedMatrix& w, Index cols, Index i) {
+  const Index units = ceil_div(cols, w.unit);
+  return {std::min(cols, segment_begin(units, i) * w.unit), std::min(cols, segment_begin(units, i + 1) * w.unit)};
+}
+
+// --- Block formats -------------------------------------------------------------------------------------------------
+
+constexpr Index kChunkGroups = 8;  // unpacked at a time: 4 KiB of codes
+
+// Some groups of a strip, unpacked: signed codes as the tile wants them, scales in fp32.
+template <class Format>
+struct UnpackedGroups {
+  alignas(64) std::uint8_t codes[kChunkGroups][8 * 64];
+  alignas(64) float scale[kChunkGroups][16];
+  alignas(64) float minimum[kChunkGroups][16];
+  alignas(64) std::int32_t sub[kChunkGroups][2][16];
+
+  HWY_INLINE void unpack(const std::uint8_t* strip, Index cols, Index begin, Index end) {
+    using Layout = StripLayout<Format>;
+    for (Index g = begin; g < end; ++g) {
+      const Index i = g - begin;
+      const GroupCodes unpacked = group_codes<Format>(strip + Layout::codes_offset(g));
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) {
+        const __m512i offset = _mm512_set1_epi8(static_cast<char>(Format::kOffset));
+        _mm512_store_si512(codes[i] + 64 * q, _mm512_sub_epi8(unpacked.quad[q], offset));
+      }
+      const StripScales<Format> scales(strip + Layout::scales_offset(cols, g / Layout::kBlockGroups));
+      const Index in_block = g % Layout::kBlockGroups;
+      store(scales.scale(in_block), scale[i]);
+      if constexpr (Format::kHasMin) store(scales.minimum(in_block), minimum[i]);
+      if constexpr (Format::kHasSub) {
+        store_int(scales.sub(in_block, 0), sub[i][0]);
+        store_int(scales.sub(in_block, 1), sub[i][1]);
+      }
+    }
+  }
+};
+
+template <class Format>
+TileConfig int8_config(Index tokens) {  // tiles 0-1 sums [tokens][16], 2-3 activations, 4-5 codes
+  constexpr Index kColumns = Format::kHasSub ? 16 : 32;
+  TileConfig config;
+  for (int i = 0; i < 2; ++i) {
+    config.set(i, tokens, 64);
+    config.set(2 + i, tokens, kColumns);
+    config.set(4 + i, kColumns / 4, 64);
+  }
+  return config;
+}
+
+// Integer dots of one group: dots[0], and dots[1] for the second half where halves have scales of their own.
+template <class Format>
+HWY_INLINE void tile_dots(const std::int8_t* x, Index stride, const std::uint8_t* codes, std::int32_t (*dots)[16][16]) {
+  _tile_zero(0);
+  _tile_loadd(2, x, stride);
+  _tile_loadd(4, codes, 64);
+  _tile_dpbssd(0, 2, 4);
+  _tile_stored(0, dots[0], 64);
+  if constexpr (Format::kHasSub) {
+    _tile_zero(1);
+    _tile_loadd(3, x + 16, stride);
+    _tile_loadd(5, codes + 256, 64);
+    _tile_dpbssd(1, 3, 5);
+    _tile_stored(1, dots[1], 64);
+  }
+}
+
+// Adds the groups [begin, end) to the sums of one tile of tokens.
+template <class Format>
+HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x, Index begin, Index end,
+                           const Index* token, float (*sums)[16]) {
+  const Index groups = x.cols / kGroup;
+  alignas(64) std::int32_t dots[2][2][16][16];  // two groups in flight
+  F32x16 acc[kTileTokens];
+#pragma GCC unroll 16
+  for (int t = 0; t < kTileTokens; ++t) acc[t] = load(sums[t]);
+  tile_barrier();
+  tile_dots<Format>(x.q8 + token[0] * x.cols + begin * kGroup, x.cols, w.codes[0], dots[0]);
+  for (Index g = begin; g < end; ++g) {
+    const Index i = g - begin;
+    if (g + 1 < end) {
+      tile_dots<Format>(x.q8 + token[0] * x.cols + (g + 1) * kGroup, x.cols, w.codes[i + 1], dots[(i + 1) % 2]);
+    }
+    const std::int32_t(*dot)[16][16] = dots[i % 2];
+    const F32x16 scale = load(w.scale[i]);
+    const float* token_scale = x.scale + g;
+#pragma GCC unroll 16
+    for (int t = 0; t < kTileTokens; ++t) {
+      I32x16 integer = load_int(dot[0][t]);
+      if constexpr (Format::kHasSub) {
+        integer = add(multiply(load_int(w.sub[i][0]), integer), multiply(load_int(w.sub[i][1]), load_int(dot[1][t])));
+      }
+      acc[t] = fma(multiply(scale, set(token_scale[token[t] * groups])), to_float(integer), acc[t]);
+      if constexpr (Format::kHasMin) {
+        acc[t] = fma(load(w.minimum[i]), set(x.scaled_sum[token[t] * groups + g]), acc[t]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTileTokens; ++t) store(acc[t], sums[t]);
+}
+
+// A strip times tokens [begin, begin + count): tiles of `tile_tokens`, as configured. Slots of a tile beyond its tokens
+// repeat the last token and are dropped.
+template <class Format>
+HWY_NOINLINE void strip_times_block(const std::uint8_t* strip, const PackedMatrix& w, const Activations& x, Index begin,
+                                    Index count, BlockSums& sums) {
+  Index token[kBlockTokens];
+  for (Index t = 0; t < kBlockTokens; ++t) token[t] = begin + std::min(t, count - 1);
+  UnpackedGroups<Format> unpacked;
+  for (Index i = 0; i < kSegments; ++i) {
+    const Span segment = segment_columns(w, x.cols, i);
+    for (Index t = 0; t < round_up(count, kTileTokens); ++t) store(zero(), sums.at[i][t]);
+    for (Index g = segment.begin / kGroup; g < segment.end / kGroup; g += kChunkGroups) {
+      const Index end = std::min(g + kChunkGroups, segment.end / kGroup);
+      unpacked.unpack(strip, x.cols, g, end);
+      for (Index t = 0; t < count; t += kTileTokens) {
+        add_groups<Format>(unpacked, x, g, end, token + t, sums.at[i] + t);
+      }
+    }
+  }
+}
+
+// The tokens [begin, begin + count) of the whole strip range; count is a multiple of 16, or less than 16.
+template <class Format>
+HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
+                              Index strip_end, Index begin, Index count, MatrixView<float> y) {
+  const Index bytes = strip_bytes(w.dtype, w.cols).count;
+  BlockSums sums;
+  load_config(int8_config<Format>(std::min(count, kTileTokens)));
+  for (Index s = strip_begin; s < strip_end; ++s) {
+    const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
+    for (Index t = 0; t < count; t += kBlockTokens) {
+      const Index block = std::min(kBlockTokens, count - t);
+      strip_times_block<Format>(strip, w, x, begin + t, block, sums);
+      store_tokens(sums, w, bias, s * kStripRows, begin + t, block, y);
+    }
+  }
+  _tile_release();
+}
+
+// --- BF16 ----------------------------------------------------------------------------------------------------------
+
+constexpr Index kChunkUnits = 4;  // of 32 columns, transposed at a time
+
+static TileConfig bf16_config(
+    Index tokens) {  // tiles 0-3 sums [tokens][16], 4 activations [tokens][32], 5 weights as pairs
+  TileConfig config;
+  for (int i = 0; i < 4; ++i) config.set(i, tokens, 64);
+  config.set(4, tokens, 64);
+  config.set(5, 16, 64);
+  return config;
+}
+
+struct TokenRows {  // where the four tiles of a block begin, and how many there are
+  const BF16* row[4];
+  Index tiles;
+};
+
+// One unit of 32 columns for up to four tiles of tokens.
+HWY_INLINE void bf16_unit(const TokenRows& x, Index k, Index stride, const std::int32_t* pairs) {
+  _tile_loadd(5, pairs, 64);
+  _tile_loadd(4, x.row[0] + k, stride);
+  _tile_dpbf16ps(0, 4, 5);
+  if (x.tiles < 2) return;
+  _tile_loadd(4, x.row[1] + k, stride);
+  _tile_dpbf16ps(1, 4, 5);
+  if (x.tiles < 3) return;
+  _tile_loadd(4, x.row[2] + k, stride);
+  _tile_dpbf16ps(2, 4, 5);
+  if (x.tiles < 4) return;
+  _tile_loadd(4, x.row[3] + k, stride);
+  _tile_dpbf16ps(3, 4, 5);
+}
+
+static HWY_NOINLINE void bf16_times_block(const BF16* strip, const PackedMatrix& w, const Activations& x, Index begin,
+                                          Index count, BlockSums& sums) {
+  TokenRows rows{{}, ceil_div(count, kTileTokens)};
+  for (Index i = 0; i < 4; ++i) rows.row[i] = x.bf16 + (begin + std::min(i, rows.tiles - 1) * kTileTokens) * x.cols;
+  alignas(64) std::int32_t pairs[kChunkUnits][16][16];
+  for (Index i = 0; i < kSegments; ++i) {
+    const Span segment = segment_columns(w, x.cols, i);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (Index k = segment.begin; k < segment.end; k += 32 * kChunkUnits) {
+      const Index units = std::min(kChunkUnits, (segment.end - k) / 32);
+      for (Index u = 0; u < units; ++u) {
+        I32x16 unit[16];
+        transpose_pairs(reinterpret_cast<const std::byte*>(strip + k + 32 * u), x.cols * 2, unit);
+#pragma GCC unroll 16
+        for (int p = 0; p < 16; ++p) store_int(unit[p], pairs[u][p]);
+      }
+      tile_barrier();
+      for (Index u = 0; u < units; ++u) bf16_unit(rows, k + 32 * u, x.cols * 2, pairs[u][0]);
+    }
+    _tile_stored(0, sums.at[i][0], 64);
+    if (rows.tiles > 1) _tile_stored(1, sums.at[i][16], 64);
+    if (rows.tiles > 2) _tile_stored(2, sums.at[i][32], 64);
+    if (rows.tiles > 3) _tile_stored(3, sums.at[i][48], 64);
+  }
+}
+
+// As int8_tokens().
+static HWY_NOINLINE void bf16_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
+                                     Index strip_end, Index begin, Index count, MatrixView<float> y) {
+  BlockSums sums;
+  load_config(bf16_config(std::min(count, kTileTokens)));
+  for (Index s = strip_begin; s < strip_end; ++s) {
+    const BF16* strip = reinterpret_cast<const BF16*>(w.data) + s * kStripRows * x.cols;
+    for (Index t = 0; t < count; t += kBlockTokens) {
+      const Index block = std::min(kBlockTokens, count - t);
+      bf16_times_block(strip, w, x, begin + t, block, sums);
+      store_tokens(sums, w, bias, s * kStripRows, begin + t, block, y);
+    }
+  }
+  _tile_release();
+}
+
+// Up to four tokens: the weights' rows are a tile as they lie, a token's pairs are a tile of one column.
+static HWY_NOINLINE void bf16_few_tokens(const PackedMatrix& w, const Activations& x, const float* bias,
+                                         Index strip_begin, Index strip_end, Index begin, Index count,
+                                         MatrixView<float> y) {
+  TileConfig config;  // tiles 0-3 sums [16][1], 4 weights [16][32], 5-7 a token's pairs [16][1]
+  for (int i = 0; i < 4; ++i) config.set(i, 16, 4);
+  config.set(4, 16, 64);
+  for (int i = 5; i < 8; ++i) config.set(i, 16, 4);
+  BlockSums sums;
+  load_config(config);
+  const BF16* token[kFewTokens];
+  for (Index t = 0; t < kFewTokens; ++t) token[t] = x.bf16 + (begin + std::min(t, count - 1)) * x.cols;
+  for (Index s = strip_begin; s < strip_end; ++s) {
+    const BF16* strip = reinterpret_cast<const BF16*>(w.data) + s * kStripRows * x.cols;
+    for (Index i = 0; i < kSegments; ++i) {
+      const Span segment = segment_columns(w, x.cols, i);
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      for (Index k = segment.begin; k < segment.end; k += 32) {
+        _tile_loadd(4, strip + k, x.cols * 2);
+        _tile_loadd(5, token[0] + k, 4);
+        _tile_dpbf16ps(0, 4, 5);
+        if (count < 2) continue;
+        _tile_loadd(6, token[1] + k, 4);
+        _tile_dpbf16ps(1, 4, 6);
+        if (count < 3) continue;
+        _tile_loadd(7, token[2] + k, 4);
+        _tile_dpbf16ps(2, 4, 7);
+        if (count < 4) continue;
+        _tile_loadd(5, token[3] + k, 4);
+        _tile_dpbf16ps(3, 4, 5);
+      }
+      _tile_stored(0, sums.at[i][0], 4);
+      _tile_stored(1, sums.at[i][1], 4);
+      _tile_stored(2, sums.at[i][2], 4);
+      _tile_stored(3, sums.at[i][3], 4);
+    }
+    store_tokens(sums, w, bias, s * kStripRows, begin, count, y);
+  }
+  _tile_release();
+}
+
+// --- The entry -----------------------------------------------------------------------------------------------------
+
+HWY_INLINE Activations tokens_of(const Activations& x, Index begin, Index count) {
+  Activations part = x;
+  part.tokens = count;
+  part.q8 += begin * x.cols;
+  part.scale += begin * (x.cols / 32);
+  part.scaled_sum += begin * (x.cols / 32);
+  part.half_sum += begin * (x.cols / 16);
+  return part;
+}
+
+void matmul_amx(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+                MatrixView<float> y) {
+  if (w.dtype == DType::kF32 || w.dtype == DType::kF16) return matmul(w, x, bias, strip_begin, strip_end, y);
+  JERICHO_CHECK(x.cols == w.padded_cols() && x.form == activation_form(w.dtype), "x has {} columns, w {}", x.cols,
+                w.cols);
+  const Index whole = x.tokens / kTileTokens * kTileTokens;  // then a tile with fewer rows, or few tokens
+  const Index rest = x.tokens - whole;
+  if (w.dtype == DType::kBF16) {
+    if (whole > 0) bf16_tokens(w, x, bias, strip_begin, strip_end, 0, whole, y);
+    if (rest > kFewTokens) bf16_tokens(w, x, bias, strip_begin, strip_end, whole, rest, y);
+    if (rest > 0 && rest <= kFewTokens) bf16_few_tokens(w, x, bias, strip_begin, strip_end, whole, rest, y);
+    return;
+  }
+  visit_block_format(
+      w.dtype,
+      [&]<class Format>() {
+        if (whole > 0) int8_tokens<Format>(w, x, bias, strip_begin, strip_end, 0, whole, y);
+        if (rest > kFewTokens) int8_tokens<Format>(w, x, bias, strip_begin, strip_end, whole, rest, y);
+      },
+      [] {});
+  if (rest > 0 && rest <= kFewTokens) {
+    matmul(w, tokens_of(x, whole, rest), bias, strip_begin, strip_end, y.rows(whole, rest));
+  }
+}
+
+}  // namespace jericho::kernels::HWY_NAMESPACE
+HWY_POP_ATTRIBUTES
+#endif  // HWY_AVX3
