@@ -1,3 +1,4 @@
+// The byte alphabet, the merge table, and the two models that merge by rule. Start at ByteLevelBpe::encode().
 #include "text/byte_level_bpe.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// Byte fallback: spelling <0x0A> and the table from bytes to tokens.
 #include "text/byte_tokens.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Holds back the bytes of a character that is not whole yet. Start at Detokenizer::push().
 #include "text/detokenizer.h"
 
 #include "text/tokenizer.h"

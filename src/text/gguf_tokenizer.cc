@@ -1,3 +1,4 @@
+// One reader per value of tokenizer.ggml.model; a new model kind is one more. Start at read_gguf_tokenizer().
 #include "text/gguf_tokenizer.h"
 
 #include <cctype>

@@ -1,3 +1,4 @@
+// The small JSON files beside a tokenizer. Start at read_hugging_face_settings().
 #include "text/hf_settings.h"
 
 #include <algorithm>

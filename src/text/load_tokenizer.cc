@@ -1,3 +1,4 @@
+// Which file is read when several are there. Start at read_directory().
 #include "text/load_tokenizer.h"
 
 #include <fstream>

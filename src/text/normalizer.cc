@@ -1,3 +1,4 @@
+// The steps of a normalizer, each over the whole fragment. Start at Normalizer::apply().
 #include "text/normalizer.h"
 
 #include "text/unicode.h"

@@ -4,9 +4,8 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
-
-#include "base/bytes.h"
 
 namespace jericho {
 

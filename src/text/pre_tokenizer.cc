@@ -1,3 +1,4 @@
+// The hand scanners and the table of the families that use them. Start at known_pre_tokenizers().
 #include "text/pre_tokenizer.h"
 
 #include <algorithm>

@@ -1,11 +1,13 @@
+// PCRE2 and literal cuts; Pieces turns matches into pieces as each split behaviour asks.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex_split.h"
 
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
-#include <optional>
+#include <new>
 #include <utility>
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+// Merging by score, and taking unused pieces apart again. Start at SentencePieceBpe::encode_word().
 #include "text/sentencepiece_bpe.h"
 
 #include <bit>

@@ -1,3 +1,4 @@
+// A bounded reader of protobuf fields, then the model's messages. Start at read_sentencepiece_model().
 #include "text/sentencepiece_model.h"
 
 #include <bit>

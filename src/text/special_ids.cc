@@ -1,3 +1,4 @@
+// Names and ids of the tokens that begin and end texts.
 #include "text/special_ids.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Finds added tokens by narrowing a sorted range byte by byte. Start at AddedTokenMatcher::next().
 #include "text/special_tokens.h"
 
 #include <algorithm>

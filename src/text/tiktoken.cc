@@ -1,5 +1,7 @@
+// Base64 ranks, the model that merges by them, and Llama 3's special tokens. Start at read_tiktoken().
 #include "text/tiktoken.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 

@@ -1,3 +1,4 @@
+// When words can be encoded one by one. The merge loop itself is in the header.
 #include "text/token_model.h"
 
 namespace jericho {

@@ -1,3 +1,4 @@
+// The pipeline of tokenizer.h. Start at Tokenizer::encode().
 #include "text/tokenizer.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// One function per section of a tokenizer.json, gathered in a Plan. Start at read_tokenizer_json().
 #include "text/tokenizer_json.h"
 
 #include <utility>

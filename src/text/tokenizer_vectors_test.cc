@@ -285,7 +285,7 @@ TEST(TokenizerVectors, RandomTextsRoundTrip) {
   }
 }
 
-TEST(TokenizerVectors, EncodesAMegabyteInASecond) {
+TEST(TokenizerVectors, EncodesWikiTextInSeconds) {
   JERICHO_NEEDS_DATA("text/wikitext2-raw-test.txt");
   const std::string text = read_text(test_data("text/wikitext2-raw-test.txt"));
   for (const char* file : {"gpt2", "llama-3", "qwen2", "llama-2/tokenizer.model", "gpt-neox-20b/tokenizer.json"}) {

@@ -1,3 +1,4 @@
+// UTF-8, categories and NFC over utf8proc. Start at decode_utf8().
 #include "text/unicode.h"
 
 #include <utf8proc.h>
@@ -5,8 +6,6 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
-
-#include "base/error.h"
 
 namespace jericho {
 namespace {

@@ -1,3 +1,4 @@
+// GPT-2's two files. Start at read_vocab_merges().
 #include "text/vocab_merges.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// The string pool and its open-addressing index. Start at Vocabulary::find().
 #include "text/vocabulary.h"
 
 #include <functional>

@@ -1,3 +1,4 @@
+// A SAX reader that keeps pieces and merges out of the JSON value. Start at Reader.
 #include "text/vocabulary_json.h"
 
 #include <algorithm>
