@@ -1,20 +1,17 @@
 // For tests only: two rows are equal when every element has the same bits; one NaN is as good as another.
-// Also the rows tests feed to kernels: ordinary numbers and, on request, every value that breaks careless code.
 #pragma once
 
 #include <bit>
 #include <cstdint>
-#include <limits>
-#include <random>
 #include <span>
 #include <string>
-#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/cpu.h"
 #include "base/index.h"
+#include "kernels/random_row.h"
 
 namespace jericho {
 
@@ -48,22 +45,5 @@ class OnPath : public testing::TestWithParam<CpuPath> {
   void SetUp() override { flush_subnormals(); }
 };
 inline std::string path_name(const testing::TestParamInfo<CpuPath>& info) { return std::string(name(info.param)); }
-
-enum class Values { kPlain, kSpecial };
-
-inline std::vector<float> random_row(Index count, unsigned seed, Values values = Values::kPlain, float width = 3.0f) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  constexpr float kSpecial[] = {
-      0.0f,  -0.0f,   1e-40f,   -1e-45f,   1e-38f, 3e38f,      -3e38f,
-      1e20f, -1e-20f, 65520.0f, kInfinity, 6e-8f,  -kInfinity, std::numeric_limits<float>::quiet_NaN()};
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, width);
-  std::vector<float> row(static_cast<std::size_t>(count));
-  for (float& x : row) {
-    x = normal(random);
-    if (values == Values::kSpecial && random() % 8 == 0) x = kSpecial[random() % std::size(kSpecial)];
-  }
-  return row;
-}
 
 }  // namespace jericho

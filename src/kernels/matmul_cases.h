@@ -1,6 +1,8 @@
 // For tests and benchmarks only: packed weight matrices with random contents, and activations in every form.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <random>
 #include <vector>

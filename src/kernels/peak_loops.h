@@ -1,0 +1,31 @@
+// What a core can do at most, for comparison: loops that only read, or only multiply. Speeds of models are printed as
+// fractions of what these reach in the same run (plan/roofs.h times them). Start at read_all() and multiply().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/cpu.h"
+#include "base/index.h"
+
+namespace jericho {
+
+// Reads every byte once, in order, with the widest loads of `path`. The result depends on all of them, so that none is
+// skipped. `bytes` starts on a 64-byte boundary and is a multiple of 4096 long.
+std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes);
+
+enum class PeakKind {
+  kInt8,  // 8-bit integer products: AMX tiles, VNNI, or AVX2 multiply-add
+  kBF16,  // AMX tiles; on other paths the fp32 units do this work
+  kF32,   // fused multiply-add
+};
+
+std::string_view name(PeakKind kind, CpuPath path);  // "amx_int8", "vnni", "avx512_fma", ...
+
+// Runs `rounds` rounds of independent products from registers and returns how many operations that were (a multiply and
+// an add count as two).
+double multiply(CpuPath path, PeakKind kind, Index rounds);
+
+}  // namespace jericho
