@@ -33,17 +33,20 @@ std::string shape_text(const TensorInfo& tensor) { return fmt::format("[{}]", fm
 
 std::string dump(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
+template <class T>
+constexpr bool kIsArray = false;
+template <class T>
+constexpr bool kIsArray<std::vector<T>> = true;
+
+// Of an array its first `most` elements.
 Json to_json(const MetadataValue& value, std::size_t most) {
   return std::visit(
       [most](const auto& v) -> Json {
-        if constexpr (requires {
-                        v.begin();
-                        v.push_back({});
-                      } &&
-                      !std::is_same_v<std::decay_t<decltype(v)>, std::string>) {
+        if constexpr (kIsArray<std::decay_t<decltype(v)>>) {
           Json array = Json::array();
-          for (std::size_t i = 0; i < std::min(most, v.size()); ++i)
+          for (std::size_t i = 0; i < std::min(most, v.size()); ++i) {
             array.push_back(static_cast<typename std::decay_t<decltype(v)>::value_type>(v[i]));
+          }
           return array;
         } else {
           return v;
@@ -55,8 +58,7 @@ Json to_json(const MetadataValue& value, std::size_t most) {
 std::size_t array_size(const MetadataValue& value) {
   return std::visit(
       [](const auto& v) -> std::size_t {
-        if constexpr (requires { v.size(); } && !std::is_same_v<std::decay_t<decltype(v)>, std::string>)
-          return v.size();
+        if constexpr (kIsArray<std::decay_t<decltype(v)>>) return v.size();
         return 0;
       },
       value);

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 
@@ -67,6 +68,7 @@ class Workspace {
   [[nodiscard]] const Context& context() const { return *context_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] Session& session() { return *session_; }
+  [[nodiscard]] std::span<const std::byte> weight_bytes() const { return model_->weights().bytes(); }
   [[nodiscard]] double load_seconds() const { return load_seconds_; }
 
   // The ledger by purpose, its peak beside the kernel's own: for people, and for scripts.

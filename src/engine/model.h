@@ -26,6 +26,7 @@ class Model {  // thread-safe for reading once made; shared by all sessions over
                                        std::uint64_t seed);
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const ModelWeights& weights() const { return weights_; }
   [[nodiscard]] const Transformer& transformer() const { return transformer_; }
 
  private:

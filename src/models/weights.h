@@ -123,6 +123,7 @@ class ModelWeights {
   static Bytes staging_bytes(const WeightLayout& layout, int threads);
 
   [[nodiscard]] const DecoderWeights& views() const { return views_; }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return arena_.bytes(); }
 
  private:
   ModelWeights(const ModelConfig& config, const WeightLayout& layout, Arena arena);

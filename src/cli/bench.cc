@@ -1,0 +1,288 @@
+// jericho bench: tokens per second of prefill and decode, as llama-bench and llama-batched-bench define them, each
+// beside the roof that bounds it. pp N: N random tokens read from an empty cache; tg N: N single-token steps; tg N @b
+// B: B sequences stepping together, total tokens per second. Start at bench().
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/philox.h"
+#include "cli/shapes.h"
+#include "cli/verbs.h"
+#include "cli/workspace.h"
+#include "formats/json_file.h"
+#include "models/families.h"
+#include "plan/roofs.h"
+
+namespace jericho::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct BenchOptions {
+  WorkspaceOptions workspace{};
+  std::string shape{};
+  std::string config{};
+  std::string type = "Q4_0";
+  std::vector<Index> prompts{512};
+  std::vector<Index> generate{128};
+  std::vector<Index> batches{1, 8, 32};
+  Index depth = 0;
+  Index repetitions = 5;
+
+  void validate() const;
+};
+
+struct Test {
+  Index prompt = 0;    // tokens read at once; 0: a decode test
+  Index generate = 0;  // steps
+  Index batch = 1;     // sequences stepping together
+  Index depth = 0;     // tokens in the cache before
+  [[nodiscard]] std::string name() const {
+    std::string text = prompt > 0 ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate);
+    if (batch > 1) text += fmt::format("@b{}", batch);
+    if (depth > 0) text += fmt::format("@d{}", depth);
+    return text;
+  }
+};
+
+struct Result {
+  Test test{};
+  std::vector<double> samples{};  // tokens per second
+  double bytes_per_token = 0;     // read from memory: weights shared by what is computed together, and KV
+  Roof roof{};
+  double fraction = 0;
+
+  [[nodiscard]] double mean() const {
+    return std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
+  }
+  [[nodiscard]] double deviation() const {
+    double squares = 0;
+    for (const double sample : samples) squares += (sample - mean()) * (sample - mean());
+    return samples.size() > 1 ? std::sqrt(squares / static_cast<double>(samples.size() - 1)) : 0;
+  }
+};
+
+void BenchOptions::validate() const {
+  const auto expect = [](bool holds, const char* flag, Index value, const char* range) {
+    if (!holds) throw Error(ErrorKind::kUsage, fmt::format("{} {}: expected {}", flag, value, range));
+  };
+  for (const Index p : prompts) expect(p >= 0 && p <= 1 << 20, "-p", p, "0 (none) to 1048576 tokens");
+  for (const Index n : generate) expect(n >= 0 && n <= 1 << 20, "-n", n, "0 (none) to 1048576 tokens");
+  for (const Index b : batches) expect(b >= 1 && b <= 1024, "-b", b, "1 to 1024 sequences");
+  expect(depth >= 0 && depth <= 1 << 20, "-d", depth, "0 to 1048576 tokens");
+  expect(repetitions >= 1 && repetitions <= 1000, "-r", repetitions, "1 to 1000");
+  const int sources = (workspace.model.empty() ? 0 : 1) + (shape.empty() ? 0 : 1) + (config.empty() ? 0 : 1);
+  if (sources != 1) throw Error(ErrorKind::kUsage, "bench needs one of -m MODEL, --shape NAME and --config FILE");
+}
+
+std::vector<Test> tests_of(const BenchOptions& options) {
+  std::vector<Test> tests;
+  for (const Index p : options.prompts) {
+    if (p > 0) tests.push_back({.prompt = p, .depth = options.depth});
+  }
+  for (const Index n : options.generate) {
+    for (const Index b : options.batches) {
+      if (n > 0) tests.push_back({.generate = n, .batch = b, .depth = options.depth});
+    }
+  }
+  return tests;
+}
+
+class Bench {
+ public:
+  Bench(Workspace& workspace, const std::stop_token& stop) : workspace_(workspace), stop_(stop) {}
+
+  Result run(const Test& test, Index repetitions) {
+    Result result{.test = test};
+    sample(test);  // warm-up
+    for (Index r = 0; r < repetitions; ++r) result.samples.push_back(sample(test));
+    const auto weights = static_cast<double>(workspace_.weights().bytes_per_token().count);
+    const auto kv = static_cast<double>(workspace_.plan().kv.bytes_per_token().count);
+    if (test.prompt > 0) {
+      const auto together = static_cast<double>(std::min(test.prompt, workspace_.session().chunk()));
+      result.bytes_per_token = weights / together + kv * static_cast<double>(test.depth + test.prompt / 2);
+      result.roof = compute_roof();
+      result.fraction = result.mean() * operations_per_token() / (result.roof.value * 1e12);
+    } else {
+      const double depth = static_cast<double>(test.depth) + static_cast<double>(test.generate) / 2;
+      result.bytes_per_token = weights / static_cast<double>(test.batch) + kv * depth;
+      result.roof = read_roof();
+      result.fraction = result.mean() * result.bytes_per_token / (result.roof.value * 1e9);
+    }
+    return result;
+  }
+
+ private:
+  [[nodiscard]] std::vector<TokenId> random_tokens(Index count) {
+    std::vector<TokenId> tokens;
+    for (Index i = 0; i < count; ++i) {
+      const auto bits = philox4x32({drawn_++, 0, 0, 0}, {0x62656e63, 0});
+      tokens.push_back(static_cast<TokenId>(bits[0] % static_cast<std::uint64_t>(workspace_.config().vocab_size)));
+    }
+    return tokens;
+  }
+
+  double sample(const Test& test) {
+    Session& session = workspace_.session();
+    std::vector<SequenceId> sequences;
+    for (Index b = 0; b < test.batch; ++b) sequences.push_back(session.open());
+    if (test.depth > 0) {
+      for (const SequenceId s : sequences) session.prefill(s, random_tokens(test.depth), stop_);
+    }
+    const auto prompt = random_tokens(test.prompt);
+    std::vector<TokenId> step = random_tokens(test.batch);
+    const auto start = Clock::now();
+    if (test.prompt > 0) session.prefill(sequences[0], prompt, stop_);
+    for (Index i = 0; i < test.generate; ++i) {
+      if (stop_.stop_requested()) throw Error(ErrorKind::kInterrupted, "interrupted");
+      std::vector<BatchItem> items;
+      for (std::size_t b = 0; b < sequences.size(); ++b)
+        items.push_back({sequences[b], {&step[b], 1}, LogitRows::kLast});
+      session.forward(items);
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    for (const SequenceId s : sequences) session.close(s);
+    return static_cast<double>(test.prompt + test.generate * test.batch) / seconds;
+  }
+
+  // Two operations for each weight of a matrix that a token meets; the head runs once per prompt and does not count.
+  [[nodiscard]] double operations_per_token() const {
+    double parameters = 0;
+    for (const WeightPlacement& p : workspace_.weights().placements()) {
+      const bool per_token = p.spec.is_matrix && p.spec.gguf != "token_embd.weight" && p.spec.gguf != "output.weight";
+      if (per_token) parameters += static_cast<double>(p.spec.rows * p.spec.cols);
+    }
+    return 2 * parameters;
+  }
+
+  const Roof& compute_roof() {
+    if (!compute_roof_) {
+      const ActivationForms forms = workspace_.weights().forms();
+      compute_roof_ = measure_multiply(workspace_.context(), forms.q8     ? PeakKind::kInt8
+                                                             : forms.bf16 ? PeakKind::kBF16
+                                                                          : PeakKind::kF32);
+    }
+    return *compute_roof_;
+  }
+  const Roof& read_roof() {
+    if (!read_roof_) read_roof_ = measure_read(workspace_.context(), workspace_.weight_bytes());
+    return *read_roof_;
+  }
+
+  Workspace& workspace_;
+  const std::stop_token& stop_;
+  std::uint32_t drawn_ = 0;
+  std::optional<Roof> compute_roof_;
+  std::optional<Roof> read_roof_;
+};
+
+std::string weight_type(const Workspace& workspace) {  // of most bytes
+  std::string type;
+  Bytes most{};
+  std::map<std::string, Bytes> bytes;
+  for (const WeightPlacement& p : workspace.weights().placements()) {
+    Bytes& sum = bytes[std::string(name(p.dtype))];
+    sum += p.size;
+    if (sum > most) most = sum, type = name(p.dtype);
+  }
+  return type;
+}
+
+nlohmann::json to_json(const Result& result, const std::string& type, int threads) {
+  return {{"test", result.test.name()},
+          {"type", type},
+          {"n_threads", threads},
+          {"avg_ts", result.mean()},
+          {"stddev_ts", result.deviation()},
+          {"samples_ts", result.samples},
+          {"bytes_per_token", result.bytes_per_token},
+          {"roof", {{"name", result.roof.name}, {"value", result.roof.value}, {"unit", result.roof.unit}}},
+          {"fraction_of_roof", result.fraction}};
+}
+
+std::unique_ptr<Workspace> make_workspace(const BenchOptions& options) {
+  if (!options.workspace.model.empty()) return std::make_unique<Workspace>(options.workspace, NeedsTokenizer::kNo);
+  const auto type = dtype_from_name(options.type);
+  if (!type || !is_packable(*type))
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--type {}: expected a weight type such as Q4_0, Q8_0, BF16", options.type));
+  ModelConfig config =
+      options.shape.empty() ? config_from_json(read_json_file(options.config)) : shape_named(options.shape);
+  return std::make_unique<Workspace>(options.workspace, std::move(config), *type);
+}
+
+int bench(const BenchOptions& options, const std::stop_token& stop) {
+  options.validate();
+  const std::vector<Test> tests = tests_of(options);
+  if (tests.empty()) throw Error(ErrorKind::kUsage, "nothing to measure: -p and -n are both 0");
+  const std::unique_ptr<Workspace> workspace = make_workspace(options);
+  InferenceWish wish{.context = 1, .sequences = 1};
+  for (const Test& test : tests) {
+    wish.context = std::max(*wish.context, test.depth + test.prompt + test.generate);
+    wish.sequences = std::max(wish.sequences, test.batch);
+  }
+  workspace->plan_and_load(wish, 1_MiB, stop);
+  const std::string type = weight_type(*workspace);
+  Bench runner(*workspace, stop);
+  nlohmann::json all = nlohmann::json::array();
+  if (!options.workspace.json) {
+    fmt::print("{}, {}, {} threads, {}\n{:<16}{:>12}{:>10}   {:<24}{}\n", workspace->name(), type, workspace->threads(),
+               name(workspace->context().kernels.path), "test", "tok/s", "+/-", "roof", "of roof");
+  }
+  for (const Test& test : tests) {
+    const Result result = runner.run(test, options.repetitions);
+    if (options.workspace.json) {
+      all.push_back(to_json(result, type, workspace->threads()));
+    } else {
+      fmt::print("{:<16}{:>12.2f}{:>10.2f}   {:<24}{:>6.1f} %\n", result.test.name(), result.mean(), result.deviation(),
+                 fmt::format("{} {:.2f} {}", result.roof.name, result.roof.value, result.roof.unit),
+                 100 * result.fraction);
+      std::fflush(stdout);
+    }
+  }
+  if (options.workspace.json) fmt::print("{}\n", all.dump());
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Run& chosen) {
+  CLI::App* verb =
+      app.add_subcommand("bench", "Measure tokens per second of prefill and decode, beside the machine's roofs");
+  verb->footer(
+      "pp512: 512 random tokens from an empty cache. tg128: 128 single-token steps. tg128@b8: 8 sequences stepping "
+      "together, in total.");
+  auto options = std::make_shared<BenchOptions>();
+  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory");
+  verb->add_option("--shape", options->shape, "Random weights of a shape instead: " + shape_names());
+  verb->add_option("--config", options->config, "Random weights of the shape of this config.json instead");
+  verb->add_option("--type", options->type, "Type of random weights")->capture_default_str();
+  verb->add_option("-p,--prompt", options->prompts, "Tokens of prefill tests; 0: none")
+      ->delimiter(',')
+      ->capture_default_str();
+  verb->add_option("-n,--predict", options->generate, "Tokens of decode tests; 0: none")
+      ->delimiter(',')
+      ->capture_default_str();
+  verb->add_option("-b,--batch", options->batches, "Sequences decoding together")
+      ->delimiter(',')
+      ->capture_default_str();
+  verb->add_option("-d,--depth", options->depth, "Tokens in the cache before the test")->capture_default_str();
+  verb->add_option("-r,--repetitions", options->repetitions, "Samples of each test, after a warm-up")
+      ->capture_default_str();
+  options->workspace.add_flags(*verb);
+  verb->add_flag("--json", options->workspace.json, "Print an array of objects");
+  verb->callback(
+      [options, &chosen] { chosen = [options](const std::stop_token& stop) { return bench(*options, stop); }; });
+}
+
+}  // namespace jericho::cli

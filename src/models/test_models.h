@@ -1,0 +1,82 @@
+// For tests only: small models of every shape the kernels care about, and a machine to run them on.
+#pragma once
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "kernels/kernels.h"
+#include "memory/ledger.h"
+#include "models/config.h"
+#include "ops/context.h"
+
+namespace jericho {
+
+// Books, threads and kernels as main() makes them.
+struct TestMachine {
+  explicit TestMachine(int threads = 2, CpuPath path = chosen_cpu_path()) : TestMachine(threads, kernels_for(path)) {}
+  TestMachine(int threads, const Kernels& kernels) : pool(threads), context{ledger, pool, kernels} {
+    flush_subnormals();
+  }
+  Ledger ledger{LedgerCaps{.ram = 2_GiB}};
+  ThreadPool pool;
+  Context context;
+};
+
+// Two layers, grouped queries, tied, head_dim 32.
+inline ModelConfig small_config() {
+  ModelConfig c;
+  c.architecture = "small";
+  c.hidden_size = 256;
+  c.intermediate_size = 512;
+  c.num_hidden_layers = 2;
+  c.num_attention_heads = 8;
+  c.num_key_value_heads = 2;
+  c.head_dim = 32;
+  c.vocab_size = 320;
+  c.max_position_embeddings = 1024;
+  c.rms_norm_eps = 1e-5f;
+  c.rope.dims = c.head_dim;
+  c.window = {0, 0};
+  c.tie_word_embeddings = true;
+  return c;
+}
+
+// Everything a family may add: a window in one of three layers, norms of q and k, biases, an untied head, head_dim 64.
+inline ModelConfig rich_config() {
+  ModelConfig c = small_config();
+  c.architecture = "rich";
+  c.num_hidden_layers = 3;
+  c.num_attention_heads = 4;
+  c.head_dim = c.rope.dims = 64;
+  c.intermediate_size = 768;
+  c.window = {0, 70, 0};
+  c.tie_word_embeddings = false;
+  c.qk_norm = c.attention_qkv_bias = c.attention_output_bias = c.mlp_bias = true;
+  return c;
+}
+
+// Sizes that divide into nothing: rows are padded, strips are partly filled, the rotated part ends inside a head.
+inline ModelConfig odd_config() {
+  ModelConfig c = small_config();
+  c.architecture = "odd";
+  c.hidden_size = 200;
+  c.intermediate_size = 312;
+  c.num_attention_heads = 5;
+  c.num_key_value_heads = 1;
+  c.head_dim = 40;
+  c.rope.dims = 24;
+  c.vocab_size = 333;
+  return c;
+}
+
+inline std::vector<std::int32_t> random_tokens(Index count, Index vocab, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
+  for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(random() % static_cast<unsigned>(vocab));
+  return tokens;
+}
+
+}  // namespace jericho
