@@ -184,15 +184,14 @@ int run(RunOptions options, const std::stop_token& stop) {
   constexpr Index kRoomForAnAnswer = 256;  // when -n does not say
   const Index wanted = prompt_tokens + (options.predict >= 0 ? options.predict : kRoomForAnAnswer);
   const Index needed = std::min(wanted, workspace.config().max_position_embeddings);
-  const Bytes growth = Sampler::memory_bytes(vocab, needed) + Bytes{needed * 16};
-  workspace.plan_and_load({.context_needed = needed}, growth, stop);
-
   std::vector<bool> breakers;
   if (sampling.dry_multiplier > 0) {
     breakers =
         dry_breaker_tokens(sampling.dry_sequence_breakers, vocab, [&](TokenId id) { return tokenizer.piece(id); });
   }
   Sampler sampler(sampling, vocab, std::move(breakers));
+  constexpr Index kTextBytes = 32;  // of heap per token: its id, its text, growing containers
+  workspace.plan_and_load({.context_needed = needed}, sampler.memory_bytes(needed) + Bytes{needed * kTextBytes}, stop);
   Printer printer(tokenizer, text.empty(), !options.workspace.json);
   if (options.echo) printer.write(text);
   const Outcome outcome = generate(options, workspace, prompt, sampler, printer, stop);

@@ -134,12 +134,19 @@ Sampler::Sampler(SamplingOptions options, Index vocab, std::vector<bool> dry_bre
   counting_ = std::find(chain_.begin(), chain_.end(), SamplerStep::kPenalties) != chain_.end();
 }
 
-Bytes Sampler::memory_bytes(Index vocab, Index context) {
+Bytes Sampler::memory_bytes(Index context) const {
   constexpr Index kMapEntry = 64;  // a node of unordered_map with its bucket and the allocator's header, rounded up
-  const auto per_token = static_cast<Index>(sizeof(float) + sizeof(Candidate)) + 1;
+  const auto drops = [](SamplerStep step) {
+    return step != SamplerStep::kPenalties && step != SamplerStep::kDry && step != SamplerStep::kTemperature;
+  };
+  const auto first_drop = std::find_if(chain_.begin(), chain_.end(), drops);
+  const bool few = greedy_ || (first_drop != chain_.end() && *first_drop == SamplerStep::kTopK);
+  const Index candidates = few ? std::min(vocab_, std::max<Index>(1, options_.top_k)) : vocab_;
+  const bool watches = counting_ || options_.dry_multiplier > 0;
+  const Index counts_and_suffixes = watches ? std::min(vocab_, context) * 2 * kMapEntry + 4 * context : 0;
   const Index history = 2 * static_cast<Index>(sizeof(TokenId)) * context;  // a vector may be half empty
-  const Index counts_and_suffixes = std::min(vocab, context) * 2 * kMapEntry + 4 * context;
-  return {vocab * per_token + history + counts_and_suffixes};
+  return {vocab_ * static_cast<Index>(sizeof(float)) + candidates * static_cast<Index>(sizeof(Candidate)) +
+          static_cast<Index>(dry_breakers_.size() / 8) + history + counts_and_suffixes};
 }
 
 void Sampler::accept_prompt(std::span<const TokenId> prompt) {

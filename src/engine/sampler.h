@@ -59,8 +59,9 @@ class Sampler {
 
   [[nodiscard]] const SamplingOptions& options() const { return options_; }
 
-  // The most memory a sampler takes for sequences of up to `context` tokens, for the ledger.
-  static Bytes memory_bytes(Index vocab, Index context);
+  // The most heap this sampler will take for a sequence of up to `context` tokens, for the ledger. A chain whose first cut is
+  // top_k never lists the whole vocabulary.
+  [[nodiscard]] Bytes memory_bytes(Index context) const;
 
  private:
   struct Counts {

@@ -599,9 +599,14 @@ TEST(Mirostat, IsGreedyAtTemperatureZero) {
   }
 }
 
-TEST(Sampler, KnowsItsMemory) {
-  EXPECT_GE(Sampler::memory_bytes(1000, 0).count, 20'000);
-  EXPECT_LT(Sampler::memory_bytes(128'000, 8192).count, 5'000'000);
+TEST(Sampler, ForetellsItsMemoryByWhetherItListsTheVocabulary) {
+  SamplingOptions plain;
+  plain.top_k = 0;
+  EXPECT_GE(Sampler(plain, 128'000).memory_bytes(8192).count, 128'000 * (4 + 16));
+  EXPECT_LT(Sampler(SamplingOptions{}, 128'000).memory_bytes(8192).count, 600'000);
+  SamplingOptions counting;
+  counting.repeat_penalty = 1.1;
+  EXPECT_GT(Sampler(counting, 128'000).memory_bytes(8192), Sampler(SamplingOptions{}, 128'000).memory_bytes(8192));
 }
 
 }  // namespace
