@@ -1,0 +1,204 @@
+// The same request gives the same bits (docs/numerics.md): whole models on random weights, for every weight format and
+// every type of KV page, whatever the threads, the chunks of the prompt, the company in the batch, the size of the KV
+// pool and the CPU path. The last tests are negative controls: a comparison that cannot fail shows nothing.
+#include <array>
+#include <cmath>
+#include <string>
+#include <tuple>
+
+#include <gtest/gtest.h>
+
+#include "kernels/bit_equal.h"
+#include "kernels/matmul_cases.h"
+#include "support/whole_model.h"
+
+namespace jericho {
+namespace {
+
+constexpr Index kPrompt = 200;      // over three blocks of 64 positions and into a fourth
+constexpr Index kShortPrompt = 80;  // for the scalar path, which is slow: into the second block
+
+enum class Company { kAlone, kAmongSeven };
+
+struct Circumstances {  // that must not matter
+  Index chunk = 512;
+  KvType kv_type = KvType::kF16;
+  Company company = Company::kAlone;
+  Index context = 256;
+  KvBacking backing = KvBacking::kPopulate;
+};
+
+// The logits of every token of `prompt`, [tokens, vocab_size].
+std::vector<float> logits_under(const Context& context, const WholeModel& model, std::span<const TokenId> prompt,
+                                const Circumstances& how) {
+  const Index sequences = how.company == Company::kAlone ? 1 : 8;
+  Session session(context, *model.model,
+                  model.plan(context, {.context = how.context,
+                                       .sequences = sequences,
+                                       .kv_type = how.kv_type,
+                                       .chunk = how.chunk * sequences,
+                                       .all_logits = true}),
+                  how.backing);
+  if (how.company == Company::kAlone) return logits_of(session, session.open(), prompt);
+
+  // Seven others of different lengths, some further on, some of which end early; ours is in their midst.
+  constexpr SequenceId kOurs = 3;
+  constexpr std::array<Index, 8> kLengths = {20, 45, 12, 0, 30, 110, 9, 60};
+  std::vector<std::vector<TokenId>> texts;
+  for (Index s = 0; s < sequences; ++s) {
+    static_cast<void>(session.open());
+    texts.push_back(random_tokens(kLengths[static_cast<std::size_t>(s)], model.config().vocab_size,
+                                  static_cast<unsigned>(100 + s)));
+  }
+  texts[kOurs].assign(prompt.begin(), prompt.end());
+  const std::array ahead = {BatchItem{5, std::span(texts[5]).first(19), LogitRows::kNone},
+                            BatchItem{1, std::span(texts[1]).first(6), LogitRows::kNone}};
+  session.forward(ahead);
+  std::vector<float> ours;
+  while (session.length(kOurs) < static_cast<Index>(prompt.size())) {
+    std::vector<BatchItem> items;
+    std::size_t rows_before = 0, rows_of_ours = 0;
+    for (SequenceId s = 0; s < static_cast<SequenceId>(sequences); ++s) {
+      const std::span<const TokenId> rest =
+          std::span(texts[static_cast<std::size_t>(s)]).subspan(static_cast<std::size_t>(session.length(s)));
+      if (rest.empty()) continue;
+      items.push_back({s, rest.first(std::min(rest.size(), static_cast<std::size_t>(how.chunk))), LogitRows::kAll});
+      if (s < kOurs) rows_before += items.back().tokens.size();
+      if (s == kOurs) rows_of_ours = items.back().tokens.size();
+    }
+    const MatrixView<const float> logits = session.forward(items);
+    const MatrixView<const float> rows = logits.rows(static_cast<Index>(rows_before), static_cast<Index>(rows_of_ours));
+    ours.insert(ours.end(), rows.data(), rows.data() + rows.extent(0) * rows.extent(1));
+  }
+  return ours;
+}
+
+bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+}
+
+using ModelCase = std::tuple<DType, KvType>;
+
+std::string model_case_name(const testing::TestParamInfo<ModelCase>& test) {
+  return std::string(name(std::get<0>(test.param))) + "_" + std::string(name(std::get<1>(test.param)));
+}
+
+class SameBits : public testing::TestWithParam<ModelCase> {
+ protected:
+  // Shapes alternate, so that every format and every page type meets windows, norms of heads and biases.
+  static ModelConfig config() {
+    const auto [dtype, kv] = GetParam();
+    return (static_cast<int>(dtype) + static_cast<int>(kv)) % 2 == 0 ? small_config() : rich_config();
+  }
+  static DType dtype() { return std::get<0>(GetParam()); }
+  static KvType kv() { return std::get<1>(GetParam()); }
+
+  TestMachine machine_{1};
+  WholeModel model_ = WholeModel::random(machine_.context, config(), dtype());
+  std::vector<TokenId> prompt_ = random_tokens(kPrompt, config().vocab_size, 7);
+  std::vector<float> reference_ = logits_under(machine_.context, model_, prompt_, {.kv_type = kv()});
+};
+
+TEST_P(SameBits, ForAnyThreadsChunksCompanyAndPool) {
+  ASSERT_TRUE(all_finite(reference_));
+  ASSERT_EQ(reference_.size(), static_cast<std::size_t>(kPrompt * config().vocab_size));
+  const TestMachine two(2), four(4);
+  const auto expect_same = [&](const TestMachine& machine, Circumstances how, const char* what) {
+    how.kv_type = kv();
+    EXPECT_THAT(logits_under(machine.context, model_, prompt_, how), BitEqual(reference_)) << what;
+  };
+  expect_same(two, {}, "2 threads");
+  expect_same(four, {.chunk = 64}, "4 threads, chunks of 64");
+  expect_same(machine_, {.chunk = 1}, "token by token");
+  expect_same(two, {.chunk = 7}, "2 threads, chunks of 7");
+  expect_same(machine_, {.context = 1000, .backing = KvBacking::kOnDemand}, "a larger pool, backed on demand");
+  expect_same(two, {.chunk = 512, .company = Company::kAmongSeven}, "among seven others");
+  expect_same(machine_, {.chunk = 7, .company = Company::kAmongSeven, .context = 300}, "among seven, chunks of 7");
+}
+
+TEST_P(SameBits, OnEveryCpuPath) {
+  ASSERT_TRUE(all_finite(reference_));
+  for (const CpuPath path : usable_cpu_paths()) {
+    const TestMachine other(2, path);
+    const std::span prompt(prompt_.data(), static_cast<std::size_t>(path == CpuPath::kScalar ? kShortPrompt : kPrompt));
+    const std::span expected(reference_.data(), prompt.size() * static_cast<std::size_t>(config().vocab_size));
+    EXPECT_THAT(logits_under(other.context, model_, prompt, {.chunk = 64, .kv_type = kv()}), BitEqual(expected))
+        << name(path);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, SameBits,
+                         testing::Combine(testing::ValuesIn(kPackableTypes),
+                                          testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
+                         model_case_name);
+
+class SameBitsOfOddSizes : public testing::TestWithParam<ModelCase> {};
+
+TEST_P(SameBitsOfOddSizes, ForAnyPathThreadsChunksAndCompany) {
+  const auto [dtype, kv] = GetParam();
+  const TestMachine machine(1);
+  const WholeModel model = WholeModel::random(machine.context, odd_config(), dtype);
+  const std::vector<TokenId> prompt = random_tokens(kShortPrompt, odd_config().vocab_size, 9);
+  const std::vector<float> reference = logits_under(machine.context, model, prompt, {.kv_type = kv});
+  ASSERT_TRUE(all_finite(reference));
+  for (const CpuPath path : usable_cpu_paths()) {
+    const TestMachine other(2, path);
+    const Circumstances how = {.chunk = path == CpuPath::kScalar ? 64 : 1, .kv_type = kv};
+    EXPECT_THAT(logits_under(other.context, model, prompt, how), BitEqual(reference)) << name(path);
+  }
+  const TestMachine two(2);
+  const Circumstances crowd = {.chunk = 7, .kv_type = kv, .company = Company::kAmongSeven};
+  EXPECT_THAT(logits_under(two.context, model, prompt, crowd), BitEqual(reference)) << "among seven, chunks of 7";
+}
+
+INSTANTIATE_TEST_SUITE_P(, SameBitsOfOddSizes,
+                         testing::Combine(testing::Values(DType::kF32, DType::kF16, DType::kBF16),
+                                          testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
+                         model_case_name);
+
+class SameBitsControl : public testing::Test {
+ protected:
+  TestMachine machine_{1};
+  WholeModel model_ = WholeModel::random(machine_.context, small_config(), DType::kQ8_0);
+  std::vector<TokenId> prompt_ = random_tokens(kShortPrompt, small_config().vocab_size, 7);
+  std::vector<float> reference_ = logits_under(machine_.context, model_, prompt_, {});
+  [[nodiscard]] std::span<const float> last(const std::vector<float>& logits) const {
+    return std::span(logits).last(static_cast<std::size_t>(small_config().vocab_size));
+  }
+};
+
+TEST_F(SameBitsControl, FailsWhenTwoTokensChangePlaces) {
+  ASSERT_NE(prompt_[10], prompt_[11]);
+  std::swap(prompt_[10], prompt_[11]);
+  EXPECT_GE(first_difference(last(logits_under(machine_.context, model_, prompt_, {})), last(reference_)), 0);
+}
+
+TEST_F(SameBitsControl, FailsWhenAWindowForgetsTheFirstToken) {
+  ModelConfig config = small_config();
+  config.window = {0, kShortPrompt - 1};
+  const WholeModel windowed = WholeModel::random(machine_.context, config, DType::kQ8_0);
+  const std::vector<float> logits = logits_under(machine_.context, windowed, prompt_, {});
+  const auto before = logits.size() - static_cast<std::size_t>(config.vocab_size);
+  EXPECT_GE(first_difference(last(logits), last(reference_)), 0);
+  EXPECT_THAT(std::span(logits).first(before), BitEqual(std::span(reference_).first(before)));
+}
+
+// RMSNorm with its squares summed in index order instead of 16 lanes: right to the last digit but one.
+void rms_norm_in_index_order(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y) {
+  for (Index t = 0; t < x.extent(0); ++t) {
+    float sum = 0;
+    for (Index c = 0; c < x.extent(1); ++c) sum = std::fma(x(t, c), x(t, c), sum);
+    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(x.extent(1)) + eps);
+    for (Index c = 0; c < x.extent(1); ++c) y(t, c) = x(t, c) * scale * weight[static_cast<std::size_t>(c)];
+  }
+}
+
+TEST_F(SameBitsControl, FailsWhenOneSumHasAnotherOrder) {
+  Kernels other = kernels_for(chosen_cpu_path());
+  other.rms_norm = rms_norm_in_index_order;
+  const TestMachine reordered(1, other);
+  EXPECT_GE(first_difference(logits_under(reordered.context, model_, prompt_, {}), reference_), 0);
+}
+
+}  // namespace
+}  // namespace jericho
