@@ -114,12 +114,28 @@ HWY_INLINE void tile_dots(const std::int8_t* x, Index stride, const std::uint8_t
   }
 }
 
+// The scales of a tile's tokens for the groups of a chunk, side by side: the loop below then has constant offsets.
+struct TokenScales {
+  alignas(64) float at[kTileTokens][kChunkGroups];
+  HWY_INLINE void gather(const float* scales, Index groups, Index begin, Index end, const Index* token) {
+    const auto used = static_cast<__mmask8>((1 << (end - begin)) - 1);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTileTokens; ++t) {
+      _mm256_store_ps(at[t], _mm256_maskz_loadu_ps(used, scales + token[t] * groups + begin));
+    }
+  }
+};
+
 // Adds the groups [begin, end) to the sums of one tile of tokens.
 template <class Format>
 HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x, Index begin, Index end,
                            const Index* token, float (*sums)[16]) {
   const Index groups = x.cols / kGroup;
   alignas(64) std::int32_t dots[2][2][16][16];  // two groups in flight
+  TokenScales scales;
+  TokenScales scaled_sums;
+  scales.gather(x.scale, groups, begin, end, token);
+  if constexpr (Format::kHasMin) scaled_sums.gather(x.scaled_sum, groups, begin, end, token);
   F32x16 acc[kTileTokens];
 #pragma GCC unroll 16
   for (int t = 0; t < kTileTokens; ++t) acc[t] = load(sums[t]);
@@ -132,16 +148,15 @@ HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x
     }
     const std::int32_t(*dot)[16][16] = dots[i % 2];
     const F32x16 scale = load(w.scale[i]);
-    const float* token_scale = x.scale + g;
 #pragma GCC unroll 16
     for (int t = 0; t < kTileTokens; ++t) {
       I32x16 integer = load_int(dot[0][t]);
       if constexpr (Format::kHasSub) {
         integer = add(multiply(load_int(w.sub[i][0]), integer), multiply(load_int(w.sub[i][1]), load_int(dot[1][t])));
       }
-      acc[t] = fma(multiply(scale, set(token_scale[token[t] * groups])), to_float(integer), acc[t]);
+      acc[t] = fma(multiply(scale, set(scales.at[t][i])), to_float(integer), acc[t]);
       if constexpr (Format::kHasMin) {
-        acc[t] = fma(load(w.minimum[i]), set(x.scaled_sum[token[t] * groups + g]), acc[t]);
+        acc[t] = fma(load(w.minimum[i]), set(scaled_sums.at[t][i]), acc[t]);
       }
     }
   }

@@ -1,6 +1,6 @@
 // Products of block formats with 8-bit activations for AVX2 and AVX-512 VNNI: lanes are the sixteen rows of a strip, a
 // strip's codes are streamed once per block of tokens, and each group's codes are unpacked once for all of them.
-// Integer dots are exact in any order; the float additions are those of numerics.md 3. Start at strip_times_tokens().
+// Integer dots are exact in any order; the float additions are those of numerics.md 3. Start at strips_times_tokens().
 #include <algorithm>
 #include <array>
 
@@ -101,78 +101,109 @@ HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& 
   }
 }
 
-// out[i] = the products of the strip's rows with token[i]. Tokens may repeat: a short block is filled up with its last.
-template <class Format, int kTokens>
-HWY_NOINLINE void strip_times_tokens(const std::uint8_t* strip, const PackedMatrix& w, const Activations& x,
-                                     const std::array<Index, kTokens>& token, F32x16* out) {
+// Asks for the part of a strip to come that lies where group g lies in this one, codes or scales. Past the last strip
+// it does nothing.
+template <class Format>
+HWY_INLINE void prefetch_strip(const std::uint8_t* next, Index g) {
+  constexpr Index kBytes = StripLayout<Format>::kBlockBytes * kStripRows / StripLayout<Format>::kBlockGroups;
+  const auto* from = reinterpret_cast<const char*>(next + g * kBytes);
+#pragma GCC unroll 16
+  for (Index byte = 0; byte < kBytes; byte += 64) _mm_prefetch(from + byte, _MM_HINT_T1);
+}
+
+// Adds group g (the j-th of its block) to the accumulators of the tokens.
+template <class Format, std::size_t kTokens>
+HWY_INLINE void add_group(const GroupCodes& codes, const StripScales<Format>& scales, Index j, Index g, Index groups,
+                          const Activations& x, const std::array<Index, kTokens>& token, F32x16* acc) {
+  const F32x16 scale = scales.scale(j);
+  F32x16 minimum = scale;
+  if constexpr (Format::kHasMin) minimum = scales.minimum(j);
+#pragma GCC unroll 8
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    const Index at = token[t] * groups + g;
+    const F32x16 dot = group_dot<Format>(codes, scales, j, x.q8 + at * kGroup, x.half_sum + 2 * at);
+    acc[t] = fma(multiply(scale, set(x.scale[at])), dot, acc[t]);
+    if constexpr (Format::kHasMin) acc[t] = fma(minimum, set(x.scaled_sum[at]), acc[t]);
+  }
+}
+
+// out[s * kTokens + i] = the products of the rows of strip s, of kStrips, with token[i]. Tokens may repeat: a short
+// block is filled up with its last. One token alone takes several strips in turn, because memory feeds one stream of
+// addresses at about half of the rate at which it feeds four.
+template <class Format, int kTokens, int kStrips>
+HWY_NOINLINE void strips_times_tokens(const std::uint8_t* strips, const PackedMatrix& w, const Activations& x,
+                                      const std::array<Index, kTokens>& token, F32x16* out) {
   using Layout = StripLayout<Format>;
+  const Index bytes = strip_bytes(w.dtype, w.cols).count;
   const Index units = ceil_div(x.cols, w.unit);
   const Index groups = x.cols / kGroup;
-  F32x16 sums[kSegments][kTokens];
+  F32x16 sums[kSegments][kStrips][kTokens];
   for (Index i = 0; i < kSegments; ++i) {
-    const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit) / Layout::kBlockElements;
-    const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / Layout::kBlockElements;
-    F32x16 acc[kTokens];
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) acc[t] = zero();
-    for (Index block = begin; block < end; ++block) {
-      const StripScales<Format> scales(strip + Layout::scales_offset(x.cols, block));
-      for (Index j = 0; j < Layout::kBlockGroups; ++j) {
-        const Index g = block * Layout::kBlockGroups + j;
+    const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit) / kGroup;
+    const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / kGroup;
+    F32x16 acc[kStrips][kTokens];
+    for (int s = 0; s < kStrips; ++s) std::fill_n(acc[s], kTokens, zero());
+    for (Index g = begin; g < end; ++g) {
+      for (int s = 0; s < kStrips; ++s) {
+        const std::uint8_t* strip = strips + s * bytes;
+        prefetch_strip<Format>(strip + kStrips * bytes, g);
+        const StripScales<Format> scales(strip + Layout::scales_offset(x.cols, g / Layout::kBlockGroups));
         const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
-        const F32x16 scale = scales.scale(j);
-        F32x16 minimum = scale;
-        if constexpr (Format::kHasMin) minimum = scales.minimum(j);
-#pragma GCC unroll 8
-        for (int t = 0; t < kTokens; ++t) {
-          const Index at = token[t] * groups + g;
-          const F32x16 dot = group_dot<Format>(codes, scales, j, x.q8 + at * kGroup, x.half_sum + 2 * at);
-          acc[t] = fma(multiply(scale, set(x.scale[at])), dot, acc[t]);
-          if constexpr (Format::kHasMin) acc[t] = fma(minimum, set(x.scaled_sum[at]), acc[t]);
-        }
+        add_group<Format>(codes, scales, g % Layout::kBlockGroups, g, groups, x, token, acc[s]);
       }
     }
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) sums[i][t] = acc[t];
+    for (int s = 0; s < kStrips; ++s) std::copy_n(acc[s], kTokens, sums[i][s]);
   }
-  for (int t = 0; t < kTokens; ++t) {
-    out[t] = add(add(add(sums[0][t], sums[1][t]), add(sums[2][t], sums[3][t])),
-                 add(add(sums[4][t], sums[5][t]), add(sums[6][t], sums[7][t])));
+  for (int s = 0; s < kStrips; ++s) {
+    for (int t = 0; t < kTokens; ++t) {
+      out[s * kTokens + t] = add(add(add(sums[0][s][t], sums[1][s][t]), add(sums[2][s][t], sums[3][s][t])),
+                                 add(add(sums[4][s][t], sums[5][s][t]), add(sums[6][s][t], sums[7][s][t])));
+    }
+  }
+}
+
+// Strips from `first`, tokens [begin, begin + count).
+template <class Format, int kTokens, int kStrips>
+HWY_INLINE void strips_block(const PackedMatrix& w, const Activations& x, const float* bias, Index first, Index begin,
+                             Index count, MatrixView<float> y) {
+  const auto* strips = reinterpret_cast<const std::uint8_t*>(w.data) + first * strip_bytes(w.dtype, w.cols).count;
+  std::array<Index, kTokens> token{};
+  for (Index t = 0; t < kTokens; ++t) token[static_cast<std::size_t>(t)] = begin + std::min(t, count - 1);
+  F32x16 out[kStrips * kTokens];
+  strips_times_tokens<Format, kTokens, kStrips>(strips, w, x, token, out);
+  for (Index s = 0; s < kStrips; ++s) {
+    const Index row = (first + s) * kStripRows;
+    const Index rows = w.rows - row;
+    for (Index t = 0; t < count; ++t) {
+      const F32x16 total = out[s * kTokens + t];
+      store_up_to_16(bias != nullptr ? add(total, load_up_to_16(bias + row, rows)) : total,
+                     y.data() + (begin + t) * y.row_stride() + row, rows);
+    }
   }
 }
 
 template <class Format, int kTokens>
-HWY_INLINE void strip_block(const std::uint8_t* strip, const PackedMatrix& w, const Activations& x, const float* bias,
-                            Index row, Index begin, Index count, MatrixView<float> y) {
-  std::array<Index, kTokens> token{};
-  for (Index t = 0; t < kTokens; ++t) token[static_cast<std::size_t>(t)] = begin + std::min(t, count - 1);
-  F32x16 out[kTokens];
-  strip_times_tokens<Format, kTokens>(strip, w, x, token, out);
-  const Index rows = w.rows - row;
-  for (Index t = 0; t < count; ++t) {
-    const F32x16 total = bias != nullptr ? add(out[t], load_up_to_16(bias + row, rows)) : out[t];
-    store_up_to_16(total, y.data() + (begin + t) * y.row_stride() + row, rows);
-  }
+HWY_NOINLINE void matmul_few_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
+                                    Index strip_end, Index begin, Index count, MatrixView<float> y) {
+  Index s = strip_begin;
+  for (; s + 4 <= strip_end; s += 4) strips_block<Format, kTokens, 4>(w, x, bias, s, begin, count, y);
+  for (; s < strip_end; ++s) strips_block<Format, kTokens, 1>(w, x, bias, s, begin, count, y);
 }
 
 template <class Format>
 HWY_NOINLINE void matmul_format(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                                 Index strip_end, MatrixView<float> y) {
   constexpr Index kBlock = kWide ? 8 : 4;
-  const Index bytes = strip_bytes(w.dtype, w.cols).count;
-  for (Index s = strip_begin; s < strip_end; ++s) {
-    const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
-    for (Index t = 0; t < x.tokens; t += kBlock) {
-      const Index count = std::min(kBlock, x.tokens - t);
-      if (count == 1) {
-        strip_block<Format, 1>(strip, w, x, bias, s * kStripRows, t, count, y);
-      } else if (count <= 4) {
-        strip_block<Format, 4>(strip, w, x, bias, s * kStripRows, t, count, y);
-      } else {
-        strip_block<Format, kBlock>(strip, w, x, bias, s * kStripRows, t, count, y);
-      }
+  const Index rest = x.tokens % kBlock;
+  const Index few = rest <= 4 ? rest : 0;  // these come last, by themselves
+  for (Index s = strip_begin; s < strip_end && x.tokens > few; ++s) {
+    for (Index t = 0; t < x.tokens - few; t += kBlock) {
+      strips_block<Format, kBlock, 1>(w, x, bias, s, t, std::min(kBlock, x.tokens - t), y);
     }
   }
+  const Index begin = x.tokens - few;
+  if (few == 1) matmul_few_tokens<Format, 1>(w, x, bias, strip_begin, strip_end, begin, few, y);
+  if (few > 1) matmul_few_tokens<Format, 4>(w, x, bias, strip_begin, strip_end, begin, few, y);
 }
 
 void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
