@@ -2,7 +2,6 @@
 // in parameters and KV bytes.
 #include "models/config.h"
 
-#include <fstream>
 #include <set>
 #include <string>
 
@@ -12,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/test_data.h"
+#include "formats/json_file.h"
 #include "formats/test_files.h"
 #include "models/families.h"
 #include "models/weights.h"
@@ -222,7 +222,7 @@ TEST(ConfigsOfTheWorld, AreReadOrRefusedByTheFeatureTheyNeed) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data("configs"))) {
     if (entry.path().extension() != ".json") continue;
     SCOPED_TRACE(entry.path().string());
-    const Json json = Json::parse(std::ifstream(entry.path()));
+    const Json json = read_json_file(entry.path());
     try {
       const ModelConfig config = config_from_json(json);
       EXPECT_TRUE(runnable.contains(config.architecture)) << config.architecture;
@@ -230,7 +230,8 @@ TEST(ConfigsOfTheWorld, AreReadOrRefusedByTheFeatureTheyNeed) {
       ++read;
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.what();
-      EXPECT_THAT(error.what(), HasSubstr("not supported yet")) << error.what();
+      EXPECT_THAT(std::string(error.what()),
+                  testing::AnyOf(HasSubstr("not supported yet"), HasSubstr("no 'architectures'")));
       ++refused;
     }
   }

@@ -5,7 +5,10 @@
 #include <cmath>
 #include <numbers>
 
+#include <fmt/format.h>
+
 #include "base/check.h"
+#include "base/error.h"
 #include "base/math.h"
 
 namespace jericho {
@@ -57,6 +60,13 @@ RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
       case RopeScaling::kYarn: frequency = frequency * (1 - ramp.at(i)) + frequency / c.factor * ramp.at(i); break;
     }
     if (!divisors.empty()) frequency /= static_cast<double>(divisors[static_cast<std::size_t>(i)]);
+    // Within [0, 1] every position up to the largest context has an angle that base/math.h computes to the last bit.
+    if (!(frequency >= 0 && frequency <= 1)) {
+      throw Error(ErrorKind::kInput,
+                  fmt::format("rope frequency {} is {} radians per token, expected 0 to 1; are rope_theta, the "
+                              "scaling factor and rope_freqs of this model right?",
+                              i, frequency));
+    }
     frequencies_.push_back(frequency);
   }
   if (c.scaling == RopeScaling::kYarn) {

@@ -13,6 +13,7 @@ namespace jericho {
 
 class RopeTable {
  public:
+  // Error(kInput) for frequencies outside [0, 1], which no sound configuration has.
   // `divisors`: a GGUF's rope_freqs, one per frequency, which is divided by it; or empty.
   explicit RopeTable(const RopeConfig& config, std::span<const float> divisors = {});
 

@@ -66,8 +66,8 @@ TEST(ModelWeights, DrawsTheSameFromTheSameSeedOnAnyThreads) {
     const ModelWeights weights = ModelWeights::random(machine.context, small_config(), layout, std::move(arena), seed);
     return std::vector<std::byte>(bytes.begin(), bytes.end());
   };
-  EXPECT_EQ(draw(1, 5), draw(3, 5));
-  EXPECT_NE(draw(1, 5), draw(1, 6));
+  EXPECT_TRUE(draw(1, 5) == draw(3, 5));
+  EXPECT_FALSE(draw(1, 5) == draw(1, 6));
 }
 
 // A model in a file, each format with its own names and its own order of the rows of q and k.
@@ -173,18 +173,18 @@ class FileOfWeights : public testing::Test {
 
 TEST_F(FileOfWeights, BecomesTheSameBytesFromBothFormats) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const auto from_directory = load(write_directory(dtype), 1);
     config_.interleaved_qk_rows = false;
-    EXPECT_EQ(load(write_gguf(dtype), 2), from_directory) << name(dtype);
+    const auto from_directory = load(write_directory(dtype), 1);
+    EXPECT_TRUE(load(write_gguf(dtype), 2) == from_directory) << name(dtype);
     config_.interleaved_qk_rows = true;
-    EXPECT_EQ(load(write_gguf(dtype, "", true), 3), from_directory) << name(dtype);
+    EXPECT_TRUE(load(write_gguf(dtype, "", true), 3) == from_directory) << name(dtype) << " in rotation pairs";
   }
 }
 
 TEST_F(FileOfWeights, UntanglesTheRotationPairsOfBlockFormats) {
   const auto plain = load(write_gguf(DType::kQ6_K), 2);
   config_.interleaved_qk_rows = true;
-  EXPECT_EQ(load(write_gguf(DType::kQ6_K, "", true), 2), plain);
+  EXPECT_TRUE(load(write_gguf(DType::kQ6_K, "", true), 2) == plain);
 }
 
 TEST_F(FileOfWeights, NamesTheTensorThatIsMissing) {
@@ -217,16 +217,17 @@ TEST_F(FileOfWeights, StopsOnRequest) {
       ledger.require(Tier::kRam, Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(layout, 1))));
   const auto io = make_io_backend();
   std::stop_source source;
-  int steps = 0;
+  Bytes read{};
   try {
     const ModelWeights weights =
         ModelWeights::load(machine.context, config_, layout, *file, std::move(arena), *io, staging.bytes(),
-                           source.get_token(), [&](Bytes, Bytes) { ++steps, source.request_stop(); });
+                           source.get_token(), [&](Bytes done, Bytes) { read = done, source.request_stop(); });
     FAIL() << "loaded to the end";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInterrupted);
   }
-  EXPECT_EQ(steps, 1);
+  EXPECT_GT(read, Bytes{});
+  EXPECT_LT(read, layout.file_bytes());
 }
 
 }  // namespace
