@@ -192,10 +192,10 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
   const Index bytes = strip_bytes(w.dtype, w.cols).count;
   BlockSums sums;
   load_config(int8_config<Format>(std::min(count, kTileTokens)));
-  for (Index s = strip_begin; s < strip_end; ++s) {
-    const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
-    for (Index t = 0; t < count; t += kBlockTokens) {
-      const Index block = std::min(kBlockTokens, count - t);
+  for (Index t = 0; t < count; t += kBlockTokens) {  // outside, so that these tokens stay near while strips pass by
+    const Index block = std::min(kBlockTokens, count - t);
+    for (Index s = strip_begin; s < strip_end; ++s) {
+      const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
       strip_times_block<Format>(strip, w, x, begin + t, block, sums);
       store_tokens(sums, w, bias, s * kStripRows, begin + t, block, y);
     }
@@ -271,10 +271,10 @@ static HWY_NOINLINE void bf16_tokens(const PackedMatrix& w, const Activations& x
                                      Index strip_end, Index begin, Index count, MatrixView<float> y) {
   BlockSums sums;
   load_config(bf16_config(std::min(count, kTileTokens)));
-  for (Index s = strip_begin; s < strip_end; ++s) {
-    const BF16* strip = reinterpret_cast<const BF16*>(w.data) + s * kStripRows * x.cols;
-    for (Index t = 0; t < count; t += kBlockTokens) {
-      const Index block = std::min(kBlockTokens, count - t);
+  for (Index t = 0; t < count; t += kBlockTokens) {
+    const Index block = std::min(kBlockTokens, count - t);
+    for (Index s = strip_begin; s < strip_end; ++s) {
+      const BF16* strip = reinterpret_cast<const BF16*>(w.data) + s * kStripRows * x.cols;
       bf16_times_block(strip, w, x, begin + t, block, sums);
       store_tokens(sums, w, bias, s * kStripRows, begin + t, block, y);
     }
