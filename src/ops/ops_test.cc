@@ -1,0 +1,313 @@
+// The ops over threads against the formulas in double, with bounds derived from the rounding of each definition.
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/bit_equal.h"
+#include "kernels/matmul_cases.h"
+#include "ops/linear.h"
+#include "ops/paged_attention.h"
+#include "ops/rows.h"
+
+namespace jericho {
+namespace {
+
+constexpr double kUnit = 0x1p-24;  // of fp32
+
+class Ops : public testing::TestWithParam<int> {  // threads
+ protected:
+  void SetUp() override { flush_subnormals(); }
+  Ledger ledger_{LedgerCaps{.ram = 64_MiB}};
+  ThreadPool pool_{GetParam()};
+  Context context_{ledger_, pool_, kernels_for(chosen_cpu_path())};
+};
+
+INSTANTIATE_TEST_SUITE_P(, Ops, testing::Values(1, 2, 5),
+                         [](const auto& threads) { return std::to_string(threads.param) + "_threads"; });
+
+std::vector<std::byte> scratch_for(ActivationForms forms, Index tokens, Index cols) {
+  ScratchSize size;
+  static_cast<void>(LinearBuffers::take(size, forms, tokens, cols));
+  return std::vector<std::byte>(size.peak().size() + 64);
+}
+
+std::span<std::byte> aligned(std::vector<std::byte>& bytes) {
+  const std::size_t off = reinterpret_cast<std::uintptr_t>(bytes.data()) % 64;
+  return std::span(bytes).subspan(off == 0 ? 0 : 64 - off);
+}
+
+// One row of w as fp32, and how far x may be off in the form that w multiplies with.
+struct Tolerance {
+  double input = 0;  // relative to |x|
+  double group = 0;  // of a group's largest |x|
+};
+Tolerance tolerance(DType dtype) {
+  switch (activation_form(dtype)) {
+    case ActivationForm::kF32: return {};
+    case ActivationForm::kBF16: return {.input = 0x1p-8};
+    case ActivationForm::kQ8: return {.group = 0.5 / 127 + 0x1p-20};
+  }
+  return {};
+}
+
+TEST_P(Ops, LinearIsTheDoubleLoopForEveryWeightFormat) {
+  constexpr Index T = 5, N = 37;
+  for (const DType dtype : kPackableTypes) {
+    const Index K = is_block(dtype) ? 512 : 200;
+    const CaseMatrix w(dtype, N, K, 1);
+    const std::vector<float> x = random_row(T * K, 2);
+    const std::vector<float> bias = random_row(N, 3);
+    ActivationForms forms;
+    forms.add(dtype);
+    std::vector<std::byte> scratch = scratch_for(forms, T, K);
+    Scratch bump(aligned(scratch));
+    const LinearInput input(context_, {x.data(), T, K}, forms, LinearBuffers::take(bump, forms, T, K));
+    std::vector<float> y(static_cast<std::size_t>(T * N), std::numeric_limits<float>::quiet_NaN());
+    linear(context_, w.view, input, bias, {y.data(), T, N});
+    std::vector<float> row(static_cast<std::size_t>(K));
+    for (Index n = 0; n < N; ++n) {
+      dequantize_row(w.view, n, row.data());
+      for (Index t = 0; t < T; ++t) {
+        double sum = static_cast<double>(bias[static_cast<std::size_t>(n)]), magnitude = std::abs(sum), input_error = 0;
+        for (Index k = 0; k < K; ++k) {
+          const double a = static_cast<double>(x[static_cast<std::size_t>(t * K + k)]);
+          const double b = static_cast<double>(row[static_cast<std::size_t>(k)]);
+          double largest = 0;  // of the group of 32
+          for (Index g = k / 32 * 32; g < std::min(K, k / 32 * 32 + 32); ++g) {
+            largest = std::max(largest, std::abs(static_cast<double>(x[static_cast<std::size_t>(t * K + g)])));
+          }
+          sum += a * b;
+          magnitude += std::abs(a * b);
+          input_error += std::abs(b) * (tolerance(dtype).input * std::abs(a) + tolerance(dtype).group * largest);
+        }
+        // K products and additions of u each; formats with minima add terms up to three times as large as a b.
+        const double bound = input_error + 3 * static_cast<double>(K + 8) * kUnit * (magnitude + input_error);
+        ASSERT_NEAR(static_cast<double>(y[static_cast<std::size_t>(t * N + n)]), sum, bound) << name(dtype) << " " << n;
+      }
+    }
+  }
+}
+
+TEST_P(Ops, LinearReadsStridedRowsAndWritesStridedRows) {
+  constexpr Index T = 3, K = 64, N = 20;
+  const CaseMatrix w(DType::kF32, N, K, 1);
+  const std::vector<float> wide = random_row(T * 100, 2);
+  const MatrixView<const float> strided(wide.data(), T, K, 100);
+  std::vector<float> dense;
+  for (Index t = 0; t < T; ++t) dense.insert(dense.end(), strided.row(t).begin(), strided.row(t).end());
+  const ActivationForms forms = {.f32 = true};
+  std::vector<float> copy(static_cast<std::size_t>(T * K)), expected(static_cast<std::size_t>(T * N)),
+      actual(static_cast<std::size_t>(T * 33), 9.0f);
+  const LinearInput plain(context_, {dense.data(), T, K}, forms, {});
+  linear(context_, w.view, plain, {}, {expected.data(), T, N});
+  const LinearInput copied(context_, strided, forms, {.f32 = copy});
+  linear(context_, w.view, copied, {}, {actual.data(), T, N, 33});
+  for (Index t = 0; t < T; ++t) {
+    const MatrixView<float> rows(actual.data(), T, 33);
+    EXPECT_THAT(rows.row(t).first(N), BitEqual(std::span(expected).subspan(static_cast<std::size_t>(t * N), N)));
+    for (Index c = N; c < 33; ++c) EXPECT_EQ(rows(t, c), 9.0f) << "beyond the row";
+  }
+}
+
+TEST_P(Ops, EmbeddingGathersTheRowsOfItsIds) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kQ4_K}) {
+    const CaseMatrix table(dtype, 50, 256, 4);
+    const std::vector<std::int32_t> ids = {49, 0, 17, 17, 3, 5, 8, 13, 21, 34};
+    std::vector<float> y(ids.size() * 256), row(256);
+    embedding(context_, table.view, ids, {y.data(), static_cast<Index>(ids.size()), 256});
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      dequantize_file_row(dtype, 256, table.file.data() + ids[t] * table.row_bytes.count, row.data());
+      EXPECT_THAT(std::span(y).subspan(t * 256, 256), BitEqual(row)) << name(dtype) << " " << t;
+    }
+  }
+}
+
+TEST_P(Ops, RmsNormGivesTheExampleOfTheFormulasInEveryRow) {
+  constexpr Index T = 19;
+  std::vector<float> x;
+  for (Index t = 0; t < T; ++t) x.insert(x.end(), {1, 2, 3, 4});
+  const std::vector<float> weight = {1, 1, 0.5, 2};
+  const MatrixView<float> rows(x.data(), T, 4);
+  rms_norm(context_, rows, weight, 1e-5f, rows);
+  const std::vector<float> expected = {0.365148f, 0.730296f, 0.547722f, 2.921185f};
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < 4; ++c) EXPECT_NEAR(rows(t, c), expected[static_cast<std::size_t>(c)], 6e-7f) << t;
+  }
+}
+
+TEST_P(Ops, SwigluIsTheDoubleFormula) {
+  constexpr Index T = 11, C = 70;
+  std::vector<float> gate = random_row(T * C, 5), up = random_row(T * C, 6);
+  const std::vector<float> z = gate;
+  const MatrixView<float> y(gate.data(), T, C);
+  swiglu(context_, y, {up.data(), T, C}, y);
+  for (std::size_t i = 0; i < z.size(); ++i) {
+    const auto g = static_cast<double>(z[i]), u = static_cast<double>(up[i]);
+    const double expected = g / (1 + std::exp(-g)) * u;
+    EXPECT_NEAR(static_cast<double>(gate[i]), expected, 6 * kUnit * std::abs(expected)) << g;
+  }
+}
+
+TEST_P(Ops, AddAddsEveryElementOnce) {
+  constexpr Index T = 21, C = 33;
+  std::vector<float> x = random_row(T * C, 7);
+  const std::vector<float> before = x, dx = random_row(T * C, 8);
+  add(context_, {dx.data(), T, C}, {x.data(), T, C});
+  for (std::size_t i = 0; i < x.size(); ++i) EXPECT_EQ(x[i], before[i] + dx[i]);
+}
+
+TEST_P(Ops, RopeRotatesEveryHeadByItsRowsAngles) {
+  constexpr Index T = 9, heads = 3, D = 8, R = 6;
+  std::vector<float> x = random_row(T * heads * D, 9);
+  const std::vector<float> before = x;
+  std::vector<float> cos(T * R / 2), sin(T * R / 2);
+  for (std::size_t i = 0; i < cos.size(); ++i) {
+    cos[i] = static_cast<float>(std::cos(0.1 * static_cast<double>(i)));
+    sin[i] = static_cast<float>(std::sin(0.1 * static_cast<double>(i)));
+  }
+  rope(context_, {x.data(), T, heads * D}, D, {cos.data(), T, R / 2}, {sin.data(), T, R / 2});
+  for (Index t = 0; t < T; ++t) {
+    for (Index h = 0; h < heads; ++h) {
+      const auto at = [&](const std::vector<float>& v, Index i) {
+        return static_cast<double>(v[static_cast<std::size_t>((t * heads + h) * D + i)]);
+      };
+      for (Index i = 0; i < R / 2; ++i) {
+        const auto angle = static_cast<std::size_t>(t * R / 2 + i);
+        const auto c = static_cast<double>(cos[angle]), s = static_cast<double>(sin[angle]);
+        const double bound = 2 * kUnit * (std::abs(at(before, i)) + std::abs(at(before, i + R / 2)));
+        EXPECT_NEAR(at(x, i), at(before, i) * c - at(before, i + R / 2) * s, bound);
+        EXPECT_NEAR(at(x, i + R / 2), at(before, i + R / 2) * c + at(before, i) * s, bound);
+      }
+      for (Index i = R; i < D; ++i) EXPECT_EQ(at(x, i), at(before, i)) << "beyond the rotated part";
+    }
+  }
+}
+
+// The pages of some sequences, each position filled with random keys and values.
+struct Cache {
+  Cache(const Context& context, KvLayout kv, const std::vector<Index>& lengths) : layout(kv) {
+    for (std::size_t s = 0; s < lengths.size(); ++s) {
+      const Index count = ceil_div(lengths[s], kPageTokens);
+      bytes.emplace_back((layout.page_bytes() * count).size() + 64);
+      std::vector<std::byte*> list;
+      for (Index p = count; p > 0; --p) {  // not in the order of memory
+        list.push_back(aligned(bytes.back()).data() + (p - 1) * layout.page_bytes().count);
+      }
+      data.push_back(list);
+      keys.push_back(random_row(lengths[s] * layout.kv_heads * layout.head_dim, static_cast<unsigned>(20 + s),
+                                Values::kPlain, 1.0f));
+      values.push_back(random_row(lengths[s] * layout.kv_heads * layout.head_dim, static_cast<unsigned>(40 + s)));
+    }
+    for (const auto& list : data) pages.emplace_back(list);
+    for (std::size_t s = 0; s < lengths.size(); ++s) {
+      std::vector<BatchRow> rows;
+      for (Index p = 0; p < lengths[s]; ++p) rows.push_back({static_cast<std::int32_t>(s), p});
+      const Index width = layout.kv_heads * layout.head_dim;
+      for (Index layer = 0; layer < layout.layers; ++layer) {
+        store_kv(context, layout, layer, rows, {keys[s].data(), lengths[s], width},
+                 {values[s].data(), lengths[s], width}, pages);
+      }
+    }
+  }
+  [[nodiscard]] double key(std::size_t s, Index p, Index head, Index d) const {
+    return static_cast<double>(keys[s][static_cast<std::size_t>((p * layout.kv_heads + head) * layout.head_dim + d)]);
+  }
+  [[nodiscard]] double value(std::size_t s, Index p, Index head, Index d) const {
+    return static_cast<double>(values[s][static_cast<std::size_t>((p * layout.kv_heads + head) * layout.head_dim + d)]);
+  }
+  KvLayout layout;
+  std::vector<std::vector<std::byte>> bytes;
+  std::vector<std::vector<std::byte*>> data;
+  std::vector<std::span<std::byte* const>> pages;
+  std::vector<std::vector<float>> keys, values;
+};
+
+TEST_P(Ops, AttentionGivesTheExampleOfTheFormulas) {
+  const KvLayout layout = {KvType::kF32, 1, 1, 2};
+  std::vector<std::byte> bytes(layout.page_bytes().size() + 64);
+  std::byte* const page = aligned(bytes).data();
+  const std::vector<std::byte*> list = {page};
+  const std::span<std::byte* const> pages[] = {list};
+  const std::vector<BatchRow> rows = {{0, 0}, {0, 1}};
+  std::vector<float> keys = {1, 0, 0, 1}, values = {1, 2, 3, 4}, q = {1, 0, 1, 0}, out(4);
+  store_kv(context_, layout, 0, rows, {keys.data(), 2, 2}, {values.data(), 2, 2}, pages);
+  const AttentionShape shape = {.heads = 1, .scale = 1 / std::sqrt(2.0f)};
+  paged_attention(context_, layout, 0, shape, rows, {q.data(), 2, 2}, pages, {out.data(), 2, 2});
+  EXPECT_EQ(out[0], 1);  // position 0 sees itself only
+  EXPECT_EQ(out[1], 2);
+  EXPECT_NEAR(out[2], 1.660477f, 6e-7f);
+  EXPECT_NEAR(out[3], 2.660477f, 6e-7f);
+}
+
+TEST_P(Ops, AttentionIsTheDoubleLoopForGroupsWindowsAndMixedBatches) {
+  constexpr Index heads = 6, K = 2, D = 24, L = 2;
+  const Cache cache(context_, {KvType::kF32, L, K, D}, {150, 40, 65});
+  const std::vector<BatchRow> rows = {{0, 149}, {2, 64}, {1, 0}, {0, 63}, {1, 39}, {0, 64}};
+  const auto T = static_cast<Index>(rows.size());
+  const std::vector<float> q = random_row(T * heads * D, 60, Values::kPlain, 1.0f);
+  for (const Index window : {Index{0}, Index{1}, Index{17}, Index{64}, Index{100}}) {
+    const AttentionShape shape = {.heads = heads, .window = window, .scale = 0.2f};
+    std::vector<float> out(q.size(), std::numeric_limits<float>::quiet_NaN());
+    paged_attention(context_, cache.layout, L - 1, shape, rows, {q.data(), T, heads * D}, cache.pages,
+                    {out.data(), T, heads * D});
+    for (Index t = 0; t < T; ++t) {
+      const auto [sequence, position] = rows[static_cast<std::size_t>(t)];
+      const auto s = static_cast<std::size_t>(sequence);
+      const Index first = window == 0 ? 0 : std::max<Index>(0, position - window + 1);
+      for (Index h = 0; h < heads; ++h) {
+        const Index kv_head = h * K / heads;
+        std::vector<double> weight;
+        double most = -1e300, total = 0, magnitude = 0;
+        for (Index p = first; p <= position; ++p) {
+          double dot = 0, size = 0;
+          for (Index d = 0; d < D; ++d) {
+            const double product =
+                static_cast<double>(q[static_cast<std::size_t>((t * heads + h) * D + d)]) * cache.key(s, p, kv_head, d);
+            dot += product, size += std::abs(product);
+          }
+          weight.push_back(dot * static_cast<double>(shape.scale));
+          most = std::max(most, weight.back());
+          magnitude = std::max(magnitude, size * static_cast<double>(shape.scale));
+        }
+        for (double& w : weight) w = std::exp(w - most), total += w;
+        for (Index d = 0; d < D; ++d) {
+          double expected = 0, size = 0;
+          for (Index p = first; p <= position; ++p) {
+            const double term = weight[static_cast<std::size_t>(p - first)] / total * cache.value(s, p, kv_head, d);
+            expected += term, size += std::abs(term);
+          }
+          // Logits are off by D u of their magnitude, weights by as much; their sums by one u per position.
+          const double bound = (2 * (D + 4) * magnitude + static_cast<double>(2 * weight.size() + 16)) * kUnit * size;
+          ASSERT_NEAR(static_cast<double>(out[static_cast<std::size_t>((t * heads + h) * D + d)]), expected, bound)
+              << "window " << window << " row " << t << " head " << h;
+        }
+      }
+    }
+  }
+}
+
+TEST(KvLayout, KeepsTilesApartAndPagesWhole) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    const KvLayout layout = {type, 3, 2, 40};
+    Bytes end{};
+    for (Index layer = 0; layer < 3; ++layer) {
+      for (const bool values : {false, true}) {
+        for (Index head = 0; head < 2; ++head) {
+          const Bytes offset = values ? layout.value_offset(layer, head) : layout.key_offset(layer, head);
+          EXPECT_EQ(offset, end);
+          EXPECT_EQ(offset.count % 64, 0);
+          end = offset + layout.tile();
+        }
+      }
+    }
+    EXPECT_GE(layout.page_bytes(), end);
+    EXPECT_LT(layout.page_bytes(), end + 4096_B);
+    EXPECT_EQ(layout.page_bytes().count % 4096, 0);
+    EXPECT_GE(layout.page_bytes(), layout.bytes_per_token() * kPageTokens);
+  }
+}
+
+}  // namespace
+}  // namespace jericho
