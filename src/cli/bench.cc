@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/philox.h"
 #include "cli/shapes.h"
@@ -198,10 +199,12 @@ std::string weight_type(const Workspace& workspace) {  // of most bytes
   return type;
 }
 
-nlohmann::json to_json(const Result& result, const std::string& type, int threads) {
+nlohmann::json to_json(const Result& result, const std::string& type, const Workspace& workspace) {
   return {{"test", result.test.name()},
           {"type", type},
-          {"n_threads", threads},
+          {"n_threads", workspace.threads()},
+          {"cpu", cpu_model_name()},
+          {"path", name(workspace.context().kernels.path)},
           {"avg_ts", result.mean()},
           {"stddev_ts", result.deviation()},
           {"samples_ts", result.samples},
@@ -242,7 +245,7 @@ int bench(const BenchOptions& options, const std::stop_token& stop) {
   for (const Test& test : tests) {
     const Result result = runner.run(test, options.repetitions);
     if (options.workspace.json) {
-      all.push_back(to_json(result, type, workspace->threads()));
+      all.push_back(to_json(result, type, *workspace));
     } else {
       fmt::print("{:<16}{:>12.2f}{:>10.2f}   {:<24}{:>6.1f} %\n", result.test.name(), result.mean(), result.deviation(),
                  fmt::format("{} {:.2f} {}", result.roof.name, result.roof.value, result.roof.unit),

@@ -34,6 +34,7 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("--memory", memory, "Most memory the process may take: 8GiB, 80%, auto (90 % of what is free), max")
       ->envname("JERICHO_MEMORY")
       ->capture_default_str();
+  verb.add_flag("--memory-overcommit", overcommit, "Allow a budget above what the machine has");
   verb.add_option("-t,--threads", threads, "Threads [the physical cores]");
   verb.add_option("-c,--context", context, "Tokens of context [the model's own, or what fits]");
   verb.add_option("--chunk", chunk, "Tokens of a prompt computed at once [512, less where memory is short]");
@@ -55,6 +56,7 @@ KvType WorkspaceOptions::parsed_kv_type() const {
 Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside)
     : options_(options), name_(options.model) {
   options_.validate();
+  static_cast<void>(chosen_cpu_path());  // a wrong JERICHO_CPU is said before any work
   pool_ = beside != nullptr ? beside->pool_ : make_pool(options_);
   io_ = beside != nullptr ? beside->io_ : std::shared_ptr<IoBackend>(make_io_backend());
   if (beside != nullptr) ledger_ = beside->ledger_;
@@ -87,7 +89,8 @@ const Tokenizer& Workspace::tokenizer() const {
 
 Budget Workspace::parsed_budget() const {
   const AvailableMemory memory = available_memory();
-  return parse_budget(options_.memory, {.ram_total = memory.total, .ram_available = memory.available});
+  return parse_budget(options_.memory, {.ram_total = memory.total, .ram_available = memory.available},
+                      {.overcommit = options_.overcommit});
 }
 
 Machine Workspace::machine(Bytes growth) const {

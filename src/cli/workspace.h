@@ -34,6 +34,7 @@ namespace jericho::cli {
 struct WorkspaceOptions {
   std::string model{};             // a .gguf file or a Hugging Face directory
   std::string memory = "auto";     // --memory, memory/budget.h
+  bool overcommit = false;         // --memory-overcommit
   int threads = 0;                 // 0: the physical cores
   std::optional<Index> context{};  // -c
   std::optional<Index> chunk{};    // --chunk

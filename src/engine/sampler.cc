@@ -136,17 +136,19 @@ Sampler::Sampler(SamplingOptions options, Index vocab, std::vector<bool> dry_bre
 
 Bytes Sampler::memory_bytes(Index context) const {
   constexpr Index kMapEntry = 64;  // a node of unordered_map with its bucket and the allocator's header, rounded up
-  const auto drops = [](SamplerStep step) {
-    return step != SamplerStep::kPenalties && step != SamplerStep::kDry && step != SamplerStep::kTemperature;
+  const auto lists = [this](SamplerStep step) {  // or cuts, which ends the question
+    const bool plain_temperature = step == SamplerStep::kTemperature && options_.dynatemp_range <= 0;
+    return step != SamplerStep::kPenalties && step != SamplerStep::kDry && !plain_temperature;
   };
-  const auto first_drop = std::find_if(chain_.begin(), chain_.end(), drops);
-  const bool few = greedy_ || (first_drop != chain_.end() && *first_drop == SamplerStep::kTopK);
+  const auto end = chain_.begin() + (greedy_ ? steps_before_argmax_ : std::ssize(chain_));
+  const auto first = std::find_if(chain_.begin(), end, lists);
+  const bool few = first != end ? *first == SamplerStep::kTopK : greedy_;
   const Index candidates = few ? std::min(vocab_, std::max<Index>(1, options_.top_k)) : vocab_;
   const bool watches = counting_ || options_.dry_multiplier > 0;
   const Index counts_and_suffixes = watches ? std::min(vocab_, context) * 2 * kMapEntry + 4 * context : 0;
   const Index history = 2 * static_cast<Index>(sizeof(TokenId)) * context;  // a vector may be half empty
-  return {vocab_ * static_cast<Index>(sizeof(float)) + candidates * static_cast<Index>(sizeof(Candidate)) +
-          static_cast<Index>(dry_breakers_.size() / 8) + history + counts_and_suffixes};
+  return {candidates * static_cast<Index>(sizeof(Candidate)) + static_cast<Index>(dry_breakers_.size() / 8) + history +
+          counts_and_suffixes};
 }
 
 void Sampler::accept_prompt(std::span<const TokenId> prompt) {

@@ -602,7 +602,11 @@ TEST(Mirostat, IsGreedyAtTemperatureZero) {
 TEST(Sampler, ForetellsItsMemoryByWhetherItListsTheVocabulary) {
   SamplingOptions plain;
   plain.top_k = 0;
-  EXPECT_GE(Sampler(plain, 128'000).memory_bytes(8192).count, 128'000 * (4 + 16));
+  EXPECT_GE(Sampler(plain, 128'000).memory_bytes(8192).count, 128'000 * 16);
+  plain.temperature = 0;
+  EXPECT_LT(Sampler(plain, 128'000).memory_bytes(8192).count, 600'000);
+  plain.typical_p = 0.5;  // lists the vocabulary before the most probable token is taken
+  EXPECT_GE(Sampler(plain, 128'000).memory_bytes(8192).count, 128'000 * 16);
   EXPECT_LT(Sampler(SamplingOptions{}, 128'000).memory_bytes(8192).count, 600'000);
   SamplingOptions counting;
   counting.repeat_penalty = 1.1;

@@ -1,21 +1,18 @@
 // One query token against the paged keys and values of one KV head, for all query heads that share it (grouped-query
 // attention, Ainslie et al. 2023, arXiv:2305.13245), with an online softmax over blocks of 64 positions (Milakov &
-// Gimelshein 2018, arXiv:1805.02867, algorithm 3; Dao et al. 2022, arXiv:2205.14135, algorithm 1). Blocks are aligned
-// at position 0 and visited in order; positions outside [begin, end) are skipped, never added as zero. Per block and
-// head (docs/numerics.md 4):
-//   logit_j by the page type's product of q and k_j, times `scale`
-//   m' = max(m, max_j logit_j);  c = exp(m - m');  sum = sum * c;  out = out * c   (m starts at -inf, sum and out at
-//   +0) p_j = exp(logit_j - m'), summed in 16 lanes (lane = j mod 16), sum += total;  out += p V by the page type's
-//   product
-// At the end out = out / sum by division.
-//   f32, f16  q.k in 16 lanes over D by fma; out[d] is an fma chain over the positions in order, from the rescaled
-//   out[d] bf16      q * scale rounded to bf16 and q.k as a bf16 product over D (per 32: even chain, odd chain, acc +=
-//   even + odd), with
-//             no scale after it; p rounded to bf16; per 32 positions of the block: even chain, odd chain, out[d] +=
-//             even + odd, both halves of the block always added
+// Gimelshein 2018, arXiv:1805.02867, algorithm 3; Dao et al. 2022, arXiv:2205.14135, algorithm 1).
+// Blocks are aligned at position 0 and visited in order; positions outside [begin, end) are skipped, never added as zero.
+// Per block and head (docs/numerics.md 4), with m from -infinity, sum and out from +0:
+//   logit_j  by the page type's product of q and k_j
+//   m' = max(m, max_j logit_j);  c = exp(m - m');  sum = sum * c;  out = out * c
+//   p_j = exp(logit_j - m'), summed in 16 lanes (lane = j mod 16);  sum += total;  out += p V by the page type's product
+// At the end out = out / sum by division. The products:
+//   f32, f16  q.k in 16 lanes over D by fma, times `scale`; out[d] is an fma chain over the positions in order, from the
+//             rescaled out[d]
+//   bf16      q * scale rounded to bf16, q.k per 32 of D: even chain, odd chain, acc += even + odd; p rounded to bf16, per
+//             half block of 32 positions: even chain, odd chain, out[d] += even + odd; both halves are always added
 //   q8        q in groups of min(32, D) as activations.h does; per group acc = fma(sq * sk, float(dot), acc); times
-//   scale;
-//             v = float(code) * float(s); out[d] as for f32
+//             `scale`; v = float(code) * float(s), out[d] as for f32
 // Does not allocate, throw or start threads: the op splits tokens and KV heads.
 #pragma once
 

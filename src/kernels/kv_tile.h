@@ -1,9 +1,7 @@
-// How keys and values are stored: a tile holds the keys (or values) of 16 consecutive positions for one layer and KV
-// head.
+// How keys and values are stored: a tile holds the keys (or values) of 16 consecutive positions, of one layer and KV head.
 //   f32, f16, bf16  [16][D], token-major
-//   q8              codes [16][D], then f16 scales [16][groups], groups of min(32, D) along D (the last may be
-//   shorter):
-//                   s = f16(min(absmax / 127, 65504)), code = clamp(rint(x / s), -127, 127); s = 0 gives 0;
+//   q8              codes [16][D], then f16 scales [16][groups]: groups of min(32, D) along D, the last may be shorter;
+//                   s = f16(min(absmax / 127, 65504)), code = clamp(rint(x / s), -127, 127), all 0 where s is 0;
 //                   a group with a value that is not finite gets scale NaN
 // Tiles start on cache lines. The stored form of a position depends on that position alone.
 #pragma once

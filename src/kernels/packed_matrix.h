@@ -1,15 +1,14 @@
 // How a weight matrix lies in memory: the form every matmul kernel reads, packed while the file is read.
 //
-// Rows come in strips of 16, the last one padded with zero rows. A block format keeps a strip's codes and scales lane
-// by lane, so that sixteen rows are one vector:
-//   codes   per group of 32 columns, one or two planes. A "quad" t (0-7) is columns 4t..4t+3 of the group; in each
-//   plane byte
-//           r * 4 + b belongs to row r of the strip and column b of a quad:
-//             4 bits  four 64-byte vectors; vector v holds quad v in the low nibbles and quad v + 4 in the high ones
+// Rows come in strips of 16, the last one padded with zero rows. A block format keeps a strip's codes and scales lane by
+// lane, so that sixteen rows are one vector:
+//   codes   per group of 32 columns, one or two planes. A "quad" t (0-7) is columns 4t..4t+3 of the group; in each plane
+//           byte r * 4 + b belongs to row r of the strip and column b of a quad:
+//             4 bits  four 64-byte vectors; vector v holds quad v in the low nibbles, quad v + 4 in the high ones
 //             1 bit   one vector after the nibbles (5-bit codes): bit t is the fifth bit of quad t
-//             2 bits  two vectors after the nibbles (6-bit codes): bits 2s, 2s+1 of vector u are the high bits of quad
-//             4u + s 8 bits  eight vectors, one per quad
-//   scales  after all codes of the strip, per block: each field of the format's kScaleFields for rows 0-15 side by side
+//             2 bits  two vectors after the nibbles (6-bit codes): bits 2s, 2s+1 of vector u belong to quad 4u + s
+//             8 bits  eight vectors, one per quad
+//   scales  after all codes of the strip, per block: each field of kScaleFields for rows 0-15 side by side
 // Codes and scales together take exactly the bytes of the file. Plain types (F32, F16, BF16) keep their rows one after
 // the other, each padded with zeros to a multiple of 32 columns.
 #pragma once

@@ -1,5 +1,5 @@
 // Packing and dequantizing: a packed row has the values of its file row, and the formats have the values that ggml
-// gives them (docs/serving.md, test vectors for x_j = (j - 16) / 2).
+// gives them (docs/formats.md#block-formats, test vectors for x_j = (j - 16) / 2).
 #include "kernels/packed_matrix.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// See file.h.
+// Opening, sizing and reading files: see file.h.
 #include "memory/file.h"
 
 #include <algorithm>
@@ -68,11 +68,9 @@ File File::create_scratch(const std::filesystem::path& dir, Bytes reserve, Scrat
   if (statfs(dir.c_str(), &system) != 0) fail(ErrorKind::kIo, dir.string(), "no folder for scratch files", errno);
   const auto type = static_cast<std::uint64_t>(system.f_type) & 0xffffffffu;
   if (place == ScratchPlace::kOnDisk && (type == kTmpfsMagic || type == kRamfsMagic)) {
-    throw Error(
-        ErrorKind::kUsage,
-        fmt::format("{}: lies in memory (tmpfs), so spilling there frees nothing; name a folder on a disk, or allow "
-                    "it with --spill-allow-tmpfs",
-                    dir.string()));
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{}: lies in memory (tmpfs), so spilling there frees nothing; name a folder on a disk",
+                            dir.string()));
   }
   const int fd = open_unnamed(dir.string());
   if (fd < 0) fail(ErrorKind::kIo, dir.string(), "cannot create a scratch file", errno);

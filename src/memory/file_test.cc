@@ -100,7 +100,8 @@ TEST(ScratchFile, RefusesAFolderThatIsNotThereAndSpaceThatIsNotThere) {
 TEST(ScratchFile, RefusesMemoryFileSystems) {
   struct statfs system {};
   if (statfs("/dev/shm", &system) != 0 || system.f_type != 0x01021994) GTEST_SKIP() << "/dev/shm is no tmpfs here";
-  EXPECT_THAT(failure(ErrorKind::kUsage, [] { File::create_scratch("/dev/shm"); }), HasSubstr("--spill-allow-tmpfs"));
+  EXPECT_THAT(failure(ErrorKind::kUsage, [] { File::create_scratch("/dev/shm"); }),
+              HasSubstr("name a folder on a disk"));
   EXPECT_GE(File::create_scratch("/dev/shm", {}, ScratchPlace::kAnywhere).fd(), 0);
 }
 

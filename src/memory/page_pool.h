@@ -1,7 +1,7 @@
 // Pages of one size in one arena, counted by reference: what KV blocks are kept in. Sharing and copy-on-write follow
 // the block manager of vLLM (Kwon et al. 2023, "Efficient memory management for LLM serving with PagedAttention",
-// sections 4.3-4.4). Differs: a page is zeroed when it is handed out, because a masked score of 0 times a stale NaN is
-// still NaN. Start at allocate() and release(). Every operation is O(1), apart from zeroing or copying one page.
+// sections 4.3-4.4). Differs: a page is zeroed when it is handed out, so that nothing of one sequence can ever be read
+// by another. Start at allocate() and release(). Every operation is O(1), apart from zeroing or copying one page.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ inline constexpr PageId kNullPage = 0;  // never handed out, always zero: "not p
 // reference.
 class PagePool {
  public:
-  // `page_bytes` is a multiple of 64; the arena holds pages() of them, of which the null page is one.
+  // `page_bytes` is a multiple of 64; the arena is of pool_bytes(), one page of it the null page.
   PagePool(Arena arena, Bytes page_bytes);
 
   // What a pool of `usable` pages takes: of its arena, which is also what to lease, and of purpose kv.meta.

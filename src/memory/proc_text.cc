@@ -1,4 +1,4 @@
-// See proc_text.h.
+// Parsing what /proc and /sys print: see proc_text.h.
 #include "memory/proc_text.h"
 
 #include <charconv>

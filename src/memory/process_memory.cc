@@ -1,4 +1,4 @@
-// See process_memory.h.
+// Reading the kernel's and the C library's figures: see process_memory.h.
 #include "memory/process_memory.h"
 
 #include <cerrno>

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "models/rope.h"
 
 namespace jericho {
 namespace {
@@ -145,7 +146,10 @@ ModelConfig config_from_gguf(const ModelFile& file) {
       meta.integer(key("rope.scaling.original_context_length")).value_or(c.max_position_embeddings);
   c.rope.beta_fast = meta.number(key("rope.scaling.yarn_beta_fast")).value_or(32);
   c.rope.beta_slow = meta.number(key("rope.scaling.yarn_beta_slow")).value_or(1);
-  c.rope.attention_factor = meta.number(key("rope.scaling.attn_factor"));
+  if (const auto factor =
+          meta.number(key("rope.scaling.attn_factor"))) {  // multiplies YaRN's own; config.json replaces it
+    c.rope.attention_factor = *factor * yarn_magnitude(c.rope.factor);
+  }
   c.rope_divisors_in_file = file.find("rope_freqs.weight") != nullptr;
   c.attention_qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
   c.attention_output_bias = file.find("blk.0.attn_output.bias") != nullptr;

@@ -47,6 +47,8 @@ struct YarnRamp {
 
 }  // namespace
 
+double yarn_magnitude(double factor) { return factor > 1 ? 0.1 * log_double(factor) + 1 : 1; }
+
 RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
   JERICHO_CHECK(divisors.empty() || static_cast<Index>(divisors.size()) == c.dims / 2, "{} divisors for {} dimensions",
                 divisors.size(), c.dims);
@@ -70,7 +72,7 @@ RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
     frequencies_.push_back(frequency);
   }
   if (c.scaling == RopeScaling::kYarn) {
-    magnitude_ = c.attention_factor.value_or(c.factor > 1 ? 0.1 * log_double(c.factor) + 1 : 1);
+    magnitude_ = c.attention_factor.value_or(yarn_magnitude(c.factor));
   }
 }
 

@@ -11,6 +11,9 @@
 
 namespace jericho {
 
+// What YaRN multiplies cos and sin with unless the configuration says otherwise (section 3.4): 0.1 ln(factor) + 1, or 1.
+double yarn_magnitude(double factor);
+
 class RopeTable {
  public:
   // Error(kInput) for frequencies outside [0, 1], which no sound configuration has.

@@ -51,8 +51,7 @@ const TensorInfo& find_tensor(const WeightSpec& spec, const ModelFile& file) {
   return *tensor;
 }
 
-// A file row's place within its head when rotation pairs (2i, 2i+1) lie side by side: row i + j * half is file row 2 i
-// + j.
+// Where row i + j * half of a head lies in a file that keeps rotation pairs side by side: at row 2 i + j of that head.
 Index file_row_of(const WeightSpec& spec, Index row) {
   if (spec.paired_rows == 0) return row;
   const Index half = spec.paired_rows / 2;

@@ -1,10 +1,10 @@
-// What the bits of each block format mean (ggml's block layouts; docs/formats.md has the table). One struct per format,
-// and the list at the end: with its row in dtype.h that is all a new format needs. Packing, dequantizing and every
-// matmul kernel are written against the four things a struct says:
-//   kCodeBits, kOffset   value = scale * (code - kOffset) [+ minimum], code unsigned, kCodeBits wide
-//   codes()              all codes of a block in element order
-//   kScaleFields         which bytes of the block carry scales: (offset, width) in the order in which scale() wants
-//   them scale()              the scale, sub-scales and minimum of a group of 32 values, from those bytes
+// What the bits of each block format mean (ggml's block layouts; docs/formats.md has the table). One struct per format and
+// the list at the end: with its row in dtype.h that is all a new format needs. Packing, dequantizing and every matmul
+// kernel are written against what a struct says:
+//   kCodeBits, kOffset  value = scale * (code - kOffset) [+ minimum], code unsigned, kCodeBits wide
+//   codes()             all codes of a block, in element order
+//   kScaleFields        which bytes of the block carry scales, (offset, width), in the order in which scale() takes them
+//   scale()             from those bytes the scale, sub-scales and minimum of a group of 32 values
 // Start at Q4_0; Q6_K is the most involved.
 #pragma once
 
