@@ -10,6 +10,7 @@
 
 #include "kernels/bit_equal.h"
 #include "kernels/matmul_cases.h"
+#include "support/sha256.h"
 #include "support/whole_model.h"
 
 namespace jericho {
@@ -155,6 +156,30 @@ INSTANTIATE_TEST_SUITE_P(, SameBitsOfOddSizes,
                          testing::Combine(testing::Values(DType::kF32, DType::kF16, DType::kBF16),
                                           testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
                          model_case_name);
+
+// Of logits in every weight format: what any compiler and any processor must give. It changes only with a definition.
+class SameBitsEverywhere : public testing::TestWithParam<std::pair<KvType, const char*>> {};
+
+TEST_P(SameBitsEverywhere, ForAnyCompilerAndProcessor) {
+  const auto [kv, expected] = GetParam();
+  const TestMachine machine(2);
+  const std::vector<TokenId> prompt = random_tokens(kShortPrompt, rich_config().vocab_size, 11);
+  Sha256 digest;
+  for (const DType dtype : kPackableTypes) {
+    const WholeModel model = WholeModel::random(machine.context, rich_config(), dtype);
+    const std::vector<float> logits = logits_under(machine.context, model, prompt, {.kv_type = kv});
+    digest.update(std::as_bytes(std::span(logits)));
+  }
+  EXPECT_EQ(digest.hex_digest(), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , SameBitsEverywhere,
+    testing::Values(std::pair(KvType::kF32, "f1f5077cc4d97cac962dbc87017d6ce49a7b6f1b84de4190d8491e373eefbe6d"),
+                    std::pair(KvType::kF16, "9063fdb350620542a30371528216c4807576e76adb27832ca69e3aee5c1da060"),
+                    std::pair(KvType::kBF16, "516d26bb0c121fb5024735c3a3c7d107590b7623544faad7b7e8951651e6716a"),
+                    std::pair(KvType::kQ8, "e30e08b6e1c950400b14e175024834b528382337a530754b55a1a47be215eba8")),
+    [](const auto& test) { return std::string(name(test.param.first)); });
 
 class SameBitsControl : public testing::Test {
  protected:
