@@ -49,15 +49,14 @@ void ThreadPool::run(Index parts, const std::function<void(Index, int)>& body) {
     body_ = &body;
     parts_ = parts;
     next_.store(0);
-    busy_.store(threads_ - 1);
     generation_.fetch_add(1);
   }
   wake_.notify_all();
   take_parts(0);
-  for (int spin = 0; spin < kSpins && busy_.load() != 0; ++spin) _mm_pause();
+  for (int spin = 0; spin < kSpins && joined_.load() != 0; ++spin) _mm_pause();
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return busy_.load() == 0; });
-  body_ = nullptr;
+  body_ = nullptr;  // all parts are taken: only those who work on one are waited for
+  done_.wait(lock, [this] { return joined_.load() == 0; });
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
@@ -81,9 +80,11 @@ void ThreadPool::serve(int worker) {
       wake_.wait(lock, [this, seen] { return generation_.load() != seen; });
       seen = generation_.load();
       if (stopping_) return;
+      if (body_ == nullptr) continue;
+      joined_.fetch_add(1);
     }
     take_parts(worker);
-    if (busy_.fetch_sub(1) == 1) {
+    if (joined_.fetch_sub(1) == 1) {
       const std::lock_guard lock(mutex_);  // so that the waiter is either before its check or asleep
       done_.notify_one();
     }

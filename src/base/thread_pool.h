@@ -41,11 +41,11 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable done_;
-  const std::function<void(Index, int)>* body_ = nullptr;
+  const std::function<void(Index, int)>* body_ = nullptr;  // null between runs: no worker may join
   Index parts_ = 0;
   std::atomic<Index> next_{0};
   std::atomic<std::uint64_t> generation_{0};  // rises with every run() that uses the workers
-  std::atomic<int> busy_{0};
+  std::atomic<int> joined_{0};  // workers inside the present run; a worker that wakes too late never joins
   std::exception_ptr failure_;
   bool stopping_ = false;
 };

@@ -84,6 +84,11 @@ class Printer {  // text to stdout as it comes, or kept for --json
   std::string text_;
 };
 
+// Rows of the head beyond the tokenizer's ids are padding and never chosen.
+Index usable_vocab(const Workspace& workspace) {
+  return std::min(workspace.config().vocab_size, workspace.tokenizer().size());
+}
+
 bool contains(const std::vector<TokenId>& sorted, TokenId token) {
   return std::binary_search(sorted.begin(), sorted.end(), token);
 }
@@ -93,6 +98,7 @@ Outcome generate(const RunOptions& options, Workspace& workspace, const std::vec
   Session& session = workspace.session();
   Outcome outcome;
   outcome.prompt_tokens = static_cast<Index>(prompt.size());
+  const auto vocab = static_cast<std::size_t>(usable_vocab(workspace));
   const SequenceId sequence = session.open();
   const auto prefill_start = Clock::now();
   std::span<const float> logits;
@@ -109,7 +115,7 @@ Outcome generate(const RunOptions& options, Workspace& workspace, const std::vec
       break;
     }
     if (stop.stop_requested()) break;
-    const TokenId token = sampler.sample(logits, session.length(sequence));
+    const TokenId token = sampler.sample(logits.first(vocab), session.length(sequence));
     sampler.accept(token);
     ++outcome.tokens;
     outcome.ids.push_back(token);
@@ -165,16 +171,17 @@ void report_json(const Outcome& outcome, const Workspace& workspace, const Sampl
 }
 
 int run(RunOptions options, const std::stop_token& stop) {
-  SamplingOptions sampling = options.sampling.options();
-  sampling.validate();
   if (options.predict < -1)
     throw Error(ErrorKind::kUsage, fmt::format("-n {}: expected -1 (no limit) or more", options.predict));
   Workspace workspace(options.workspace, NeedsTokenizer::kYes);
+  const SamplingOptions sampling = options.sampling.options(workspace.file());
+  sampling.validate();
   const Tokenizer& tokenizer = workspace.tokenizer();
   const std::string text = prompt_text(options, stop);
   const std::vector<TokenId> prompt = prompt_ids(tokenizer, text);
-  const Index vocab = workspace.config().vocab_size;
+  const Index vocab = usable_vocab(workspace);
   const auto prompt_tokens = static_cast<Index>(prompt.size());
+  validate(InferenceWish{.context = options.workspace.context}, workspace.config());
   const Index model_context = options.workspace.context.value_or(workspace.config().max_position_embeddings);
   if (prompt_tokens > model_context) {
     throw Error(ErrorKind::kInput,

@@ -6,15 +6,17 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "formats/json_file.h"
 
 namespace jericho::cli {
 
 void SamplingFlags::add_flags(CLI::App& verb) {
   const char* group = "Sampling";
   const auto flag = [&](const char* name, auto& value, const char* help) {
-    verb.add_option(name, value, help)->capture_default_str()->group(group);
+    return verb.add_option(name, value, help)->capture_default_str()->group(group);
   };
   flag("--temp,--temperature", options_.temperature, "Temperature; 0 takes the most likely token always");
   flag("--top-k", options_.top_k, "Keep the k most likely tokens; 0: all");
@@ -45,8 +47,18 @@ void SamplingFlags::add_flags(CLI::App& verb) {
   verb.add_option("-s,--seed", seed_, "Seed of the random draws [from the system; printed]")->group(group);
 }
 
-SamplingOptions SamplingFlags::options() const {
+SamplingOptions SamplingFlags::options(const ModelFile& model) const {
   SamplingOptions options = options_;
+  nlohmann::json file;
+  constexpr std::string_view kFile = "generation_config.json";
+  if (const auto text = model.side_file(kFile, kMaxConfigJson)) file = parse_json(*text, kFile);
+  for (const Recommended& number : recommended_) {
+    if (number.flag->count() > 0) continue;
+    if (const auto value = model.metadata().number(fmt::format("general.sampling.{}", number.gguf)))
+      number.set(options, *value);
+    const auto member = file.is_object() ? file.find(number.hugging_face) : file.end();
+    if (member != file.end() && member->is_number()) number.set(options, member->get<double>());
+  }
   if (!samplers_.empty()) options.order = parse_sampler_order(samplers_);
   std::random_device system;
   options.seed = seed_ ? *seed_ : std::uint64_t{system()};

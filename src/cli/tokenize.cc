@@ -27,13 +27,11 @@ struct TokenizeOptions {
 };
 
 std::unique_ptr<Tokenizer> tokenizer_of(const std::string& path) {
-  return with_context([&] { return path; },
-                      [&]() -> std::unique_ptr<Tokenizer> {
-                        if (std::filesystem::is_directory(path)) return load_tokenizer_directory(path);
-                        const std::string extension = std::filesystem::path(path).extension();
-                        if (extension == ".json" || extension == ".model") return load_tokenizer_file(path);
-                        return load_tokenizer(*open_model(path));
-                      });
+  if (std::filesystem::is_directory(path)) return load_tokenizer_directory(path);
+  const std::string file = std::filesystem::path(path).filename();
+  const bool alone =
+      file.ends_with(".json") || file.find(".model") != std::string::npos;  // Mistral: tokenizer.model.v3
+  return alone ? load_tokenizer_file(path) : load_tokenizer(*open_model(path));
 }
 
 std::string printable(const std::string& bytes) {
@@ -44,6 +42,12 @@ int tokenize(const TokenizeOptions& options, const std::stop_token& stop) {
   const std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(options.model);
   if (!options.decode.empty()) {
     const std::vector<TokenId> ids = parse_token_list("--decode", options.decode);
+    for (const TokenId id : ids) {
+      if (id >= tokenizer->size()) {
+        throw Error(ErrorKind::kUsage,
+                    fmt::format("--decode: id {} is not in the vocabulary of {}", id, tokenizer->size()));
+      }
+    }
     fmt::print("{}\n", tokenizer->decode(ids));
     return 0;
   }

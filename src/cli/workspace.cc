@@ -64,10 +64,14 @@ Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_token
   config_ = with_context([&] { return name_; }, [&] { return read_config(*file_); });
   weights_ = WeightLayout::of_file(config_, *file_);
   if (needs_tokenizer == NeedsTokenizer::kYes) {
-    tokenizer_ = with_context([&] { return name_; }, [&] { return load_tokenizer(*file_); });
+    tokenizer_ = load_tokenizer(*file_);
     for (const std::string& note : tokenizer_->notes()) fmt::print(stderr, "note: {}\n", note);
   }
-  file_->metadata() = Metadata{};
+  std::vector<std::string> big;  // token lists and merges: of no use any more
+  for (const auto& [key, value] : file_->metadata().entries()) {
+    if (key.starts_with("tokenizer.")) big.push_back(key);
+  }
+  for (const std::string& key : big) file_->metadata().erase(key);
 }
 
 Workspace::Workspace(const WorkspaceOptions& options, ModelConfig config, DType dtype)

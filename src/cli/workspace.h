@@ -57,6 +57,7 @@ class Workspace {
   ~Workspace();
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const ModelFile& file() const { return *file_; }  // of a workspace with a file
   [[nodiscard]] const Tokenizer& tokenizer() const;
   [[nodiscard]] const WeightLayout& weights() const { return weights_; }
   [[nodiscard]] const std::string& name() const { return name_; }
