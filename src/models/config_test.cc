@@ -133,6 +133,8 @@ TEST(ConfigJson, Qwen2SeesAWindowOnlyWhereItSaysSo) {
   json["use_sliding_window"] = true;
   const ModelConfig c = config_from_json(json);
   for (std::size_t layer = 0; layer < 24; ++layer) EXPECT_EQ(c.window[layer], layer < 21 ? 0 : 512) << layer;
+  json["use_sliding_window"] = nullptr;
+  EXPECT_THAT(config_from_json(json).window, Each(0));
 }
 
 TEST(ConfigJson, Qwen3HasHeadsOfTheirOwnWidthAndNormsOnThem) {

@@ -12,10 +12,13 @@ namespace {
 
 // Layers from max_window_layers on see a window, and only where use_sliding_window says so.
 void read_window(const nlohmann::json& config, ModelConfig& c) {
-  if (!config.value("use_sliding_window", false)) return;
+  const auto use = config.find("use_sliding_window");
+  if (use == config.end() || !use->is_boolean() || !use->get<bool>()) return;
   const auto window = config.find("sliding_window");
   if (window == config.end() || !window->is_number_integer()) return;
-  const auto first = config.value("max_window_layers", Index{0});
+  const auto layers = config.find("max_window_layers");
+  constexpr Index kDefault = 28;  // of transformers
+  const Index first = layers != config.end() && layers->is_number_integer() ? layers->get<Index>() : kDefault;
   for (Index layer = first < 0 ? 0 : first; layer < c.num_hidden_layers; ++layer) {
     c.window[static_cast<std::size_t>(layer)] = window->get<Index>();
   }
