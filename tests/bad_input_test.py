@@ -9,6 +9,7 @@ import pathlib
 import random
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -234,6 +235,21 @@ class BadInput(unittest.TestCase):
 
     def test_an_output_that_cannot_be_written_is_named(self):
         self.refused("logits", "-m", self.model, "--tokens", "1,2", "-o", "/nowhere/out", mentions=["/nowhere/out"])
+
+    def through_shell(self, redirection, *words):
+        command = ["sh", "-c", f'exec "$0" "$@" {redirection}', verbs.jericho, *map(str, words)]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+
+    def test_a_full_standard_output_is_said(self):
+        for words in (["tokenize", "-m", self.model, "--", "x"], ["inspect", self.model]):
+            with self.subTest(words[0]):
+                done = self.through_shell(">/dev/full", *words)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertRegex(done.stderr, r"\Aerror: .*\n\Z")
+
+    def test_a_closed_standard_input_is_an_empty_prompt(self):
+        done = self.through_shell("<&-", "run", "-m", self.model, "-n", "2", "--temp", "0")
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_a_budget_without_room_ends_with_its_table(self):
         for memory in ("1B", "1MiB", "0.0001%"):

@@ -1,6 +1,9 @@
 // jericho: one program for language models that must fit the memory there is. Parses the command line, runs the verb it
 // names, turns errors into one sentence on stderr and an exit code: 0 done, 1 failed, 2 wrong usage, 3 does not fit the
 // budget, 130 interrupted.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -15,6 +18,13 @@
 #include "memory/process_memory.h"
 
 namespace {
+
+// A standard stream that the caller closed would be the number of the next file opened: the model, read as the prompt.
+void open_standard_streams() {
+  int fd = 0;
+  while (fd >= 0 && fd <= 2) fd = open("/dev/null", O_RDWR);
+  if (fd > 2) close(fd);
+}
 
 constexpr int kUsageCode = jericho::exit_code(jericho::ErrorKind::kUsage);
 
@@ -34,12 +44,17 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsageCode;
   }
   const jericho::cli::Interrupts interrupts;
-  return chosen(interrupts.token());
+  const int code = chosen(interrupts.token());
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw jericho::Error(jericho::ErrorKind::kIo, "standard output could not be written whole; is the disk full?");
+  }
+  return code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_streams();
   jericho::flush_subnormals();
   jericho::tame_allocator();
   try {
