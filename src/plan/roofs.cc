@@ -47,8 +47,14 @@ Roof measure_multiply(const Context& context, PeakKind kind) {
         time_on_all(context, [&](Index) { operations += multiply(context.kernels.path, kind, rounds); });
     return std::pair(seconds, operations.load() / seconds);
   };
+  // The quickest of a few: one pass that another process held up must not end the search with a pass that is all overhead.
+  const auto quickest = [&](Index rounds) {
+    double seconds = run(rounds).first;
+    for (int again = 0; again < 4 && seconds >= kPassSeconds; ++again) seconds = std::min(seconds, run(rounds).first);
+    return seconds;
+  };
   Index rounds = 1000;
-  while (run(rounds).first < kPassSeconds) rounds *= 2;
+  while (quickest(rounds) < kPassSeconds) rounds *= 2;
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) best = std::max(best, run(rounds).second);
   return {std::string(name(kind, context.kernels.path)), best / 1e12, "TOP/s"};
