@@ -99,6 +99,12 @@ class WindowScorer {
       const auto row = logits.row(r);
       const auto at = base + static_cast<std::size_t>(r);
       const auto next = static_cast<std::size_t>(window[static_cast<std::size_t>(begin + r + 1)]);
+      if (next >= row.size()) {  // a token of the next chunk, which no forward() has looked at yet
+        throw Error(
+            ErrorKind::kInput,
+            fmt::format("token id {} of the text is not in the model's vocabulary of {}; is the tokenizer another's?",
+                        next, row.size()));
+      }
       scores.nll[at] = log_sum_exp(row) - static_cast<double>(row[next]);
       if (reference_ == nullptr) return;
       scores.kl[at] = kl_divergence(reference_logits.row(r), row);
