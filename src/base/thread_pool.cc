@@ -52,7 +52,7 @@ void ThreadPool::run(Index parts, const std::function<void(Index, int)>& body) {
     generation_.fetch_add(1);
   }
   wake_.notify_all();
-  take_parts(0);
+  take_parts(body, 0);
   for (int spin = 0; spin < kSpins && joined_.load() != 0; ++spin) _mm_pause();
   std::unique_lock lock(mutex_);
   body_ = nullptr;  // all parts are taken: only those who work on one are waited for
@@ -60,9 +60,9 @@ void ThreadPool::run(Index parts, const std::function<void(Index, int)>& body) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::take_parts(int worker) {
+void ThreadPool::take_parts(const std::function<void(Index, int)>& body, int worker) {
   try {
-    for (Index part = next_.fetch_add(1); part < parts_; part = next_.fetch_add(1)) (*body_)(part, worker);
+    for (Index part = next_.fetch_add(1); part < parts_; part = next_.fetch_add(1)) body(part, worker);
   } catch (...) {
     const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = std::current_exception();
@@ -75,15 +75,17 @@ void ThreadPool::serve(int worker) {
   std::uint64_t seen = 0;
   while (true) {
     for (int spin = 0; spin < kSpins && generation_.load() == seen; ++spin) _mm_pause();
+    const std::function<void(Index, int)>* body = nullptr;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this, seen] { return generation_.load() != seen; });
       seen = generation_.load();
       if (stopping_) return;
       if (body_ == nullptr) continue;
+      body = body_;  // run() forgets it once the parts are taken, while the last are still at work
       joined_.fetch_add(1);
     }
-    take_parts(worker);
+    take_parts(*body, worker);
     if (joined_.fetch_sub(1) == 1) {
       const std::lock_guard lock(mutex_);  // so that the waiter is either before its check or asleep
       done_.notify_one();

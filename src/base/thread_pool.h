@@ -34,7 +34,7 @@ class ThreadPool {
 
  private:
   void serve(int worker);
-  void take_parts(int worker);
+  void take_parts(const std::function<void(Index, int)>& body, int worker);
 
   int threads_;
   std::vector<std::thread> workers_;  // std::jthread cannot take attributes either; joined in the destructor

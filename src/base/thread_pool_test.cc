@@ -24,6 +24,14 @@ TEST(ThreadPool, RunsEveryPartOnceForAnyNumberOfThreads) {
   }
 }
 
+TEST(ThreadPool, SurvivesWorkersThatComeAndGoAtEveryMoment) {
+  ThreadPool pool(8);  // more than there are cores: some wake too late, some are still at work when the parts are gone
+  std::atomic<int> ran = 0;
+  constexpr int kRuns = 200'000;
+  for (int i = 0; i < kRuns; ++i) pool.run(3, [&](Index, int) { ran.fetch_add(1); });
+  EXPECT_EQ(ran, 3 * kRuns);
+}
+
 TEST(ThreadPool, ThrowsTheFailureOfABodyAndGoesOn) {
   ThreadPool pool(4);
   EXPECT_THROW(pool.run(100,

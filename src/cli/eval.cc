@@ -57,6 +57,13 @@ nlohmann::json to_json(const Perplexity& result, Index context) {
   return json;
 }
 
+void require_same_vocabulary(const Workspace& reference, const Workspace& model) {
+  if (reference.config().vocab_size == model.config().vocab_size) return;
+  throw Error(ErrorKind::kInput,
+              fmt::format("--reference {}: has a vocabulary of {}, the model one of {}; they cannot be compared",
+                          reference.name(), reference.config().vocab_size, model.config().vocab_size));
+}
+
 int eval(EvalOptions options, const std::stop_token& stop) {
   const std::string text = read_text_file(options.text);
   Workspace workspace(options.workspace, NeedsTokenizer::kYes);
@@ -68,20 +75,16 @@ int eval(EvalOptions options, const std::stop_token& stop) {
   const std::vector<TokenId> ids = tokenizer.encode(text);
   const InferenceWish wish = {.context = window, .chunk = chunk_for(workspace.config().vocab_size), .all_logits = true};
   const Bytes growth = Bytes{static_cast<std::int64_t>(ids.size()) * 24};  // scores per token
-  workspace.plan_and_load(wish, growth, stop);
-
   std::unique_ptr<Workspace> reference;
   if (!options.reference.empty()) {
     WorkspaceOptions beside = options.workspace;
     beside.model = options.reference;
     reference = std::make_unique<Workspace>(beside, NeedsTokenizer::kNo, &workspace);
-    if (reference->config().vocab_size != workspace.config().vocab_size) {
-      throw Error(ErrorKind::kInput,
-                  fmt::format("--reference {}: has a vocabulary of {}, the model one of {}; they cannot be compared",
-                              options.reference, reference->config().vocab_size, workspace.config().vocab_size));
-    }
-    reference->plan_and_load(wish, Bytes{}, stop);
+    require_same_vocabulary(*reference, workspace);
   }
+  // Both are planned before either is loaded, so that a refusal names the budget for both.
+  workspace.plan_and_load(wish, growth, stop, reference ? reference->cost_beside(wish) : Bytes{});
+  if (reference) reference->plan_and_load(wish, Bytes{}, stop);
   Progress progress("evaluating");
   const PerplexityInput input = {ids, tokenizer.adds_bos() ? tokenizer.bos() : std::nullopt, window,
                                  [&](TokenId id) { return static_cast<Index>(tokenizer.piece(id).size()); }};

@@ -41,7 +41,9 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsageCode;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
+    fmt::print(stderr, "error: {}; jericho --help and jericho VERB --help tell what there is\n", error.what());
+    return kUsageCode;
   }
   const jericho::cli::Interrupts interrupts;
   const int code = chosen(interrupts.token());

@@ -171,6 +171,7 @@ void report_json(const Outcome& outcome, const Workspace& workspace, const Sampl
 }
 
 int run(RunOptions options, const std::stop_token& stop) {
+  options.predict = std::min(options.predict, kLargestContext);  // no context holds more
   if (options.predict < -1)
     throw Error(ErrorKind::kUsage, fmt::format("-n {}: expected -1 (no limit) or more", options.predict));
   Workspace workspace(options.workspace, NeedsTokenizer::kYes);

@@ -54,12 +54,11 @@ KvType WorkspaceOptions::parsed_kv_type() const {
 }
 
 Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside)
-    : options_(options), name_(options.model) {
+    : options_(options), name_(options.model), beside_(beside) {
   options_.validate();
   static_cast<void>(chosen_cpu_path());  // a wrong JERICHO_CPU is said before any work
   pool_ = beside != nullptr ? beside->pool_ : make_pool(options_);
   io_ = beside != nullptr ? beside->io_ : std::shared_ptr<IoBackend>(make_io_backend());
-  if (beside != nullptr) ledger_ = beside->ledger_;
   file_ = open_model(options_.model);
   config_ = with_context([&] { return name_; }, [&] { return read_config(*file_); });
   weights_ = WeightLayout::of_file(config_, *file_);
@@ -100,7 +99,7 @@ Budget Workspace::parsed_budget() const {
 Machine Workspace::machine(Bytes growth) const {
   Machine machine{
       .tokenizer = tokenizer_ ? tokenizer_->memory_bytes() : Bytes{}, .growth = growth, .threads = pool_->threads()};
-  if (ledger_) return machine;  // the runtime is in the books already
+  if (beside_ != nullptr) return machine;  // the runtime is in the books already
   prefault_code();
   malloc_trim(0);
   const ProcessMemory now = read_process_memory();
@@ -110,12 +109,9 @@ Machine Workspace::machine(Bytes growth) const {
   return machine;
 }
 
-void Workspace::refuse(DoesNotFit refusal) const {
-  if (ledger_) {  // beside another model: name the budget for both
-    const Bytes held = ledger_->cap(Tier::kRam) - ledger_->free(Tier::kRam);
-    refusal.budget += held;
-    refusal.smallest_budget += held;
-  }
+void Workspace::refuse(DoesNotFit refusal, Bytes kept) const {
+  refusal.budget += kept;
+  refusal.smallest_budget += kept;
   if (options_.json) {
     const nlohmann::json table = {{"error", "does not fit"},
                                   {"budget_bytes", refusal.budget.count},
@@ -128,17 +124,26 @@ void Workspace::refuse(DoesNotFit refusal) const {
   throw Error(ErrorKind::kBudget, with_name(refusal, name_));
 }
 
-void Workspace::plan_and_load(InferenceWish wish, Bytes growth, const std::stop_token& stop) {
-  const auto start = std::chrono::steady_clock::now();
+InferenceWish Workspace::with_flags(InferenceWish wish) const {
   if (options_.context) wish.context = options_.context;
   if (options_.chunk) wish.chunk = options_.chunk;
   wish.kv_type = options_.parsed_kv_type();
-  budget_ = parsed_budget();
-  const Bytes free = ledger_ ? ledger_->free(Tier::kRam) : budget_.ram;
-  auto outcome = plan_inference(config_, weights_, machine(growth), free, wish);
-  if (const auto* refusal = std::get_if<DoesNotFit>(&outcome)) refuse(*refusal);
+  return wish;
+}
+
+Bytes Workspace::cost_beside(const InferenceWish& wish) const {
+  constexpr Bytes kUnlimited{std::int64_t{1} << 62};
+  return std::get<Plan>(plan_inference(config_, weights_, machine({}), kUnlimited, with_flags(wish))).peak();
+}
+
+void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std::stop_token& stop, Bytes kept) {
+  const auto start = std::chrono::steady_clock::now();
+  budget_ = beside_ != nullptr ? beside_->budget_ : parsed_budget();
+  const Bytes free = (beside_ != nullptr ? beside_->ledger_->free(Tier::kRam) : budget_.ram) - kept;
+  auto outcome = plan_inference(config_, weights_, machine(growth), free, with_flags(wish));
+  if (const auto* refusal = std::get_if<DoesNotFit>(&outcome)) refuse(*refusal, budget_.ram - free);
   plan_ = std::get<Plan>(std::move(outcome));
-  if (!ledger_) ledger_ = std::make_shared<Ledger>(LedgerCaps{.ram = budget_.ram});
+  ledger_ = beside_ != nullptr ? beside_->ledger_ : std::make_shared<Ledger>(LedgerCaps{.ram = budget_.ram});
   context_.emplace(Context{*ledger_, *pool_, kernels_for(chosen_cpu_path())});
   for (const Purpose purpose : {Purpose::kRuntime, Purpose::kTokenizer, Purpose::kIoRing, Purpose::kMargin}) {
     standing_.push_back(ledger_->require(Tier::kRam, purpose, plan_.of(purpose)));

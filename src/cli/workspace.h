@@ -50,7 +50,7 @@ enum class NeedsTokenizer { kYes, kNo };
 
 class Workspace {
  public:
-  // `beside`, already loaded and outliving this one, shares its threads, its ledger and so its budget.
+  // `beside`, which outlives this one and is loaded before it, shares its threads, its ledger and so its budget.
   Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside = nullptr);
   // A model without a file: random weights of this shape.
   Workspace(const WorkspaceOptions& options, ModelConfig config, DType dtype);
@@ -63,9 +63,12 @@ class Workspace {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] int threads() const { return pool_->threads(); }
 
-  // Plans `wish` (whose context, chunk and KV type come from the options) under the budget and loads the model. When it
-  // does not fit, prints why and throws Error(kBudget). `growth` is heap the verb will add.
-  void plan_and_load(InferenceWish wish, Bytes growth, const std::stop_token& stop);
+  // What `wish` will take beside another model, with the options' context, chunk and KV type.
+  [[nodiscard]] Bytes cost_beside(const InferenceWish& wish) const;
+
+  // Plans `wish` under the budget, less what is `kept` for a model to be loaded beside this one, and loads the model. When it does
+  // not fit, throws Error(kBudget) that says by how much. `growth` is heap the verb will add.
+  void plan_and_load(const InferenceWish& wish, Bytes growth, const std::stop_token& stop, Bytes kept = {});
 
   [[nodiscard]] const Context& context() const { return *context_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
@@ -80,10 +83,12 @@ class Workspace {
  private:
   [[nodiscard]] Machine machine(Bytes growth) const;
   [[nodiscard]] Budget parsed_budget() const;
-  void refuse(DoesNotFit refusal) const;
+  [[nodiscard]] InferenceWish with_flags(InferenceWish wish) const;
+  void refuse(DoesNotFit refusal, Bytes kept) const;
 
   WorkspaceOptions options_;
   std::string name_;
+  Workspace* beside_ = nullptr;
   std::shared_ptr<ThreadPool> pool_;
   std::shared_ptr<IoBackend> io_;
   std::unique_ptr<ModelFile> file_;

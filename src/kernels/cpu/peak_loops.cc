@@ -63,11 +63,8 @@ __attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* p,
 
 constexpr int kChains = 10;  // independent accumulators: more than latency times throughput of any of these units
 
-// Keeps the accumulators alive without storing them in the loop.
-template <class Vector>
-void keep(Vector* chains) {
-  __asm__ volatile("" : : "r"(chains) : "memory");
-}
+// Says that a register is used, so that its products are not removed; not where it lies, so that it need not be stored.
+#define JERICHO_KEEP(constraint, value) __asm__ volatile("" : : constraint(value))
 
 double multiply_scalar(Index rounds) {
   std::array<float, 8> acc{};
@@ -76,7 +73,7 @@ double multiply_scalar(Index rounds) {
   for (Index r = 0; r < rounds; ++r) {
     for (float& a : acc) a = a * x + x;
   }
-  keep(&acc[0]);
+  for (const float a : acc) JERICHO_KEEP("x", a);
   return static_cast<double>(rounds) * 8 * 2;
 }
 
@@ -84,9 +81,11 @@ __attribute__((target("avx2,fma"))) double fma_avx2(Index rounds) {
   __m256 acc[kChains] = {};
   const __m256 x = _mm256_set1_ps(0.5f);
   for (Index r = 0; r < rounds; ++r) {
-    for (__m256& a : acc) a = _mm256_fmadd_ps(x, x, a);
+#pragma GCC unroll 10
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm256_fmadd_ps(x, x, acc[i]);
   }
-  keep(&acc[0]);
+#pragma GCC unroll 10
+  for (int i = 0; i < kChains; ++i) JERICHO_KEEP("x", acc[i]);
   return static_cast<double>(rounds) * kChains * 8 * 2;
 }
 
@@ -94,9 +93,11 @@ __attribute__((target("avx512f"))) double fma_avx512(Index rounds) {
   __m512 acc[kChains] = {};
   const __m512 x = _mm512_set1_ps(0.5f);
   for (Index r = 0; r < rounds; ++r) {
-    for (__m512& a : acc) a = _mm512_fmadd_ps(x, x, a);
+#pragma GCC unroll 10
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm512_fmadd_ps(x, x, acc[i]);
   }
-  keep(&acc[0]);
+#pragma GCC unroll 10
+  for (int i = 0; i < kChains; ++i) JERICHO_KEEP("v", acc[i]);
   return static_cast<double>(rounds) * kChains * 16 * 2;
 }
 
@@ -104,9 +105,11 @@ __attribute__((target("avx2"))) double int8_avx2(Index rounds) {  // as the kern
   __m256i acc[kChains] = {};
   const __m256i x = _mm256_set1_epi16(3);
   for (Index r = 0; r < rounds; ++r) {
-    for (__m256i& a : acc) a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_xor_si256(a, x), x));
+#pragma GCC unroll 10
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(_mm256_xor_si256(acc[i], x), x));
   }
-  keep(&acc[0]);
+#pragma GCC unroll 10
+  for (int i = 0; i < kChains; ++i) JERICHO_KEEP("x", acc[i]);
   return static_cast<double>(rounds) * kChains * 16 * 2;
 }
 
@@ -114,9 +117,11 @@ __attribute__((target("avx512f,avx512vnni"))) double vnni(Index rounds) {
   __m512i acc[kChains] = {};
   const __m512i x = _mm512_set1_epi8(3);
   for (Index r = 0; r < rounds; ++r) {
-    for (__m512i& a : acc) a = _mm512_dpbusd_epi32(a, x, x);
+#pragma GCC unroll 10
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm512_dpbusd_epi32(acc[i], x, x);
   }
-  keep(&acc[0]);
+#pragma GCC unroll 10
+  for (int i = 0; i < kChains; ++i) JERICHO_KEEP("v", acc[i]);
   return static_cast<double>(rounds) * kChains * 64 * 2;
 }
 
