@@ -198,8 +198,9 @@ int run(RunOptions options, const std::stop_token& stop) {
         dry_breaker_tokens(sampling.dry_sequence_breakers, vocab, [&](TokenId id) { return tokenizer.piece(id); });
   }
   Sampler sampler(sampling, vocab, std::move(breakers));
-  constexpr Index kTextBytes = 32;  // of heap per token: its id, its text, growing containers
-  workspace.plan_and_load({.context_needed = needed}, sampler.memory_bytes(needed) + Bytes{needed * kTextBytes}, stop);
+  constexpr Bytes kTextBytes{32};  // of heap per token: its id, its text, growing containers
+  const Bytes per_token = sampler.memory_bytes(1) - sampler.memory_bytes(0) + kTextBytes;
+  workspace.plan_and_load({.context_needed = needed, .heap_per_token = per_token}, sampler.memory_bytes(0), stop);
   Printer printer(tokenizer, text.empty(), !options.workspace.json);
   if (options.echo) printer.write(text);
   const Outcome outcome = generate(options, workspace, prompt, sampler, printer, stop);

@@ -34,6 +34,7 @@ struct InferenceWish {
   std::optional<Index> context{};  // tokens per sequence; unset: as many as fit, up to the model's own
   Index context_needed = 1;        // when unset, at least this many
   Index sequences = 1;             // held at once
+  Bytes heap_per_token{};          // what the verb's own lists take for each token of context
   KvType kv_type = KvType::kF16;
   std::optional<Index> chunk{};  // tokens per forward pass; unset: 512, less where that helps to fit
   bool all_logits = false;       // logits of every row, not only of the last of each sequence

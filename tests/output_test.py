@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""What the measuring verbs print for scripts is JSON with the promised keys, and the figures in it are right: perplexity against an
+independent engine's, divergence of a model from itself, ids that decode to their text.
+
+usage: output_test.py JERICHO MAKE_MODEL FOLDER
+"""
+import json
+import os
+import pathlib
+import re
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "support"))
+import verbs as support  # noqa: E402: the path comes first
+
+verbs = None  # set by support.main()
+
+DATA = pathlib.Path(os.environ.get("JERICHO_DATA", "../shared/data"))
+TEXT = "the cat sat on the mat and the dog ran to the tree. " * 40
+
+
+def printed_json(done):
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return json.loads(done.stdout)
+
+
+class Output(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = verbs.model("output.gguf")
+        cls.other = verbs.model("other.gguf", "Q8_0", seed=2)
+        cls.text = verbs.folder / "text.txt"
+        cls.text.write_text(TEXT)
+
+    def eval(self, *more, **options):
+        return verbs.run("eval", "-m", self.model, "--text", self.text, "-c", "64", "--json", *more, **options)
+
+
+class Eval(Output):
+    def test_perplexity_of_a_trained_model_equals_an_independent_engines(self):
+        golden = DATA / "golden/stories260K"
+        if not golden.exists():
+            self.skipTest(f"{golden} is absent: set JERICHO_DATA to the folder of test data")
+        expected = json.loads((golden / "golden.json").read_text())["perplexity"]["ppl"]
+        first = verbs.folder / "first100k.txt"
+        first.write_bytes((DATA / "text/tinystories-valid.txt").read_bytes()[:102400])
+        for form in ("model.gguf", "hf"):
+            got = printed_json(verbs.run("eval", "-m", golden / form, "--text", first, "-c", "256", "--kv-type", "f32", "--json"))
+            self.assertAlmostEqual(got["ppl"], expected, delta=0.001)
+            self.assertAlmostEqual(got["ppl_stderr"], 0.1397, delta=0.0005)
+            self.assertEqual(got["tokens"], 24384)
+
+    def test_has_the_promised_keys_and_they_agree(self):
+        got = printed_json(self.eval())
+        for key in ("ppl", "ppl_stderr", "nll_per_token", "bits_per_byte", "tokens"):
+            self.assertIn(key, got)
+        self.assertAlmostEqual(got["ppl"], 2.718281828459045 ** got["nll_per_token"], delta=1e-9 * got["ppl"])
+        self.assertEqual(got["tokens"] % 31, 0)  # of each window of 64 the last 31 are predicted and scored
+
+    def test_figures_do_not_depend_on_threads_or_chunks(self):
+        figures = {tuple(sorted((k, v) for k, v in printed_json(self.eval(*flags)).items() if k != "memory"))
+                   for flags in (("-t", "1"), ("-t", "4"), ("--chunk", "7"), ("--chunk", "64"))}
+        self.assertEqual(len(figures), 1)
+
+    def test_a_model_does_not_diverge_from_itself_but_from_another(self):
+        same = printed_json(self.eval("--reference", self.model))
+        self.assertEqual((same["kl"], same["top1_agreement"]), (0, 1))
+        other = printed_json(self.eval("--reference", self.other))
+        self.assertGreater(other["kl"], 0)
+        self.assertLess(other["top1_agreement"], 1)
+
+    def test_a_refusal_names_a_budget_that_holds_both_models(self):
+        flags = ("--reference", self.other)
+        refused = self.eval(*flags, "--memory", "2MiB")
+        self.assertEqual(refused.returncode, 3)
+        smallest = re.search(r"smallest budget that works as asked: --memory (\S+)", refused.stderr)[1]
+        self.assertIn("kl", printed_json(self.eval(*flags, "--memory", smallest)))
+
+    def test_a_text_shorter_than_a_window_is_refused(self):
+        short = verbs.folder / "short.txt"
+        short.write_text("the cat")
+        done = verbs.run("eval", "-m", self.model, "--text", short, "-c", "64")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("less than one window of 64", done.stderr)
+
+
+class Bench(Output):
+    def test_names_tests_and_keys_as_promised(self):
+        rows = printed_json(verbs.run("bench", "-m", self.model, "-p", "16", "-n", "4", "-b", "1,3", "-r", "2", "--json"))
+        self.assertEqual([row["test"] for row in rows], ["pp16", "tg4", "tg4@b3"])
+        for row in rows:
+            self.assertEqual(len(row["samples_ts"]), 2)
+            self.assertAlmostEqual(row["avg_ts"], sum(row["samples_ts"]) / 2, delta=1e-6 * row["avg_ts"])
+            self.assertGreater(row["roof"]["value"], 0)
+            self.assertTrue({"type", "n_threads", "stddev_ts", "bytes_per_token", "fraction_of_roof"} <= row.keys())
+
+    def test_needs_no_file_for_a_shape(self):
+        config = verbs.folder / "config.json"
+        config.write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+                                      "num_attention_heads": 2, "vocab_size": 100, "max_position_embeddings": 128}))
+        rows = printed_json(verbs.run("bench", "--config", config, "--type", "Q8_0", "-p", "8", "-n", "2", "-b", "1", "-r", "1", "--json"))
+        self.assertEqual([(row["test"], row["type"]) for row in rows], [("pp8", "Q8_0"), ("tg2", "Q8_0")])
+
+
+class Ids(Output):
+    def test_decode_to_their_text(self):
+        for text in ("the cat", "  two  spaces", "ünïcödé 🦙", "line\nbreak"):
+            ids = verbs.run("tokenize", "-m", self.model, "--ids", "--no-bos", "--", text).stdout.split()
+            self.assertEqual(verbs.run("tokenize", "-m", self.model, "--decode", ",".join(ids)).stdout, text + "\n")
+
+    def test_begin_with_bos_unless_told_otherwise(self):
+        with_bos = verbs.run("tokenize", "-m", self.model, "--ids", "--", "the").stdout.split()
+        without = verbs.run("tokenize", "-m", self.model, "--ids", "--no-bos", "--", "the").stdout.split()
+        self.assertEqual(with_bos[1:], without)
+
+
+class Inspect(Output):
+    def test_counts_bytes_by_type_and_of_the_cache(self):
+        got = printed_json(verbs.run("inspect", self.model, "--json"))
+        self.assertEqual(sum(t["bytes"] for t in got["types"].values()), got["tensor_bytes"])
+        self.assertEqual(sum(t["bytes"] for t in got["tensors"]), got["tensor_bytes"])
+        self.assertEqual(got["kv_bytes_per_token"]["f32"], 2 * got["kv_bytes_per_token"]["f16"])
+
+
+class Run(Output):
+    def test_prints_one_object_with_text_speeds_and_memory(self):
+        got = printed_json(verbs.run("run", "-m", self.model, "-p", "the cat", "-n", "5", "--temp", "0", "--ignore-eos", "--json"))
+        self.assertEqual(len(got["tokens"]), 5)
+        self.assertEqual(got["stopped_by"], "length")
+        self.assertGreater(got["memory"]["ledger_peak_bytes"], 0)
+
+    def test_equal_seeds_give_equal_texts_and_others_do_not(self):
+        texts = [verbs.run("run", "-m", self.model, "-p", "the", "-n", "30", "--ignore-eos", "--temp", "2", "--seed", seed).stdout
+                 for seed in ("7", "7", "8")]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+
+
+if __name__ == "__main__":
+    support.main(sys.modules[__name__])
