@@ -36,7 +36,7 @@ def gguf(key_values, tensors):
         size = 4
         for n in shape:
             size *= n
-        data += bytes(size) + bytes(-size % 32)
+        data += struct.pack("<f", 1.0) * (size // 4) + bytes(-size % 32)
     return head + bytes(-len(head) % 32) + data
 
 

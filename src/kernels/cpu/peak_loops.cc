@@ -106,7 +106,8 @@ __attribute__((target("avx2"))) double int8_avx2(Index rounds) {  // as the kern
   const __m256i x = _mm256_set1_epi16(3);
   for (Index r = 0; r < rounds; ++r) {
 #pragma GCC unroll 10
-    for (int i = 0; i < kChains; ++i) acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(_mm256_xor_si256(acc[i], x), x));
+    for (int i = 0; i < kChains; ++i)
+      acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(_mm256_xor_si256(acc[i], x), x));
   }
 #pragma GCC unroll 10
   for (int i = 0; i < kChains; ++i) JERICHO_KEEP("x", acc[i]);
