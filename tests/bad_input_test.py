@@ -221,11 +221,11 @@ class BadInput(unittest.TestCase):
                     self.refused("tokenize", "-m", self.model, f"--decode={ids}", code=2, mentions=["error: --decode"])
 
     def test_ids_outside_the_vocabulary_are_named(self):
-        self.refused("logits", "-m", self.model, "--tokens", "1,320", "-o", verbs.folder / "out",
+        self.refused("logits", "-m", self.model, "--tokens", "1,320", "-o", verbs.folder / "out", code=2,
                      mentions=["token id 320", "vocabulary of 320"])
 
     def test_ids_outside_the_vocabulary_cannot_be_decoded(self):
-        self.refused("tokenize", "-m", self.model, "--decode", "1,320", mentions=["320"])
+        self.refused("tokenize", "-m", self.model, "--decode", "1,320", code=2, mentions=["320"])
 
     def test_more_tokens_than_the_context_are_counted(self):
         tokens = ",".join(["5"] * 513)
