@@ -231,7 +231,8 @@ TEST_P(GoldenQuantizedModel, StaysNearTheLogitsOfItsDequantizedWeights) {
   RecordProperty("same_argmax", std::to_string(distance.same_argmax) + " of " + std::to_string(distance.rows));
 }
 
-INSTANTIATE_TEST_SUITE_P(, GoldenQuantizedModel, testing::Values("Q4_0", "Q4_1", "Q8_0", "Q4_K_S", "Q6_K", "BF16"),
+INSTANTIATE_TEST_SUITE_P(, GoldenQuantizedModel,
+                         testing::Values("Q4_0", "Q4_1", "Q8_0", "Q4_K_S", "Q6_K", "TQ2_0", "BF16"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(Sha256, GivesTheDigestsOfItsStandard) {

@@ -193,10 +193,17 @@ void read_key_value(HeaderReader& in, GgufHeader& header) {
 
 // Names of the types that are in the format but not in ours, for the message that refuses them (enum ggml_type).
 std::string_view ggml_type_name(std::int32_t id) {
-  static constexpr auto kNames = std::to_array<std::pair<std::int32_t, std::string_view>>(
-      {{9, "Q8_1"},     {10, "Q2_K"},  {11, "Q3_K"},   {13, "Q5_K"},  {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-       {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {23, "IQ4_XS"},  {29, "IQ1_M"},
-       {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},  {40, "NVFP4"}, {41, "Q1_0"},  {42, "Q2_0"}});
+  static constexpr auto kNames = std::to_array<std::pair<std::int32_t, std::string_view>>({{9, "Q8_1"},
+                                                                                           {15, "Q8_K"},
+                                                                                           {16, "IQ2_XXS"},
+                                                                                           {17, "IQ2_XS"},
+                                                                                           {18, "IQ3_XXS"},
+                                                                                           {19, "IQ1_S"},
+                                                                                           {21, "IQ3_S"},
+                                                                                           {22, "IQ2_S"},
+                                                                                           {29, "IQ1_M"},
+                                                                                           {40, "NVFP4"},
+                                                                                           {42, "Q2_0"}});
   for (const auto& [known, name] : kNames) {
     if (known == id) return name;
   }

@@ -2,7 +2,8 @@
 // order. K falls into eight segments of whole units; each segment has its own accumulator; the result is their tree.
 // Inside a segment:
 //   block formats  per group of 32: acc = fma(ws * xs, float(integer dot), acc), then for formats with minima
-//                  acc = fma(minimum, xs * float(sum of codes of x), acc); two sub-scales combine as integers first
+//                  acc = fma(minimum, xs * float(sum of codes of x), acc); two sub-scales combine as integers first,
+//                  and two sub-scales of a minimum: acc = fma(minimum * xs, float(m0 * sum0 + m1 * sum1), acc)
 //   BF16           per 32 columns: an fma chain over even k and one over odd k, both from +0; acc += even + odd
 //   F16, F32       16 lanes (lane = k mod 16) by fma, combined as in numerics.md 2 at the segment's end
 //   w     [N,K] packed           x  [T,K] in activation_form(w.dtype), x.cols == w.padded_cols()

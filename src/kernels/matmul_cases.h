@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -30,7 +31,10 @@ inline void fill_file_row(DType dtype, Index cols, std::mt19937& random, Scales 
         const Index block = info(dtype).block_bytes.count;
         for (Index b = 0; b < bytes; b += block) {
           for (const ScaleField& field : Format::kScaleFields) {
-            if (field.width == 2) put_half(b + field.offset, 0.05f * normal(random));
+            if (field.type == FieldType::kHalf) put_half(b + field.offset, 0.05f * normal(random));
+            if (field.type == FieldType::kExponent && scales == Scales::kPlain) {
+              row[b + field.offset] = static_cast<std::byte>(120 + random() % 8);
+            }
           }
         }
       },
@@ -106,7 +110,16 @@ struct CaseActivations {
   Activations view;
 };
 
-inline constexpr DType kPackableTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
-                                           DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K};
+// Every type that weights may have, from the table of dtype.h.
+inline constexpr auto kPackableTypes = [] {
+  constexpr auto kCount =
+      std::count_if(kDTypes.begin(), kDTypes.end(), [](auto& row) { return is_packable(row.dtype); });
+  std::array<DType, static_cast<std::size_t>(kCount)> types{};
+  std::size_t next = 0;
+  for (const DTypeInfo& row : kDTypes) {
+    if (is_packable(row.dtype)) types[next++] = row.dtype;
+  }
+  return types;
+}();
 
 }  // namespace jericho

@@ -155,10 +155,10 @@ Exact exact_product(const CaseMatrix& w, const CaseActivations& x, Index row, In
           int dot = 0;
           int sum = 0;
           for (Index j = 0; j < kGroup; ++j) {
-            const int code = Layout::code(strip + Layout::codes_offset(g), row % kStripRows, j) - Format::kOffset;
+            const int code = integer_of<Format>(Layout::code(strip + Layout::codes_offset(g), row % kStripRows, j));
             const int q = x.q8[static_cast<std::size_t>(t * cols + g * kGroup + j)];
             dot += group.sub[j < 16 ? 0 : 1] * code * q;
-            sum += q;
+            sum += group.minimum_sub[j < 16 ? 0 : 1] * q;
           }
           exact.add(double{group.scale} * xs * dot);
           exact.add(double{group.minimum} * xs * sum);

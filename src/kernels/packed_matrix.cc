@@ -19,7 +19,10 @@ template <class Format>
 float value_of(const GroupScale& group, Index column_in_group, std::uint8_t code) {
   float scale = group.scale;
   if constexpr (Format::kHasSub) scale *= static_cast<float>(group.sub[column_in_group < 16 ? 0 : 1]);
-  const float value = scale * static_cast<float>(static_cast<int>(code) - Format::kOffset);
+  const float value = scale * static_cast<float>(integer_of<Format>(code));
+  if constexpr (Format::kHasMinSub) {
+    return value + group.minimum * static_cast<float>(group.minimum_sub[column_in_group < 16 ? 0 : 1]);
+  }
   if constexpr (Format::kHasMin) return value + group.minimum;
   return value;
 }
@@ -105,15 +108,17 @@ void pack_plain_strip(DType dtype, Index cols, const std::byte* file_rows, Bytes
 
 }  // namespace
 
-bool is_packable(DType dtype) {
-  return is_block(dtype) || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
 Index default_unit(DType dtype) { return std::max<Index>(kGroup, info(dtype).block_elements); }
 
 Bytes strip_bytes(DType dtype, Index cols) {
-  const Index padded = is_block(dtype) ? cols : round_up(cols, 32);
-  return round_up(storage_bytes(dtype, padded) * kStripRows, 64_B);
+  const Bytes row = visit_block_format(
+      dtype,
+      [&]<class Format>() {
+        using Layout = StripLayout<Format>;
+        return Bytes{cols / Layout::kBlockElements * Layout::kPackedBlockBytes};
+      },
+      [&] { return storage_bytes(dtype, round_up(cols, 32)); });
+  return round_up(row * kStripRows, 64_B);
 }
 
 Bytes packed_bytes(DType dtype, Index rows, Index cols) {

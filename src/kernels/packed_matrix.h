@@ -2,15 +2,13 @@
 //
 // Rows come in strips of 16, the last one padded with zero rows. A block format keeps a strip's codes and scales lane by
 // lane, so that sixteen rows are one vector:
-//   codes   per group of 32 columns, one or two planes. A "quad" t (0-7) is columns 4t..4t+3 of the group; in each plane
-//           byte r * 4 + b belongs to row r of the strip and column b of a quad:
-//             4 bits  four 64-byte vectors; vector v holds quad v in the low nibbles, quad v + 4 in the high ones
-//             1 bit   one vector after the nibbles (5-bit codes): bit t is the fifth bit of quad t
-//             2 bits  two vectors after the nibbles (6-bit codes): bits 2s, 2s+1 of vector u belong to quad 4u + s
-//             8 bits  eight vectors, one per quad
+//   codes   per group of 32 columns, in planes: the size of a code in binary, the widest plane with the lowest bits first
+//           (5 bits are planes of 4 and 1). A "quad" t (0-7) is columns 4t..4t+3 of the group. A plane of w bits has w
+//           vectors of 64 bytes; byte r * 4 + b of each belongs to row r of the strip and column b of a quad, and vector v
+//           holds the quads v, v + w, v + 2w... from its low bits up
 //   scales  after all codes of the strip, per block: each field of kScaleFields for rows 0-15 side by side
-// Codes and scales together take exactly the bytes of the file. Plain types (F32, F16, BF16) keep their rows one after
-// the other, each padded with zeros to a multiple of 32 columns.
+// Codes and scales together take exactly the bytes of the file, but for formats that say otherwise (kGrowth). Plain types
+// (F32, F16, BF16) keep their rows one after the other, each padded with zeros to a multiple of 32 columns.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +33,9 @@ struct PackedMatrix {  // a view: the weight store owns the bytes
 };
 
 // Element types that a PackedMatrix may have: every block format, F32, F16 and BF16.
-bool is_packable(DType dtype);
+constexpr bool is_packable(DType dtype) {
+  return is_block(dtype) || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
 
 // The unit of numerics.md 3 for a matrix of this type: 32, or the block length where that is larger.
 Index default_unit(DType dtype);

@@ -3,7 +3,12 @@
 #include "kernels/packed_matrix.h"
 
 #include <algorithm>
+#include <array>
+#include <string>
 #include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
 
 #include "kernels/bit_equal.h"
 #include "kernels/matmul_cases.h"
@@ -34,7 +39,9 @@ TEST_P(Packed, RowsHaveTheValuesOfTheirFileRows) {
 
 TEST_P(Packed, StripsTakeTheBytesOfTheFile) {
   const Index cols = 1024;
-  EXPECT_EQ(packed_bytes(GetParam(), 32, cols), storage_bytes(GetParam(), cols) * 32);
+  const Bytes growth = GetParam() == DType::kTQ1_0 ? 12_B : 0_B;  // of a block: trits become bit pairs
+  EXPECT_EQ(packed_bytes(GetParam(), 32, cols),
+            (storage_bytes(GetParam(), cols) + growth * (cols / info(GetParam()).block_elements)) * 32);
   EXPECT_EQ(strip_bytes(GetParam(), cols).count % 64, 0);
 }
 
@@ -44,9 +51,16 @@ std::vector<float> values_of(DType dtype, std::string_view hex) {
     block.push_back(static_cast<std::byte>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
   }
   EXPECT_EQ(static_cast<Index>(block.size()), info(dtype).block_bytes.count);
-  std::vector<float> out(32);
-  dequantize_file_row(dtype, 32, block.data(), out.data());
+  const Index elements = info(dtype).block_elements;
+  std::vector<float> out(static_cast<std::size_t>(elements));
+  dequantize_file_row(dtype, elements, block.data(), out.data());
   return out;
+}
+
+std::string repeated(std::string_view hex, int times) {
+  std::string all;
+  for (int i = 0; i < times; ++i) all += hex;
+  return all;
 }
 
 TEST(BlockFormats, TestVectorsHaveTheirValues) {
@@ -63,6 +77,114 @@ TEST(BlockFormats, TestVectorsHaveTheirValues) {
   EXPECT_EQ(q4_0[0], -8.0f);
   EXPECT_EQ(q4_0[31], 7.0f);
   EXPECT_EQ(q4_1[0], -8.0f);
+}
+
+TEST(BlockFormats, MXFP4IsAPowerOfTwoTimesATable) {
+  const std::vector<float> values = values_of(DType::kMXFP4, "800e0e1d1d2d2d3c3c4c4b4b5a5a595960");
+  const std::vector<float> expected = {-8, -8, -6, -6, -6, -6, -4, -4, -4, -3, -3, -2, -2, -1, -1, 0,
+                                       0,  0,  1,  1,  2,  2,  3,  3,  4,  4,  4,  6,  6,  6,  6,  8};
+  EXPECT_EQ(values, expected);
+  const std::string all_codes = "0123456789abcdef0123456789abcdef";  // low nibbles 1 3 5 ..., high nibbles 0 2 4 ...
+  const float table[] = {1, 3, 6, 12, -1, -3, -6, -12, 1, 3, 6, 12, -1, -3, -6, -12,
+                         0, 2, 4, 8,  0,  -2, -4, -8,  0, 2, 4, 8,  0,  -2, -4, -8};
+  for (const bool flushed : {false, true}) {  // e = 0 and 1 give zeros, also where subnormals would exist
+    if (flushed) flush_subnormals();
+    const std::pair<const char*, float> scales[] = {{"00", 0.0f}, {"01", 0.0f}, {"02", 0x1p-126f},
+                                                    {"7f", 0.5f}, {"80", 1.0f}, {"fe", 0x1p126f}};
+    for (const auto& [e, scale] : scales) {
+      const std::vector<float> row = values_of(DType::kMXFP4, e + all_codes);
+      for (std::size_t j = 0; j < 32; ++j) EXPECT_EQ(row[j], scale * table[j]) << e << " " << j;
+    }
+  }
+  EXPECT_EQ(values_of(DType::kMXFP4, "ff" + repeated("11", 16))[0], 0x1p127f);
+}
+
+TEST(BlockFormats, SixBitPairsHaveTheirPlaces) {
+  constexpr float kScales[] = {1, 2, 3, 4, 21, 38, 55, 63};
+  constexpr float kMinima[] = {5, 6, 7, 8, 9, 26, 43, 60};
+  const std::string pairs =
+      "003c"
+      "003c"
+      "4182c3c4054687c895a6b7cf";  // d = dmin = 1
+  const std::vector<float> q4_k = values_of(DType::kQ4_K, pairs + repeated("f1", 128));
+  const std::vector<float> q5_k = values_of(DType::kQ5_K, pairs + repeated("aa", 32) + repeated("f1", 128));
+  for (std::size_t j = 0; j < 256; ++j) {
+    const bool odd = j / 32 % 2 != 0;
+    EXPECT_EQ(q4_k[j], kScales[j / 32] * (odd ? 15 : 1) - kMinima[j / 32]) << j;
+    EXPECT_EQ(q5_k[j], kScales[j / 32] * (odd ? 31 : 1) - kMinima[j / 32]) << j;  // fifth bits of odd groups
+  }
+}
+
+TEST(BlockFormats, Q2_KAndQ3_KHaveASubScalePer16Values) {
+  std::string q2_k;
+  for (int i = 0; i < 16; ++i) q2_k += fmt::format("{:x}{:x}", 15 - i, i);  // minimum 15 - i, scale i
+  q2_k += repeated("e4", 64) +
+          "0040"
+          "003c";  // bit pairs 0 1 2 3; d = 2, dmin = 1
+  const std::vector<float> two = values_of(DType::kQ2_K, q2_k);
+  for (int j = 0; j < 256; ++j) {
+    const int i = j / 16;
+    EXPECT_EQ(two[static_cast<std::size_t>(j)], static_cast<float>(2 * i * (j / 32 % 4) - (15 - i))) << j;
+  }
+  // Sub-scale i is -32 + 4 i + i / 4: low four bits in nibbles, high two bits in the last four bytes.
+  std::vector<unsigned> bytes(12);
+  const auto sub = [](unsigned i) { return 4 * i + i / 4; };
+  for (unsigned i = 0; i < 16; ++i) {
+    bytes[i % 8] |= (sub(i) & 15) << (i / 8 * 4);
+    bytes[8 + i % 4] |= (sub(i) >> 4) << (i / 4 * 2);
+  }
+  std::string q3_k = repeated("f0", 32) + repeated("e4", 64);  // third bits of the upper half
+  for (const unsigned byte : bytes) q3_k += fmt::format("{:02x}", byte);
+  const std::vector<float> three = values_of(DType::kQ3_K, q3_k + "003c");
+  for (int j = 0; j < 256; ++j) {
+    const int scale = static_cast<int>(sub(static_cast<unsigned>(j) / 16)) - 32;
+    EXPECT_EQ(three[static_cast<std::size_t>(j)], static_cast<float>(scale * (j / 32 % 4 - (j < 128 ? 4 : 0)))) << j;
+  }
+}
+
+TEST(BlockFormats, IQ4TakesItsValuesFromATable) {
+  const std::vector<float> nl = values_of(DType::kIQ4_NL, "003c0123456789abcdef0123456789abcdef");
+  // Scales 6 bits - 32: low nibbles 0-7, high pairs 0 1 2 3 0 1 2 3, so group g has 16 (g % 4) + g - 32.
+  const std::vector<float> xs = values_of(DType::kIQ4_XS,
+                                          "003c"
+                                          "e4e4"
+                                          "10325476" +
+                                              repeated("0123456789abcdef", 16));
+  for (int j = 0; j < 256; ++j) {
+    const int nibble = j % 32 < 16 ? 2 * (j % 8) + 1 : 2 * (j % 8);
+    const float value = kIQ4Values[static_cast<std::size_t>(nibble)];
+    if (j < 32) {
+      EXPECT_EQ(nl[static_cast<std::size_t>(j)], value) << j;
+    }
+    EXPECT_EQ(xs[static_cast<std::size_t>(j)], static_cast<float>(16 * (j / 32 % 4) + j / 32 - 32) * value) << j;
+  }
+}
+
+TEST(BlockFormats, TritsHaveTheirPlaces) {
+  // qs: 54 is (-1, 0, 1, 1, -1), 207 is (1, 0, -1, 1, 0); qh: 187 is (1, -1, 0, 1).
+  const std::vector<float> tq1_0 =
+      values_of(DType::kTQ1_0, repeated("36", 32) + repeated("cf", 16) + repeated("bb", 4) + "0040");
+  constexpr float kFirst[] = {-1, 0, 1, 1, -1};
+  constexpr float kSecond[] = {1, 0, -1, 1, 0};
+  constexpr float kThird[] = {1, -1, 0, 1};
+  for (std::size_t j = 0; j < 256; ++j) {
+    const float trit = j < 160 ? kFirst[j / 32] : j < 240 ? kSecond[(j - 160) / 16] : kThird[(j - 240) / 4];
+    EXPECT_EQ(tq1_0[j], 2 * trit) << j;
+  }
+  EXPECT_THAT(values_of(DType::kTQ1_0, repeated("00", 52) + "003c"), testing::Each(-1.0f));
+  EXPECT_THAT(values_of(DType::kTQ1_0, repeated("ff", 52) + "003c"), testing::Each(1.0f));
+  EXPECT_THAT(values_of(DType::kTQ1_0, repeated("80", 48) + repeated("80", 4) + "003c"), testing::Each(0.0f));
+  const std::vector<float> tq2_0 = values_of(DType::kTQ2_0, repeated("86", 64) + "0040");  // 134: (1, 0, -1, 1)
+  constexpr float kFourth[] = {1, 0, -1, 1};
+  for (std::size_t j = 0; j < 256; ++j) EXPECT_EQ(tq2_0[j], 2 * kFourth[j / 32 % 4]) << j;
+}
+
+TEST(BlockFormats, Q1_0IsASignPerValue) {
+  const std::vector<float> values = values_of(DType::kQ1_0, "0040" + repeated("01ff0080", 4));
+  for (std::size_t j = 0; j < 128; ++j) {
+    const std::size_t in = j % 32;
+    EXPECT_EQ(values[j], in == 0 || (in >= 8 && in < 16) || in == 31 ? 2.0f : -2.0f) << j;
+  }
 }
 
 TEST(BlockFormats, Q8_0IsScaleTimesSignedCode) {

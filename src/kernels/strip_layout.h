@@ -18,16 +18,17 @@ struct StripLayout {
   static constexpr Index kBlockBytes = info(Format::kDType).block_bytes.count;
   static constexpr Index kBlockGroups = kBlockElements / kGroup;
   static constexpr int kCodeBits = Format::kCodeBits;
-  static_assert(kCodeBits == 4 || kCodeBits == 5 || kCodeBits == 6 || kCodeBits == 8);
+  static_assert(kCodeBits >= 1 && kCodeBits <= 8);
 
   static constexpr Index kGroupCodeBytes = kStripRows * kGroup * kCodeBits / 8;  // of all planes
   static constexpr Index kFieldBytes = [] {
     Index bytes = 0;
-    for (const ScaleField& field : Format::kScaleFields) bytes += field.width;
+    for (const ScaleField& field : Format::kScaleFields) bytes += field.width();
     return bytes;
   }();
-  static_assert(kBlockGroups * kGroupCodeBytes + kStripRows * kFieldBytes == kStripRows * kBlockBytes,
-                "a strip takes exactly the bytes of its rows in the file");
+  static constexpr Index kPackedBlockBytes = kBlockGroups * kGroup * kCodeBits / 8 + kFieldBytes;  // of one row
+  static_assert(kPackedBlockBytes == kBlockBytes + Format::kGrowth,
+                "a strip takes the bytes that its rows have in the file, or says how many more");
 
   // From the start of the strip.
   static constexpr Index codes_offset(Index group) { return group * kGroupCodeBytes; }
@@ -35,49 +36,50 @@ struct StripLayout {
     return cols / kGroup * kGroupCodeBytes + block * kStripRows * kFieldBytes;
   }
 
+  // The planes of a code are its size in binary, the widest first: calls f(width, at) for the bits [at, at + width).
+  template <class F>
+  static constexpr void for_planes(F f) {
+    for (const int width : {8, 4, 2, 1}) {
+      if ((kCodeBits & width) != 0) f(width, kCodeBits & -(2 * width));
+    }
+  }
+
   // `group` points at the group's codes; `column` is within the group.
   static void put_code(std::uint8_t* group, Index row, Index column, std::uint8_t code) {
     const Index quad = column / 4;
-    const Index byte = row * 4 + column % 4;
-    if constexpr (kCodeBits == 8) {
-      group[quad * 64 + byte] = code;
-    } else {
-      group[quad % 4 * 64 + byte] |= static_cast<std::uint8_t>((code & 15u) << (quad < 4 ? 0 : 4));
-      if constexpr (kCodeBits == 5) group[256 + byte] |= static_cast<std::uint8_t>((code >> 4) << quad);
-      if constexpr (kCodeBits == 6) {
-        group[256 + quad / 4 * 64 + byte] |= static_cast<std::uint8_t>((code >> 4) << (2 * (quad % 4)));
-      }
-    }
+    for_planes([&](int width, int at) {
+      const unsigned bits = (static_cast<unsigned>(code) >> at) & ((1u << width) - 1);
+      group[(at + quad % width) * 64 + row * 4 + column % 4] |=
+          static_cast<std::uint8_t>(bits << (quad / width * width));
+    });
   }
   static std::uint8_t code(const std::uint8_t* group, Index row, Index column) {
     const Index quad = column / 4;
-    const Index byte = row * 4 + column % 4;
-    if constexpr (kCodeBits == 8) return group[quad * 64 + byte];
-    unsigned code = (static_cast<unsigned>(group[quad % 4 * 64 + byte]) >> (quad < 4 ? 0 : 4)) & 15u;
-    if constexpr (kCodeBits == 5) code |= ((static_cast<unsigned>(group[256 + byte]) >> quad) & 1u) << 4;
-    if constexpr (kCodeBits == 6) {
-      code |= ((static_cast<unsigned>(group[256 + quad / 4 * 64 + byte]) >> (2 * (quad % 4))) & 3u) << 4;
-    }
+    unsigned code = 0;
+    for_planes([&](int width, int at) {
+      const unsigned byte = group[(at + quad % width) * 64 + row * 4 + column % 4];
+      code |= ((byte >> (quad / width * width)) & ((1u << width) - 1)) << at;
+    });
     return static_cast<std::uint8_t>(code);
   }
 
   // Field f of row r of a block lies at field_offset(f) + r * width, from the block's scales_offset().
   static constexpr Index field_offset(std::size_t field) {
     Index offset = 0;
-    for (std::size_t f = 0; f < field; ++f) offset += kStripRows * Format::kScaleFields[f].width;
+    for (std::size_t f = 0; f < field; ++f) offset += kStripRows * Format::kScaleFields[f].width();
     return offset;
   }
   static void put_fields(std::uint8_t* scales, Index row, const std::uint8_t* block) {
     for (std::size_t f = 0; f < Format::kScaleFields.size(); ++f) {
       const ScaleField field = Format::kScaleFields[f];
-      std::memcpy(scales + field_offset(f) + row * field.width, block + field.offset,
-                  static_cast<std::size_t>(field.width));
+      std::memcpy(scales + field_offset(f) + row * field.width(), block + field.offset,
+                  static_cast<std::size_t>(field.width()));
     }
   }
   static void gather_fields(const std::uint8_t* block, std::uint8_t* fields) {
     for (const ScaleField& field : Format::kScaleFields) {
-      std::memcpy(fields, block + field.offset, static_cast<std::size_t>(field.width));
-      fields += field.width;
+      std::memcpy(fields, block + field.offset, static_cast<std::size_t>(field.width()));
+      fields += field.width();
     }
   }
   static GroupScale group_scale(const std::uint8_t* strip, Index cols, Index row, Index group) {
@@ -85,7 +87,7 @@ struct StripLayout {
     std::array<std::uint8_t, kFieldBytes> fields{};
     std::uint8_t* to = fields.data();
     for (std::size_t f = 0; f < Format::kScaleFields.size(); ++f) {
-      const int width = Format::kScaleFields[f].width;
+      const int width = Format::kScaleFields[f].width();
       std::memcpy(to, scales + field_offset(f) + row * width, static_cast<std::size_t>(width));
       to += width;
     }

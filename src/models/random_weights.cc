@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t kPurpose = 0x77656967;  // "weig": its own stream of the counter
 
-// One file row of `dtype`: uniform codes; every half-precision scale 2^-9; plain types uniform in [-1/32, 1/32).
+// One file row of `dtype`: uniform codes; every floating-point scale 2^-9; plain types uniform in [-1/32, 1/32).
 void random_row(DType dtype, Index cols, PhiloxKey key, std::uint32_t tensor, Index row, std::vector<std::byte>& out) {
   out.resize(storage_bytes(dtype, cols).size());
   for (std::size_t i = 0; i < out.size(); i += 16) {
@@ -31,8 +31,9 @@ void random_row(DType dtype, Index cols, PhiloxKey key, std::uint32_t tensor, In
         const F16 scale = to_f16(0x1p-9f);
         for (std::size_t block = 0; block < out.size(); block += info(dtype).block_bytes.size()) {
           for (const ScaleField& field : Format::kScaleFields) {
-            if (field.width == 2)
-              std::memcpy(out.data() + block + static_cast<std::size_t>(field.offset), &scale.bits, 2);
+            std::byte* at = out.data() + block + field.offset;
+            if (field.type == FieldType::kHalf) std::memcpy(at, &scale.bits, 2);
+            if (field.type == FieldType::kExponent) *at = std::byte{128 - 9};
           }
         }
       },

@@ -1,14 +1,19 @@
-// What the bits of each block format mean (ggml's block layouts; docs/formats.md has the table). One struct per format and
-// the list at the end: with its row in dtype.h that is all a new format needs. Packing, dequantizing and every matmul
-// kernel are written against what a struct says:
+// What the bits of each block format mean (ggml's block layouts; docs/formats.md has the table). One struct per format:
+// with its row in dtype.h that is all a new format needs. Packing, dequantizing and every matmul kernel are written
+// against what a struct says:
 //   kCodeBits, kOffset  value = scale * (code - kOffset) [+ minimum], code unsigned, kCodeBits wide
+//   kTable              for formats whose codes stand for the integers of a table: value = scale * kTable[code];
+//                       kTable[code] + kOffset is the unsigned byte that kernels multiply
 //   codes()             all codes of a block, in element order
-//   kScaleFields        which bytes of the block carry scales, (offset, width), in the order in which scale() takes them
-//   scale()             from those bytes the scale, sub-scales and minimum of a group of 32 values
-// Start at Q4_0; Q6_K is the most involved.
+//   kScaleFields        which bytes of the block carry scales, in the order that its kind of scales expects
+//   the base            how these fields give scale, sub-scales and minimum of a group of 32 values
+//   kGrowth             bytes by which a packed block is longer than the file's, where that is not 0
+// Start at Q4_0; Q2_K is the most involved.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -19,15 +24,36 @@ namespace jericho {
 
 inline constexpr Index kGroup = 32;  // values that share one multiplication by a scale; every block is a multiple of it
 
+// --- Scales --------------------------------------------------------------------------------------------------------
+
+enum class FieldType { kBits, kExponent, kHalf };  // bytes, but for the two of a half
 struct ScaleField {
   int offset = 0;  // bytes from the start of the block
-  int width = 1;   // 1 or 2 bytes
+  FieldType type = FieldType::kHalf;
+  [[nodiscard]] constexpr int width() const { return type == FieldType::kHalf ? 2 : 1; }
 };
 
+template <std::size_t kHalves, std::size_t kBytes>
+constexpr std::array<ScaleField, kHalves + kBytes> halves_and_bytes(std::array<int, kHalves> halves,
+                                                                    std::array<int, kBytes> bytes) {
+  std::array<ScaleField, kHalves + kBytes> fields{};
+  for (std::size_t i = 0; i < kHalves; ++i) fields[i] = {halves[i], FieldType::kHalf};
+  for (std::size_t i = 0; i < kBytes; ++i) fields[kHalves + i] = {bytes[i], FieldType::kBits};
+  return fields;
+}
+
+template <std::size_t kCount>
+constexpr std::array<int, kCount> bytes_from(int offset) {
+  std::array<int, kCount> bytes{};
+  for (std::size_t i = 0; i < kCount; ++i) bytes[i] = offset + static_cast<int>(i);
+  return bytes;
+}
+
 struct GroupScale {
-  float scale = 0;               // d, or d * sub-scale where that is exact
-  std::array<int, 2> sub{1, 1};  // integer sub-scales of values 0-15 and 16-31 (kHasSub)
-  float minimum = 0;             // added to every value (kHasMin)
+  float scale = 0;                       // d, or d * sub-scale where that is exact
+  std::array<int, 2> sub{1, 1};          // integer sub-scales of values 0-15 and 16-31 (kHasSub)
+  float minimum = 0;                     // added to every value (kHasMin), times
+  std::array<int, 2> minimum_sub{1, 1};  // its integer sub-scales of values 0-15 and 16-31 (kHasMinSub)
 };
 
 inline float read_half(const std::uint8_t* bytes) {
@@ -35,6 +61,112 @@ inline float read_half(const std::uint8_t* bytes) {
   std::memcpy(&half.bits, bytes, 2);
   return to_float(half);
 }
+
+// The kinds of scales. scale() takes the bytes of kScaleFields, one after the other, and the group's place in its
+// block; the vector twin of each is in kernels/cpu/strip-inl.h.
+enum class ScaleKind {
+  kHalf,
+  kExponent,
+  kTwoHalves,
+  kSixBitPairs,
+  kSixBits,
+  kSubBytes,
+  kSubSixBits,
+  kSubNibblePairs,
+};
+
+struct BlockFormat {  // what most formats have not
+  static constexpr bool kHasMin = false;
+  static constexpr bool kHasSub = false;
+  static constexpr bool kHasMinSub = false;
+  static constexpr std::array<std::int8_t, 0> kTable{};
+  static constexpr Index kGrowth = 0;
+};
+
+struct HalfScale : BlockFormat {  // d
+  static constexpr ScaleKind kScales = ScaleKind::kHalf;
+  static GroupScale scale(const std::uint8_t* fields, int) { return {.scale = read_half(fields)}; }
+};
+
+// 2^(e - 128). For e 0 and 1 that would be subnormal, and is +0 whatever the flush modes are (docs/numerics.md 1).
+struct ExponentScale : BlockFormat {
+  static constexpr ScaleKind kScales = ScaleKind::kExponent;
+  static GroupScale scale(const std::uint8_t* fields, int) {
+    const std::uint32_t exponent = fields[0] == 0 ? 0 : fields[0] - 1u;
+    return {.scale = std::bit_cast<float>(exponent << 23)};
+  }
+};
+
+struct TwoHalvesScale : BlockFormat {  // d, minimum
+  static constexpr ScaleKind kScales = ScaleKind::kTwoHalves;
+  static constexpr bool kHasMin = true;
+  static GroupScale scale(const std::uint8_t* fields, int) {
+    return {.scale = read_half(fields), .minimum = read_half(fields + 2)};
+  }
+};
+
+// d, dmin, then twelve bytes b with eight pairs of 6 bits: scale d * sc and minimum -(dmin * m), both exact: 11 bits
+// times 6.
+struct SixBitPairsScale : BlockFormat {
+  static constexpr ScaleKind kScales = ScaleKind::kSixBitPairs;
+  static constexpr bool kHasMin = true;
+  static GroupScale scale(const std::uint8_t* fields, int j) {
+    const std::uint8_t* b = fields + 4;
+    const int sc = j < 4 ? b[j] & 63 : (b[j + 4] & 15) | (b[j - 4] >> 6) << 4;
+    const int m = j < 4 ? b[j + 4] & 63 : (b[j + 4] >> 4) | (b[j] >> 6) << 4;
+    return {.scale = read_half(fields) * static_cast<float>(sc),
+            .minimum = -(read_half(fields + 2) * static_cast<float>(m))};
+  }
+};
+
+// d, two bytes with eight high bit pairs, four bytes with eight low nibbles: scale d * (6 bits - 32), exact.
+struct SixBitsScale : BlockFormat {
+  static constexpr ScaleKind kScales = ScaleKind::kSixBits;
+  static GroupScale scale(const std::uint8_t* fields, int group) {
+    const int low = (fields[4 + group / 2] >> (4 * (group % 2))) & 15;
+    const int high = (fields[2 + group / 4] >> (2 * (group % 4))) & 3;
+    return {.scale = read_half(fields) * static_cast<float>((low | high << 4) - 32)};
+  }
+};
+
+struct SubBytesScale : BlockFormat {  // d, then a signed byte per 16 values
+  static constexpr ScaleKind kScales = ScaleKind::kSubBytes;
+  static constexpr bool kHasSub = true;
+  static GroupScale scale(const std::uint8_t* fields, int group) {
+    return {.scale = read_half(fields),
+            .sub = {static_cast<std::int8_t>(fields[2 + 2 * group]), static_cast<std::int8_t>(fields[3 + 2 * group])}};
+  }
+};
+
+struct SubSixBitsScale : BlockFormat {  // d, then twelve bytes with 6 bits - 32 per 16 values
+  static constexpr ScaleKind kScales = ScaleKind::kSubSixBits;
+  static constexpr bool kHasSub = true;
+  static GroupScale scale(const std::uint8_t* fields, int group) {
+    return {.scale = read_half(fields), .sub = {sub(fields + 2, 2 * group), sub(fields + 2, 2 * group + 1)}};
+  }
+  static int sub(const std::uint8_t* b, int i) {
+    const int low = (b[i % 8] >> (4 * (i / 8))) & 15;
+    const int high = (b[8 + i % 4] >> (2 * (i / 4))) & 3;
+    return (low | high << 4) - 32;
+  }
+};
+
+struct SubNibblePairsScale
+    : BlockFormat {  // d, dmin, then a byte per 16 values: sub-scale low, that of the minimum high
+  static constexpr ScaleKind kScales = ScaleKind::kSubNibblePairs;
+  static constexpr bool kHasMin = true;
+  static constexpr bool kHasSub = true;
+  static constexpr bool kHasMinSub = true;
+  static GroupScale scale(const std::uint8_t* fields, int group) {
+    const std::uint8_t* b = fields + 4 + 2 * group;
+    return {.scale = read_half(fields),
+            .sub = {b[0] & 15, b[1] & 15},
+            .minimum = -read_half(fields + 2),
+            .minimum_sub = {b[0] >> 4, b[1] >> 4}};
+  }
+};
+
+// --- Codes ---------------------------------------------------------------------------------------------------------
 
 // Low nibbles hold the first 16 values of 32, high nibbles the last 16 (Q4_0 and its relatives).
 inline void split_nibbles(const std::uint8_t* bytes, std::uint8_t* codes) {
@@ -44,139 +176,183 @@ inline void split_nibbles(const std::uint8_t* bytes, std::uint8_t* codes) {
   }
 }
 
+// 32 low nibbles, then the high nibbles of the same bytes, four times (Q4_K and Q5_K).
+inline void split_nibbles_of_super_block(const std::uint8_t* bytes, std::uint8_t* codes) {
+  for (int c = 0; c < 4; ++c) {
+    for (int l = 0; l < 32; ++l) {
+      codes[64 * c + l] = bytes[32 * c + l] & 15u;
+      codes[64 * c + 32 + l] = bytes[32 * c + l] >> 4;
+    }
+  }
+}
+
+// 32 bytes hold the bit pairs of 128 values, those of the first 32 lowest; twice (Q2_K, Q3_K, TQ2_0).
+inline void split_bit_pairs(const std::uint8_t* bytes, std::uint8_t* codes) {
+  for (int j = 0; j < 256; ++j) codes[j] = (bytes[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2)) & 3u;
+}
+
 inline void add_fifth_bits(const std::uint8_t* bits, std::uint8_t* codes) {
   for (int j = 0; j < 32; ++j) codes[j] |= static_cast<std::uint8_t>(((bits[j / 8] >> (j % 8)) & 1u) << 4);
 }
 
-struct Q4_0 {  // d; 32 nibbles
-  static constexpr DType kDType = DType::kQ4_0;
-  static constexpr int kCodeBits = 4;
-  static constexpr int kOffset = 8;
-  static constexpr bool kHasMin = false;
-  static constexpr bool kHasSub = false;
-  static constexpr std::array<ScaleField, 1> kScaleFields{{{0, 2}}};
-  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 2, out); }
-  static GroupScale scale(const std::uint8_t* fields, int) { return {.scale = read_half(fields)}; }
-};
+// 32 bytes hold one bit of each of 256 values, those of the first 32 lowest.
+inline void add_bit_of_super_block(const std::uint8_t* bits, int at, std::uint8_t* codes) {
+  for (int j = 0; j < 256; ++j) codes[j] |= static_cast<std::uint8_t>(((bits[j % 32] >> (j / 32)) & 1u) << at);
+}
 
-struct Q4_1 {  // d, m; 32 nibbles
-  static constexpr DType kDType = DType::kQ4_1;
-  static constexpr int kCodeBits = 4;
-  static constexpr int kOffset = 0;
-  static constexpr bool kHasMin = true;
-  static constexpr bool kHasSub = false;
-  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, 2}, {2, 2}}};
-  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 4, out); }
-  static GroupScale scale(const std::uint8_t* fields, int) {
-    return {.scale = read_half(fields), .minimum = read_half(fields + 2)};
+// --- Formats, in the order of their bits ---------------------------------------------------------------------------
+
+struct Q1_0 : HalfScale {  // d; 128 bits: -d or d
+  static constexpr DType kDType = DType::kQ1_0;
+  static constexpr int kCodeBits = 1;
+  static constexpr int kOffset = 1;
+  static constexpr std::array<std::int8_t, 2> kTable{-1, 1};
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({0}, {});
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int j = 0; j < 128; ++j) out[j] = (block[2 + j / 8] >> (j % 8)) & 1u;
   }
 };
 
-struct Q5_0 {  // d; 32 fifth bits; 32 nibbles
+struct TQ2_0 : HalfScale {  // 256 bit pairs; d
+  static constexpr DType kDType = DType::kTQ2_0;
+  static constexpr int kCodeBits = 2;
+  static constexpr int kOffset = 1;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({64}, {});
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_bit_pairs(block, out); }
+};
+
+// 48 bytes of five trits, 4 bytes of four; d. A byte is a fraction of 256 in base 3, first trit first, rounded up.
+// Packed as TQ2_0: bit pairs need one shift where a trit needs two products, and memory seldom holds these models up.
+struct TQ1_0 : HalfScale {
+  static constexpr DType kDType = DType::kTQ1_0;
+  static constexpr int kCodeBits = 2;
+  static constexpr int kOffset = 1;
+  static constexpr Index kGrowth = 12;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({52}, {});
+  static std::uint8_t trit(std::uint8_t byte, int n) {
+    constexpr std::array<unsigned, 5> kPowers{1, 3, 9, 27, 81};
+    return static_cast<std::uint8_t>((byte * kPowers[static_cast<std::size_t>(n)] & 255u) * 3 >> 8);
+  }
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int j = 0; j < 160; ++j) out[j] = trit(block[j % 32], j / 32);
+    for (int j = 0; j < 80; ++j) out[160 + j] = trit(block[32 + j % 16], j / 16);
+    for (int j = 0; j < 16; ++j) out[240 + j] = trit(block[48 + j % 4], j / 4);
+  }
+};
+
+struct Q2_K : SubNibblePairsScale {  // sixteen nibble pairs; 256 bit pairs; d, dmin
+  static constexpr DType kDType = DType::kQ2_K;
+  static constexpr int kCodeBits = 2;
+  static constexpr int kOffset = 0;
+  static constexpr auto kScaleFields = halves_and_bytes<2, 16>({80, 82}, bytes_from<16>(0));
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_bit_pairs(block + 16, out); }
+};
+
+struct Q3_K : SubSixBitsScale {  // 256 third bits; 256 bit pairs; sixteen 6-bit sub-scales in 12 bytes; d
+  static constexpr DType kDType = DType::kQ3_K;
+  static constexpr int kCodeBits = 3;
+  static constexpr int kOffset = 4;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 12>({108}, bytes_from<12>(96));
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    split_bit_pairs(block + 32, out);
+    add_bit_of_super_block(block, 2, out);
+  }
+};
+
+struct Q4_0 : HalfScale {  // d; 32 nibbles
+  static constexpr DType kDType = DType::kQ4_0;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 8;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({0}, {});
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 2, out); }
+};
+
+struct Q4_1 : TwoHalvesScale {  // d, m; 32 nibbles
+  static constexpr DType kDType = DType::kQ4_1;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 0;
+  static constexpr auto kScaleFields = halves_and_bytes<2, 0>({0, 2}, {});
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 4, out); }
+};
+
+struct Q4_K : SixBitPairsScale {  // d, dmin; eight pairs of 6-bit scale and minimum in 12 bytes; 256 nibbles
+  static constexpr DType kDType = DType::kQ4_K;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 0;
+  static constexpr auto kScaleFields = halves_and_bytes<2, 12>({0, 2}, bytes_from<12>(4));
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles_of_super_block(block + 16, out); }
+};
+
+inline constexpr std::array<std::int8_t, 16> kIQ4Values{-127, -104, -83, -65, -49, -35, -22, -10,
+                                                        1,    13,   25,  38,  53,  69,  89,  113};
+
+struct IQ4_NL : HalfScale {  // d; 32 nibbles: places in a table
+  static constexpr DType kDType = DType::kIQ4_NL;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 127;
+  static constexpr auto kTable = kIQ4Values;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({0}, {});
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 2, out); }
+};
+
+struct IQ4_XS : SixBitsScale {  // d; eight 6-bit scales in 6 bytes; 256 nibbles: places in a table
+  static constexpr DType kDType = DType::kIQ4_XS;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 127;
+  static constexpr auto kTable = kIQ4Values;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 6>({0}, bytes_from<6>(2));
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int g = 0; g < 8; ++g) split_nibbles(block + 8 + 16 * g, out + 32 * g);
+  }
+};
+
+struct MXFP4 : ExponentScale {  // e; 32 nibbles: E2M1 floats, here twice their value (OCP Microscaling Formats 1.0)
+  static constexpr DType kDType = DType::kMXFP4;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 12;
+  static constexpr std::array<std::int8_t, 16> kTable{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+  static constexpr std::array<ScaleField, 1> kScaleFields{{{0, FieldType::kExponent}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 1, out); }
+};
+
+struct Q5_0 : HalfScale {  // d; 32 fifth bits; 32 nibbles
   static constexpr DType kDType = DType::kQ5_0;
   static constexpr int kCodeBits = 5;
   static constexpr int kOffset = 16;
-  static constexpr bool kHasMin = false;
-  static constexpr bool kHasSub = false;
-  static constexpr std::array<ScaleField, 1> kScaleFields{{{0, 2}}};
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({0}, {});
   static void codes(const std::uint8_t* block, std::uint8_t* out) {
     split_nibbles(block + 6, out);
     add_fifth_bits(block + 2, out);
   }
-  static GroupScale scale(const std::uint8_t* fields, int) { return {.scale = read_half(fields)}; }
 };
 
-struct Q5_1 {  // d, m; 32 fifth bits; 32 nibbles
+struct Q5_1 : TwoHalvesScale {  // d, m; 32 fifth bits; 32 nibbles
   static constexpr DType kDType = DType::kQ5_1;
   static constexpr int kCodeBits = 5;
   static constexpr int kOffset = 0;
-  static constexpr bool kHasMin = true;
-  static constexpr bool kHasSub = false;
-  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, 2}, {2, 2}}};
+  static constexpr auto kScaleFields = halves_and_bytes<2, 0>({0, 2}, {});
   static void codes(const std::uint8_t* block, std::uint8_t* out) {
     split_nibbles(block + 8, out);
     add_fifth_bits(block + 4, out);
   }
-  static GroupScale scale(const std::uint8_t* fields, int) {
-    return {.scale = read_half(fields), .minimum = read_half(fields + 2)};
-  }
 };
 
-struct Q8_0 {  // d; 32 signed bytes, here as unsigned codes
-  static constexpr DType kDType = DType::kQ8_0;
-  static constexpr int kCodeBits = 8;
-  static constexpr int kOffset = 128;
-  static constexpr bool kHasMin = false;
-  static constexpr bool kHasSub = false;
-  static constexpr std::array<ScaleField, 1> kScaleFields{{{0, 2}}};
-  static void codes(const std::uint8_t* block, std::uint8_t* out) {
-    for (int j = 0; j < 32; ++j) out[j] = block[2 + j] ^ 0x80u;  // + 128 modulo 256
-  }
-  static GroupScale scale(const std::uint8_t* fields, int) { return {.scale = read_half(fields)}; }
-};
-
-struct Q4_K {  // d, dmin; eight pairs of 6-bit scale and minimum in 12 bytes; 256 nibbles
-  static constexpr DType kDType = DType::kQ4_K;
-  static constexpr int kCodeBits = 4;
+struct Q5_K : SixBitPairsScale {  // d, dmin; eight pairs as Q4_K; 256 fifth bits; 256 nibbles
+  static constexpr DType kDType = DType::kQ5_K;
+  static constexpr int kCodeBits = 5;
   static constexpr int kOffset = 0;
-  static constexpr bool kHasMin = true;
-  static constexpr bool kHasSub = false;
-  static constexpr std::array<ScaleField, 14> kScaleFields{{{0, 2},
-                                                            {2, 2},
-                                                            {4, 1},
-                                                            {5, 1},
-                                                            {6, 1},
-                                                            {7, 1},
-                                                            {8, 1},
-                                                            {9, 1},
-                                                            {10, 1},
-                                                            {11, 1},
-                                                            {12, 1},
-                                                            {13, 1},
-                                                            {14, 1},
-                                                            {15, 1}}};
+  static constexpr auto kScaleFields = halves_and_bytes<2, 12>({0, 2}, bytes_from<12>(4));
   static void codes(const std::uint8_t* block, std::uint8_t* out) {
-    for (int c = 0; c < 4; ++c) {
-      for (int l = 0; l < 32; ++l) {
-        out[64 * c + l] = block[16 + 32 * c + l] & 15u;
-        out[64 * c + 32 + l] = block[16 + 32 * c + l] >> 4;
-      }
-    }
-  }
-  static GroupScale scale(const std::uint8_t* fields, int group) {
-    const std::uint8_t* b = fields + 4;
-    const int j = group;
-    const int sc = j < 4 ? b[j] & 63 : (b[j + 4] & 15) | (b[j - 4] >> 6) << 4;
-    const int m = j < 4 ? b[j + 4] & 63 : (b[j + 4] >> 4) | (b[j] >> 6) << 4;
-    // Both products are exact: 11 bits times 6.
-    return {.scale = read_half(fields) * static_cast<float>(sc),
-            .minimum = -(read_half(fields + 2) * static_cast<float>(m))};
+    split_nibbles_of_super_block(block + 48, out);
+    add_bit_of_super_block(block + 16, 4, out);
   }
 };
 
-struct Q6_K {  // 256 low nibbles; 256 high bit pairs; sixteen int8 sub-scales; d
+struct Q6_K : SubBytesScale {  // 256 low nibbles; 256 high bit pairs; sixteen int8 sub-scales; d
   static constexpr DType kDType = DType::kQ6_K;
   static constexpr int kCodeBits = 6;
   static constexpr int kOffset = 32;
-  static constexpr bool kHasMin = false;
-  static constexpr bool kHasSub = true;
-  static constexpr std::array<ScaleField, 17> kScaleFields{{{208, 2},
-                                                            {192, 1},
-                                                            {193, 1},
-                                                            {194, 1},
-                                                            {195, 1},
-                                                            {196, 1},
-                                                            {197, 1},
-                                                            {198, 1},
-                                                            {199, 1},
-                                                            {200, 1},
-                                                            {201, 1},
-                                                            {202, 1},
-                                                            {203, 1},
-                                                            {204, 1},
-                                                            {205, 1},
-                                                            {206, 1},
-                                                            {207, 1}}};
+  static constexpr auto kScaleFields = halves_and_bytes<1, 16>({208}, bytes_from<16>(192));
   static void codes(const std::uint8_t* block, std::uint8_t* out) {
     for (int n = 0; n < 2; ++n) {
       const std::uint8_t* low = block + 64 * n;
@@ -189,23 +365,53 @@ struct Q6_K {  // 256 low nibbles; 256 high bit pairs; sixteen int8 sub-scales; 
       }
     }
   }
-  static GroupScale scale(const std::uint8_t* fields, int group) {
-    return {.scale = read_half(fields),
-            .sub = {static_cast<std::int8_t>(fields[2 + 2 * group]), static_cast<std::int8_t>(fields[3 + 2 * group])}};
+};
+
+struct Q8_0 : HalfScale {  // d; 32 signed bytes, here as unsigned codes
+  static constexpr DType kDType = DType::kQ8_0;
+  static constexpr int kCodeBits = 8;
+  static constexpr int kOffset = 128;
+  static constexpr auto kScaleFields = halves_and_bytes<1, 0>({0}, {});
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int j = 0; j < 32; ++j) out[j] = block[2 + j] ^ 0x80u;  // + 128 modulo 256
   }
 };
+
+// --- What all of them are used through -----------------------------------------------------------------------------
+
+template <class Format>
+inline constexpr bool kHasTable = !Format::kTable.empty();
+
+// The unsigned byte that kernels multiply for a code, and the integer that the code stands for.
+template <class Format>
+constexpr std::uint8_t multiplicand(std::uint8_t code) {
+  if constexpr (kHasTable<Format>) {
+    return static_cast<std::uint8_t>(Format::kTable[code] + Format::kOffset);
+  } else {
+    return code;
+  }
+}
+template <class Format>
+constexpr int integer_of(std::uint8_t code) {
+  return multiplicand<Format>(code) - Format::kOffset;
+}
+template <class Format>
+inline constexpr int kLargestMultiplicand = [] {
+  int largest = 0;
+  for (unsigned code = 0; code < 1u << Format::kCodeBits; ++code) {
+    largest = std::max<int>(largest, multiplicand<Format>(static_cast<std::uint8_t>(code)));
+  }
+  return largest;
+}();
 
 // Calls f.template operator()<Format>() for the block format `dtype`; `otherwise` is returned for plain types.
 template <class F, class Otherwise>
 decltype(auto) visit_block_format(DType dtype, F&& f, Otherwise&& otherwise) {
   switch (dtype) {
-    case DType::kQ4_0: return f.template operator()<Q4_0>();
-    case DType::kQ4_1: return f.template operator()<Q4_1>();
-    case DType::kQ5_0: return f.template operator()<Q5_0>();
-    case DType::kQ5_1: return f.template operator()<Q5_1>();
-    case DType::kQ8_0: return f.template operator()<Q8_0>();
-    case DType::kQ4_K: return f.template operator()<Q4_K>();
-    case DType::kQ6_K: return f.template operator()<Q6_K>();
+#define JERICHO_CASE(name, gguf, safetensors, elements, bytes) \
+  case DType::k##name: return f.template operator()<name>();
+    JERICHO_BLOCK_DTYPES(JERICHO_CASE)
+#undef JERICHO_CASE
     default: return otherwise();
   }
 }

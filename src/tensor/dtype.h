@@ -14,24 +14,39 @@
 namespace jericho {
 
 //   name   GGUF type id (-1: none)   safetensors name   elements   bytes
-#define JERICHO_DTYPES(X)   \
-  X(F32, 0, "F32", 1, 4)    \
-  X(F16, 1, "F16", 1, 2)    \
-  X(BF16, 30, "BF16", 1, 2) \
-  X(Q4_0, 2, "", 32, 18)    \
-  X(Q4_1, 3, "", 32, 20)    \
-  X(Q5_0, 6, "", 32, 22)    \
-  X(Q5_1, 7, "", 32, 24)    \
-  X(Q8_0, 8, "", 32, 34)    \
-  X(Q4_K, 12, "", 256, 144) \
-  X(Q6_K, 14, "", 256, 210) \
-  X(F64, 28, "F64", 1, 8)   \
-  X(I8, 24, "I8", 1, 1)     \
-  X(I16, 25, "I16", 1, 2)   \
-  X(I32, 26, "I32", 1, 4)   \
-  X(I64, 27, "I64", 1, 8)   \
-  X(U8, -1, "U8", 1, 1)     \
+#define JERICHO_FLOAT_DTYPES(X) \
+  X(F32, 0, "F32", 1, 4)        \
+  X(F16, 1, "F16", 1, 2)        \
+  X(BF16, 30, "BF16", 1, 2)
+
+#define JERICHO_BLOCK_DTYPES(X) \
+  X(Q1_0, 41, "", 128, 18)      \
+  X(TQ1_0, 34, "", 256, 54)     \
+  X(TQ2_0, 35, "", 256, 66)     \
+  X(Q2_K, 10, "", 256, 84)      \
+  X(Q3_K, 11, "", 256, 110)     \
+  X(Q4_0, 2, "", 32, 18)        \
+  X(Q4_1, 3, "", 32, 20)        \
+  X(Q4_K, 12, "", 256, 144)     \
+  X(IQ4_NL, 20, "", 32, 18)     \
+  X(IQ4_XS, 23, "", 256, 136)   \
+  X(MXFP4, 39, "", 32, 17)      \
+  X(Q5_0, 6, "", 32, 22)        \
+  X(Q5_1, 7, "", 32, 24)        \
+  X(Q5_K, 13, "", 256, 176)     \
+  X(Q6_K, 14, "", 256, 210)     \
+  X(Q8_0, 8, "", 32, 34)
+
+#define JERICHO_OTHER_DTYPES(X) \
+  X(F64, 28, "F64", 1, 8)       \
+  X(I8, 24, "I8", 1, 1)         \
+  X(I16, 25, "I16", 1, 2)       \
+  X(I32, 26, "I32", 1, 4)       \
+  X(I64, 27, "I64", 1, 8)       \
+  X(U8, -1, "U8", 1, 1)         \
   X(Bool, -1, "BOOL", 1, 1)
+
+#define JERICHO_DTYPES(X) JERICHO_FLOAT_DTYPES(X) JERICHO_BLOCK_DTYPES(X) JERICHO_OTHER_DTYPES(X)
 
 enum class DType : std::uint8_t {
 #define JERICHO_ROW(name, gguf, safetensors, elements, bytes) k##name,

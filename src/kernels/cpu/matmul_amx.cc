@@ -62,6 +62,7 @@ struct UnpackedGroups {
   alignas(64) float scale[kChunkGroups][16];
   alignas(64) float minimum[kChunkGroups][16];
   alignas(64) std::int32_t sub[kChunkGroups][2][16];
+  alignas(64) std::int32_t minimum_sub[kChunkGroups][2][16];
 
   HWY_INLINE void unpack(const std::uint8_t* strip, Index cols, Index begin, Index end) {
     using Layout = StripLayout<Format>;
@@ -80,6 +81,10 @@ struct UnpackedGroups {
       if constexpr (Format::kHasSub) {
         store_int(scales.sub(in_block, 0), sub[i][0]);
         store_int(scales.sub(in_block, 1), sub[i][1]);
+      }
+      if constexpr (Format::kHasMinSub) {
+        store_int(scales.minimum_sub(in_block, 0), minimum_sub[i][0]);
+        store_int(scales.minimum_sub(in_block, 1), minimum_sub[i][1]);
       }
     }
   }
@@ -126,6 +131,17 @@ struct TokenScales {
   }
 };
 
+struct TokenHalfSums {  // the same for the sums of half groups
+  alignas(64) std::int32_t at[kTileTokens][2 * kChunkGroups];
+  HWY_INLINE void gather(const std::int32_t* sums, Index groups, Index begin, Index end, const Index* token) {
+    const auto used = static_cast<__mmask16>((1 << (2 * (end - begin))) - 1);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTileTokens; ++t) {
+      _mm512_store_si512(at[t], _mm512_maskz_loadu_epi32(used, sums + 2 * (token[t] * groups + begin)));
+    }
+  }
+};
+
 // Adds the groups [begin, end) to the sums of one tile of tokens.
 template <class Format>
 HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x, Index begin, Index end,
@@ -135,7 +151,12 @@ HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x
   TokenScales scales;
   TokenScales scaled_sums;
   scales.gather(x.scale, groups, begin, end, token);
-  if constexpr (Format::kHasMin) scaled_sums.gather(x.scaled_sum, groups, begin, end, token);
+  TokenHalfSums half_sums;
+  if constexpr (Format::kHasMinSub) {
+    half_sums.gather(x.half_sum, groups, begin, end, token);
+  } else if constexpr (Format::kHasMin) {
+    scaled_sums.gather(x.scaled_sum, groups, begin, end, token);
+  }
   F32x16 acc[kTileTokens];
 #pragma GCC unroll 16
   for (int t = 0; t < kTileTokens; ++t) acc[t] = load(sums[t]);
@@ -155,7 +176,11 @@ HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x
         integer = add(multiply(load_int(w.sub[i][0]), integer), multiply(load_int(w.sub[i][1]), load_int(dot[1][t])));
       }
       acc[t] = fma(multiply(scale, set(scales.at[t][i])), to_float(integer), acc[t]);
-      if constexpr (Format::kHasMin) {
+      if constexpr (Format::kHasMinSub) {
+        const I32x16 sum = add(multiply(load_int(w.minimum_sub[i][0]), set_int(half_sums.at[t][2 * i])),
+                               multiply(load_int(w.minimum_sub[i][1]), set_int(half_sums.at[t][2 * i + 1])));
+        acc[t] = fma(multiply(load(w.minimum[i]), set(scales.at[t][i])), to_float(sum), acc[t]);
+      } else if constexpr (Format::kHasMin) {
         acc[t] = fma(load(w.minimum[i]), set(scaled_sums.at[t][i]), acc[t]);
       }
     }

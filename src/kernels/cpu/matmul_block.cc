@@ -40,15 +40,16 @@ HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::
   return I32x16{dot};
 }
 #else
-// Pairs of products as 16 bits: with codes of up to 6 bits a few pairs can be added before they could overflow.
-template <int kCodeBits>
-inline constexpr int kQuadsIn16Bits = kCodeBits == 4   ? 8
-                                      : kCodeBits == 5 ? 4
-                                                       : 2;  // quads * 2 * 127 * code < 2^15
+// Pairs of products as 16 bits: how many quads can be added before they could overflow; a power of two, or 0.
+template <class Format>
+inline constexpr int kQuadsIn16Bits = [] {
+  constexpr int kPairs = 32767 / (2 * 127 * kLargestMultiplicand<Format>);
+  return kPairs >= 8 ? 8 : kPairs >= 4 ? 4 : kPairs >= 2 ? 2 : kPairs;
+}();
 
-template <int kCodeBits, int kQuads>
+template <class Format, int kQuads>
 HWY_INLINE __m256i half_dot(const __m256i* codes, const std::int8_t* x, __m256i dot) {
-  if constexpr (kCodeBits == 8) {  // even and odd bytes apart, as 16 bits
+  if constexpr (kQuadsIn16Bits<Format> == 0) {  // even and odd bytes apart, as 16 bits
 #pragma GCC unroll 8
     for (int i = 0; i < kQuads; ++i) {
       const __m256i quad = _mm256_set1_epi32(load_quad(x + 4 * i));
@@ -59,7 +60,7 @@ HWY_INLINE __m256i half_dot(const __m256i* codes, const std::int8_t* x, __m256i 
       dot = _mm256_add_epi32(dot, _mm256_add_epi32(_mm256_madd_epi16(even, x_even), _mm256_madd_epi16(odd, x_odd)));
     }
   } else {
-    constexpr int kStep = std::min(kQuads, kQuadsIn16Bits<kCodeBits>);
+    constexpr int kStep = std::min(kQuads, kQuadsIn16Bits<Format>);
 #pragma GCC unroll 4
     for (int first = 0; first < kQuads; first += kStep) {
       __m256i pairs = _mm256_maddubs_epi16(codes[first], _mm256_set1_epi32(load_quad(x + 4 * first)));
@@ -84,7 +85,7 @@ HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::
   }
   const __m256i from = _mm256_set1_epi32(start);
   using Int = hn::Vec<IntTag>;
-  return {Int{half_dot<Format::kCodeBits, kQuads>(lo, x, from)}, Int{half_dot<Format::kCodeBits, kQuads>(hi, x, from)}};
+  return {Int{half_dot<Format, kQuads>(lo, x, from)}, Int{half_dot<Format, kQuads>(hi, x, from)}};
 }
 #endif
 
@@ -105,7 +106,7 @@ HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& 
 // it does nothing.
 template <class Format>
 HWY_INLINE void prefetch_strip(const std::uint8_t* next, Index g) {
-  constexpr Index kBytes = StripLayout<Format>::kBlockBytes * kStripRows / StripLayout<Format>::kBlockGroups;
+  constexpr Index kBytes = StripLayout<Format>::kPackedBlockBytes * kStripRows / StripLayout<Format>::kBlockGroups;
   const auto* from = reinterpret_cast<const char*>(next + g * kBytes);
 #pragma GCC unroll 16
   for (Index byte = 0; byte < kBytes; byte += 64) _mm_prefetch(from + byte, _MM_HINT_T1);
@@ -123,7 +124,13 @@ HWY_INLINE void add_group(const GroupCodes& codes, const StripScales<Format>& sc
     const Index at = token[t] * groups + g;
     const F32x16 dot = group_dot<Format>(codes, scales, j, x.q8 + at * kGroup, x.half_sum + 2 * at);
     acc[t] = fma(multiply(scale, set(x.scale[at])), dot, acc[t]);
-    if constexpr (Format::kHasMin) acc[t] = fma(minimum, set(x.scaled_sum[at]), acc[t]);
+    if constexpr (Format::kHasMinSub) {
+      const I32x16 sum = add(multiply(scales.minimum_sub(j, 0), set_int(x.half_sum[2 * at])),
+                             multiply(scales.minimum_sub(j, 1), set_int(x.half_sum[2 * at + 1])));
+      acc[t] = fma(multiply(minimum, set(x.scale[at])), to_float(sum), acc[t]);
+    } else if constexpr (Format::kHasMin) {
+      acc[t] = fma(minimum, set(x.scaled_sum[at]), acc[t]);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // A packed strip in vector form: sixteen rows are the lanes. Unpacks the codes of a quad and decodes the scales of a
 // group for any block format, from what its struct says (tensor/block_formats.h): a new format needs code here only
-// when its scale fields are laid out in a new way (StripScales).
+// when its scales are of a new kind (StripScales).
 #include <array>
 #include <cstdint>
 
@@ -40,6 +40,9 @@ HWY_INLINE Bytes64 mask_bytes(Bytes64 v, int mask) {
   return _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>(mask)));
 }
 HWY_INLINE Bytes64 or_bytes(Bytes64 a, Bytes64 b) { return _mm512_or_si512(a, b); }
+HWY_INLINE Bytes64 look_up(const std::uint8_t* table, Bytes64 v) {  // of 16 bytes
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table))), v);
+}
 #else
 HWY_INLINE Bytes64 load_bytes(const std::uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
@@ -56,24 +59,51 @@ HWY_INLINE Bytes64 mask_bytes(Bytes64 v, int mask) {
   return {_mm256_and_si256(v.lo, m), _mm256_and_si256(v.hi, m)};
 }
 HWY_INLINE Bytes64 or_bytes(Bytes64 a, Bytes64 b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+HWY_INLINE Bytes64 look_up(const std::uint8_t* table, Bytes64 v) {
+  const __m256i t = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+  return {_mm256_shuffle_epi8(t, v.lo), _mm256_shuffle_epi8(t, v.hi)};
+}
 #endif
 
-// The unsigned codes of one quad of the group at `group`: packed_matrix.h has the planes.
+// The multiplicands of a format with a table, by code.
+template <class Format>
+struct alignas(16) Multiplicands {
+  std::array<std::uint8_t, 16> at = [] {
+    static_assert(Format::kTable.size() <= 16);
+    std::array<std::uint8_t, 16> bytes{};
+    for (std::size_t code = 0; code < Format::kTable.size(); ++code) {
+      bytes[code] = multiplicand<Format>(static_cast<std::uint8_t>(code));
+    }
+    return bytes;
+  }();
+};
+template <class Format>
+inline constexpr Multiplicands<Format> kMultiplicands;
+
+// `below` and the bits of one quad in the plane that is kWidth wide, if codes of kCodeBits have one: StripLayout.
+template <int kCodeBits, int kWidth, int kQuad>
+HWY_INLINE Bytes64 add_plane(Bytes64 below, const std::uint8_t* group) {
+  if constexpr ((kCodeBits & kWidth) == 0) return below;
+  constexpr int kAt = kCodeBits & -(2 * kWidth);
+  constexpr int kRight = kQuad / kWidth * kWidth - kAt;
+  const Bytes64 vector = load_bytes(group + (kAt + kQuad % kWidth) * 64);
+  if constexpr (kWidth == 8) return vector;
+  const Bytes64 bits = mask_bytes(shift_bytes<kRight>(vector), ((1 << kWidth) - 1) << kAt);
+  if constexpr (kAt == 0) return bits;
+  return or_bytes(below, bits);
+}
+
+// The multiplicands of one quad of the group at `group`.
 template <class Format, int kQuad>
 HWY_INLINE Bytes64 quad_codes(const std::uint8_t* group) {
-  if constexpr (Format::kCodeBits == 8) {
-    return load_bytes(group + kQuad * 64);
-  } else {
-    Bytes64 codes = mask_bytes(shift_bytes < kQuad < 4 ? 0 : 4 > (load_bytes(group + kQuad % 4 * 64)), 0x0f);
-    if constexpr (Format::kCodeBits == 5) {
-      codes = or_bytes(codes, mask_bytes(shift_bytes<kQuad - 4>(load_bytes(group + 256)), 0x10));
-    }
-    if constexpr (Format::kCodeBits == 6) {
-      const Bytes64 plane = load_bytes(group + 256 + kQuad / 4 * 64);
-      codes = or_bytes(codes, mask_bytes(shift_bytes<2 * (kQuad % 4) - 4>(plane), 0x30));
-    }
-    return codes;
-  }
+  constexpr int kBits = Format::kCodeBits;
+  Bytes64 codes{};
+  codes = add_plane<kBits, 8, kQuad>(codes, group);
+  codes = add_plane<kBits, 4, kQuad>(codes, group);
+  codes = add_plane<kBits, 2, kQuad>(codes, group);
+  codes = add_plane<kBits, 1, kQuad>(codes, group);
+  if constexpr (kHasTable<Format>) codes = look_up(kMultiplicands<Format>.at.data(), codes);
+  return codes;
 }
 
 struct GroupCodes {
@@ -99,70 +129,79 @@ HWY_INLINE I32x16 widen_bytes(__m128i bytes) {
 HWY_INLINE __m128i load_byte_field(const std::uint8_t* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
 }
-HWY_INLINE I32x16 load_signed_field(const std::uint8_t* p) {
+HWY_INLINE I32x16 widen_signed_bytes(__m128i bytes) {
 #if HWY_TARGET == HWY_AVX3
-  return I32x16{_mm512_cvtepi8_epi32(load_byte_field(p))};
+  return I32x16{_mm512_cvtepi8_epi32(bytes)};
 #else
   using Int = hn::Vec<IntTag>;
-  const __m128i bytes = load_byte_field(p);
   return {Int{_mm256_cvtepi8_epi32(bytes)}, Int{_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))}};
 #endif
 }
-
-enum class ScaleLayout {
-  kHalf,         // d
-  kTwoHalves,    // d, minimum
-  kSixBitPairs,  // d, dmin, twelve bytes with eight 6-bit scales and minima (the K-quants)
-  kSubScales,    // d, then two int8 sub-scales per group
-};
-
-template <class Format>
-constexpr ScaleLayout scale_layout() {
-  constexpr std::size_t kFields = Format::kScaleFields.size();
-  constexpr auto kGroups = static_cast<std::size_t>(StripLayout<Format>::kBlockGroups);
-  static_assert((kFields == 1 && !Format::kHasMin) || (kFields == 2 && Format::kHasMin) ||
-                    (kFields == 14 && kGroups == 8 && Format::kHasMin) ||
-                    (kFields == 1 + 2 * kGroups && Format::kHasSub),
-                "a scale layout of its own: add it to ScaleLayout and StripScales");
-  return Format::kHasSub ? ScaleLayout::kSubScales
-         : kFields == 14 ? ScaleLayout::kSixBitPairs
-         : kFields == 2  ? ScaleLayout::kTwoHalves
-                         : ScaleLayout::kHalf;
+// Bits [right, right + bits) of each byte.
+HWY_INLINE __m128i bits_of_bytes(__m128i bytes, int right, int bits) {
+  return _mm_and_si128(_mm_srl_epi16(bytes, _mm_cvtsi32_si128(right)),
+                       _mm_set1_epi8(static_cast<char>((1 << bits) - 1)));
 }
+HWY_INLINE __m128i join(__m128i low_nibble, __m128i high) { return _mm_or_si128(low_nibble, _mm_slli_epi16(high, 4)); }
 
 // The scales of one block, of all sixteen rows, by group: the vector twin of Format::scale().
 template <class Format>
 class StripScales {
  public:
-  static constexpr ScaleLayout kLayout = scale_layout<Format>();
-  HWY_INLINE explicit StripScales(const std::uint8_t* fields) : fields_(fields), d_(load_half_field(fields)) {}
+  static constexpr ScaleKind kKind = Format::kScales;
+  HWY_INLINE explicit StripScales(const std::uint8_t* fields) : fields_(fields) {}
 
   HWY_INLINE F32x16 scale(Index group) const {
-    if constexpr (kLayout != ScaleLayout::kSixBitPairs) return d_;
-    const __m128i low = byte(group < 4 ? group : group + 4);
-    if (group < 4) return multiply(d_, to_float(widen_bytes(_mm_and_si128(low, _mm_set1_epi8(63)))));
-    return multiply(d_, to_float(widen_bytes(join(low, byte(group - 4)))));
+    if constexpr (kKind == ScaleKind::kExponent) {
+      return from_bits(shift_left<23>(widen_bytes(_mm_subs_epu8(load_byte_field(fields_), _mm_set1_epi8(1)))));
+    } else if constexpr (kKind == ScaleKind::kSixBitPairs) {
+      const __m128i low = byte(group < 4 ? group : group + 4);
+      if (group < 4) return multiply(half_field(0), to_float(widen_bytes(bits_of_bytes(low, 0, 6))));
+      const __m128i sc = join(bits_of_bytes(low, 0, 4), bits_of_bytes(byte(group - 4), 6, 2));
+      return multiply(half_field(0), to_float(widen_bytes(sc)));
+    } else if constexpr (kKind == ScaleKind::kSixBits) {
+      const auto g = static_cast<int>(group);
+      const __m128i sc =
+          join(bits_of_bytes(byte(2 + g / 2), 4 * (g % 2), 4), bits_of_bytes(byte(g / 4), 2 * (g % 4), 2));
+      return multiply(half_field(0), to_float(widen_signed_bytes(_mm_sub_epi8(sc, _mm_set1_epi8(32)))));
+    } else {
+      return half_field(0);
+    }
   }
   HWY_INLINE F32x16 minimum(Index group) const {
-    const F32x16 dmin = load_half_field(fields_ + 32);
-    if constexpr (kLayout == ScaleLayout::kTwoHalves) return dmin;
-    const __m128i low = byte(group + 4);
-    if (group < 4) return negate(multiply(dmin, to_float(widen_bytes(_mm_and_si128(low, _mm_set1_epi8(63))))));
-    return negate(multiply(dmin, to_float(widen_bytes(join(_mm_srli_epi16(low, 4), byte(group))))));
+    if constexpr (kKind == ScaleKind::kSixBitPairs) {
+      const __m128i low = byte(group + 4);
+      if (group < 4) return negate(multiply(half_field(1), to_float(widen_bytes(bits_of_bytes(low, 0, 6)))));
+      const __m128i m = join(bits_of_bytes(low, 4, 4), bits_of_bytes(byte(group), 6, 2));
+      return negate(multiply(half_field(1), to_float(widen_bytes(m))));
+    } else if constexpr (kKind == ScaleKind::kSubNibblePairs) {
+      return negate(half_field(1));
+    } else {
+      return half_field(1);
+    }
   }
   HWY_INLINE I32x16 sub(Index group, Index half) const {
-    return load_signed_field(fields_ + 32 + 16 * (2 * group + half));
+    const auto i = static_cast<int>(2 * group + half);
+    if constexpr (kKind == ScaleKind::kSubSixBits) {
+      const __m128i sub = join(bits_of_bytes(byte(i % 8), i / 8 * 4, 4), bits_of_bytes(byte(8 + i % 4), i / 4 * 2, 2));
+      return widen_signed_bytes(_mm_sub_epi8(sub, _mm_set1_epi8(32)));
+    } else if constexpr (kKind == ScaleKind::kSubNibblePairs) {
+      return widen_bytes(bits_of_bytes(byte(i), 0, 4));
+    } else {
+      return widen_signed_bytes(byte(i));
+    }
+  }
+  HWY_INLINE I32x16 minimum_sub(Index group, Index half) const {  // kSubNibblePairs
+    return widen_bytes(bits_of_bytes(byte(2 * group + half), 4, 4));
   }
 
  private:
-  HWY_INLINE __m128i byte(Index j) const { return load_byte_field(fields_ + 64 + 16 * j); }  // of the twelve
-  // Low four bits of one byte, upper two of another.
-  HWY_INLINE static __m128i join(__m128i low, __m128i high) {
-    return _mm_or_si128(_mm_and_si128(low, _mm_set1_epi8(15)),
-                        _mm_and_si128(_mm_srli_epi16(high, 2), _mm_set1_epi8(0x30)));
-  }
+  static constexpr Index kHalves = Format::kHasMin ? 2 : 1;
+  HWY_INLINE F32x16 half_field(Index i) const {
+    return load_half_field(fields_ + 32 * i);
+  }  // halves are the first fields
+  HWY_INLINE __m128i byte(Index i) const { return load_byte_field(fields_ + 32 * kHalves + 16 * i); }
   const std::uint8_t* fields_;
-  F32x16 d_;
 };
 
 }  // namespace jericho::kernels::HWY_NAMESPACE

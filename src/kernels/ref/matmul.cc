@@ -24,13 +24,18 @@ float block_segment(const std::uint8_t* strip, Index cols, Index lane, const Act
   for (Index g = begin; g < end; ++g) {
     std::array<std::int32_t, 2> dot{};
     for (Index j = 0; j < kGroup; ++j) {
-      const int code = Layout::code(strip + Layout::codes_offset(g), lane, j);
-      dot[static_cast<std::size_t>(j / 16)] += (code - Format::kOffset) * x.q8[t * x.cols + g * kGroup + j];
+      const int w = integer_of<Format>(Layout::code(strip + Layout::codes_offset(g), lane, j));
+      dot[static_cast<std::size_t>(j / 16)] += w * x.q8[t * x.cols + g * kGroup + j];
     }
     const GroupScale w = Layout::group_scale(strip, cols, lane, g);
-    const float product_scale = w.scale * x.scale[t * groups + g];
-    acc = std::fma(product_scale, static_cast<float>(w.sub[0] * dot[0] + w.sub[1] * dot[1]), acc);
-    if constexpr (Format::kHasMin) acc = std::fma(w.minimum, x.scaled_sum[t * groups + g], acc);
+    const Index at = t * groups + g;
+    acc = std::fma(w.scale * x.scale[at], static_cast<float>(w.sub[0] * dot[0] + w.sub[1] * dot[1]), acc);
+    if constexpr (Format::kHasMinSub) {
+      const std::int32_t sum = w.minimum_sub[0] * x.half_sum[2 * at] + w.minimum_sub[1] * x.half_sum[2 * at + 1];
+      acc = std::fma(w.minimum * x.scale[at], static_cast<float>(sum), acc);
+    } else if constexpr (Format::kHasMin) {
+      acc = std::fma(w.minimum, x.scaled_sum[at], acc);
+    }
   }
   return acc;
 }
