@@ -25,8 +25,8 @@ int logits(const LogitsOptions& options, const std::stop_token& stop) {
   Workspace workspace(options.workspace, NeedsTokenizer::kNo);
   for (const TokenId token : tokens) {
     if (token >= workspace.config().vocab_size) {
-      throw Error(ErrorKind::kUsage,
-                  fmt::format("--tokens: id {} is not in the vocabulary of {}", token, workspace.config().vocab_size));
+      throw Error(ErrorKind::kUsage, fmt::format("--tokens: token id {} is not in the vocabulary of {}", token,
+                                                 workspace.config().vocab_size));
     }
   }
   const auto count = static_cast<Index>(tokens.size());

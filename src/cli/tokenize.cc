@@ -45,7 +45,7 @@ int tokenize(const TokenizeOptions& options, const std::stop_token& stop) {
     for (const TokenId id : ids) {
       if (id >= tokenizer->size()) {
         throw Error(ErrorKind::kUsage,
-                    fmt::format("--decode: id {} is not in the vocabulary of {}", id, tokenizer->size()));
+                    fmt::format("--decode: token id {} is not in the vocabulary of {}", id, tokenizer->size()));
       }
     }
     fmt::print("{}\n", tokenizer->decode(ids));
