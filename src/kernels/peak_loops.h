@@ -12,9 +12,11 @@
 
 namespace jericho {
 
-// Reads every byte once, in order, with the widest loads of `path`. The result depends on all of them, so that none is
-// skipped. `bytes` starts on a 64-byte boundary and is a multiple of 4096 long.
-std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes);
+enum class ReadStreams { kOne, kFour };  // from the front to the back, or four quarters side by side
+
+// Reads every byte once with the widest loads of `path`. The result depends on all of them, so that none is skipped. `bytes`
+// starts on a 64-byte boundary and is a multiple of 4096 long. Plain code reads one stream always.
+std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes, ReadStreams streams);
 
 enum class PeakKind {
   kInt8,  // 8-bit integer products: AMX tiles, VNNI, or AVX2 multiply-add

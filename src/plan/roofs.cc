@@ -29,9 +29,10 @@ Roof measure_read(const Context& context, std::span<const std::byte> bytes) {
   const std::size_t share = bytes.size() / threads / kUnit * kUnit;
   std::atomic<std::uint64_t> sink{0};
   double best = 0;
-  for (int pass = 0; pass < kPasses && share > 0; ++pass) {
+  for (int pass = 0; pass < 2 * kPasses && share > 0; ++pass) {
+    const ReadStreams streams = pass % 2 == 0 ? ReadStreams::kOne : ReadStreams::kFour;
     const double seconds = time_on_all(context, [&](Index part) {
-      sink ^= read_all(context.kernels.path, bytes.subspan(static_cast<std::size_t>(part) * share, share));
+      sink ^= read_all(context.kernels.path, bytes.subspan(static_cast<std::size_t>(part) * share, share), streams);
     });
     best = std::max(best, static_cast<double>(share * threads) / seconds);
   }

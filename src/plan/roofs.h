@@ -17,7 +17,7 @@ struct Roof {
   std::string unit{};  // "GB/s", "TOP/s": powers of ten
 };
 
-// The best of several passes over `bytes` by all threads, each reading its own contiguous share. Named "dram_read"
+// The best of several passes of two read loops over `bytes` by all threads, each reading its own contiguous share. Named "dram_read"
 // from 256 MiB on, more than the last-level caches of most machines hold, else "cache_read".
 Roof measure_read(const Context& context, std::span<const std::byte> bytes);
 

@@ -23,17 +23,27 @@ std::uint64_t read_scalar(const std::byte* p, std::size_t size) {
   return sums[0] ^ sums[1] ^ sums[2] ^ sums[3] ^ sums[4] ^ sums[5] ^ sums[6] ^ sums[7];
 }
 
-__attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* p, std::size_t size) {
-  const auto* v = reinterpret_cast<const __m256i*>(p);
+// Four accumulators: of one stream, a line each in turn; of four streams, one each.
+struct ReadPattern {
+  ReadPattern(std::size_t size, ReadStreams streams)
+      : step(streams == ReadStreams::kOne ? 256 : 64),
+        apart(streams == ReadStreams::kOne ? 64 : size / 4),
+        steps(size / 256) {}
+  std::size_t step, apart, steps;
+};
+
+__attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* p, ReadPattern pattern) {
   __m256i a = _mm256_setzero_si256();
   __m256i b = a;
   __m256i c = a;
   __m256i d = a;
-  for (std::size_t i = 0; i < size / 32; i += 4) {
-    a = _mm256_xor_si256(a, _mm256_load_si256(v + i));
-    b = _mm256_xor_si256(b, _mm256_load_si256(v + i + 1));
-    c = _mm256_xor_si256(c, _mm256_load_si256(v + i + 2));
-    d = _mm256_xor_si256(d, _mm256_load_si256(v + i + 3));
+  for (std::size_t i = 0; i < pattern.steps; ++i, p += pattern.step) {
+    for (std::size_t half = 0; half < 64; half += 32) {
+      a = _mm256_xor_si256(a, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + half)));
+      b = _mm256_xor_si256(b, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + pattern.apart + half)));
+      c = _mm256_xor_si256(c, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 2 * pattern.apart + half)));
+      d = _mm256_xor_si256(d, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 3 * pattern.apart + half)));
+    }
   }
   alignas(32) std::array<std::uint64_t, 4> out{};
   _mm256_store_si256(reinterpret_cast<__m256i*>(out.data()),
@@ -41,20 +51,22 @@ __attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* p, std:
   return out[0] ^ out[1] ^ out[2] ^ out[3];
 }
 
-__attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* p, std::size_t size) {
+__attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* p, ReadPattern pattern) {
+  constexpr std::size_t kAhead = 4096;
   __m512i a = _mm512_setzero_si512();
   __m512i b = a;
   __m512i c = a;
   __m512i d = a;
-  for (std::size_t i = 0; i < size; i += 256) {
-    _mm_prefetch(reinterpret_cast<const char*>(p + i + 4096), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(p + i + 4096 + 64), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(p + i + 4096 + 128), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(p + i + 4096 + 192), _MM_HINT_T0);
-    a = _mm512_xor_si512(a, _mm512_load_si512(p + i));
-    b = _mm512_xor_si512(b, _mm512_load_si512(p + i + 64));
-    c = _mm512_xor_si512(c, _mm512_load_si512(p + i + 128));
-    d = _mm512_xor_si512(d, _mm512_load_si512(p + i + 192));
+  const std::size_t apart = pattern.apart;
+  for (std::size_t i = 0; i < pattern.steps; ++i, p += pattern.step) {
+    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + apart), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + 2 * apart), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + 3 * apart), _MM_HINT_T0);
+    a = _mm512_xor_si512(a, _mm512_load_si512(p));
+    b = _mm512_xor_si512(b, _mm512_load_si512(p + apart));
+    c = _mm512_xor_si512(c, _mm512_load_si512(p + 2 * apart));
+    d = _mm512_xor_si512(d, _mm512_load_si512(p + 3 * apart));
   }
   alignas(64) std::array<std::uint64_t, 8> out{};
   _mm512_store_si512(out.data(), _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d)));
@@ -169,9 +181,10 @@ __attribute__((target("amx-tile,amx-int8,amx-bf16"))) double tiles(PeakKind kind
 
 }  // namespace
 
-std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes) {
-  if (path >= CpuPath::kAvx512) return read_avx512(bytes.data(), bytes.size());
-  if (path == CpuPath::kAvx2) return read_avx2(bytes.data(), bytes.size());
+std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes, ReadStreams streams) {
+  const ReadPattern pattern(bytes.size(), streams);
+  if (path >= CpuPath::kAvx512) return read_avx512(bytes.data(), pattern);
+  if (path == CpuPath::kAvx2) return read_avx2(bytes.data(), pattern);
   return read_scalar(bytes.data(), bytes.size());
 }
 
