@@ -14,6 +14,12 @@ namespace {
 
 constexpr int kSpins = 2000;  // about 50 microseconds of pause instructions: longer than the gap between two ops
 
+#ifdef __SANITIZE_THREAD__
+constexpr std::size_t kStackBytes = std::size_t{8} << 20;  // the sanitizer's thread-local data alone exceed 512 KiB
+#else
+constexpr std::size_t kStackBytes = std::size_t{512} << 10;
+#endif
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
@@ -22,7 +28,7 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
   // std::thread offers no stack size; 512 KiB instead of the default 8 MiB keeps the books honest (docs/memory.md).
   pthread_attr_t defaults;
   pthread_getattr_default_np(&defaults);
-  pthread_attr_setstacksize(&defaults, std::size_t{512} << 10);
+  pthread_attr_setstacksize(&defaults, kStackBytes);
   pthread_setattr_default_np(&defaults);
   pthread_attr_destroy(&defaults);
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
