@@ -1,6 +1,5 @@
 // jericho logits: raw fp32 logits of a list of token ids, for comparing engines. Needs no tokenizer.
-#include <charconv>
-#include <cmath>
+#include <algorithm>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -23,12 +22,7 @@ struct LogitsOptions {
 int logits(const LogitsOptions& options, const std::stop_token& stop) {
   const std::vector<TokenId> tokens = parse_token_list("--tokens", options.tokens);
   Workspace workspace(options.workspace, NeedsTokenizer::kNo);
-  for (const TokenId token : tokens) {
-    if (token >= workspace.config().vocab_size) {
-      throw Error(ErrorKind::kUsage, fmt::format("--tokens: token id {} is not in the vocabulary of {}", token,
-                                                 workspace.config().vocab_size));
-    }
-  }
+  require_in_vocabulary("--tokens", tokens, workspace.config().vocab_size);
   const auto count = static_cast<Index>(tokens.size());
   workspace.plan_and_load({.context_needed = count, .all_logits = true}, Bytes{count * 64}, stop);
   std::ofstream out(options.output, std::ios::binary);

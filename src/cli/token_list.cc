@@ -31,4 +31,13 @@ std::vector<TokenId> parse_token_list(std::string_view flag, std::string_view te
   return ids;
 }
 
+void require_in_vocabulary(std::string_view flag, const std::vector<TokenId>& ids, Index vocabulary) {
+  for (const TokenId id : ids) {
+    if (id >= vocabulary) {
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("{}: token id {} is not in the vocabulary of {}", flag, id, vocabulary));
+    }
+  }
+}
+
 }  // namespace jericho::cli

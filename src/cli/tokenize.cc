@@ -42,12 +42,7 @@ int tokenize(const TokenizeOptions& options, const std::stop_token& stop) {
   const std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(options.model);
   if (!options.decode.empty()) {
     const std::vector<TokenId> ids = parse_token_list("--decode", options.decode);
-    for (const TokenId id : ids) {
-      if (id >= tokenizer->size()) {
-        throw Error(ErrorKind::kUsage,
-                    fmt::format("--decode: token id {} is not in the vocabulary of {}", id, tokenizer->size()));
-      }
-    }
+    require_in_vocabulary("--decode", ids, tokenizer->size());
     fmt::print("{}\n", tokenizer->decode(ids));
     return 0;
   }

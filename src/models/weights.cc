@@ -15,8 +15,6 @@ namespace {
 
 constexpr Bytes kChunk = 1_MiB;  // a good size for one direct read
 
-std::string layer_name(const char* pattern, Index layer) { return fmt::format(fmt::runtime(pattern), layer); }
-
 PackedMatrix view_of(const WeightPlacement& placement, const std::byte* arena) {
   const WeightSpec& spec = placement.spec;
   return {placement.dtype, spec.rows, spec.cols, std::lcm(default_unit(placement.dtype), spec.unit_multiple),
@@ -110,8 +108,8 @@ void visit_weights(const ModelConfig& c, DecoderWeights& weights,
   weights.layers.resize(static_cast<std::size_t>(c.num_hidden_layers));
   for (Index n = 0; n < c.num_hidden_layers; ++n) {
     DecoderLayer& layer = weights.layers[static_cast<std::size_t>(n)];
-    const std::string hf = layer_name("model.layers.{}.", n);
-    const std::string gguf = layer_name("blk.{}.", n);
+    const std::string hf = fmt::format("model.layers.{}.", n);
+    const std::string gguf = fmt::format("blk.{}.", n);
     const auto linear = [&](const char* hf_name, const char* gguf_name, Index rows, Index cols, LinearWeight& view,
                             bool bias, Index unit = 1, Index paired = 0) {
       matrix(hf + hf_name + ".weight", gguf + gguf_name + ".weight", rows, cols, view.matrix, unit, paired);
