@@ -13,13 +13,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/generate.h"
+#include "cli/printer.h"
 #include "cli/progress.h"
 #include "cli/read_text.h"
 #include "cli/sampling_flags.h"
 #include "cli/verbs.h"
 #include "cli/workspace.h"
 #include "engine/sampler.h"
-#include "text/detokenizer.h"
 
 namespace jericho::cli {
 namespace {
@@ -33,19 +34,15 @@ struct RunOptions {
   SamplingFlags sampling{};
   std::optional<std::string> prompt{};
   std::optional<std::string> file{};
-  Index predict = -1;  // tokens at most; -1: until the model ends or the context is full
-  bool ignore_eos = false;
+  GenerateOptions generate{};
   bool echo = false;
 };
 
 struct Outcome {
   std::string text{};
   Index prompt_tokens = 0;
-  Index tokens = 0;
   double prefill_seconds = 0;
-  double decode_seconds = 0;
-  std::string stopped_by{};  // "length", "context", "end"
-  std::vector<TokenId> ids{};
+  Generated generated{};
 };
 
 std::string prompt_text(const RunOptions& options, const std::stop_token& stop) {
@@ -61,44 +58,11 @@ std::vector<TokenId> prompt_ids(const Tokenizer& tokenizer, const std::string& t
   throw Error(ErrorKind::kUsage, "the prompt is empty and this model has no token to begin with; give one with -p");
 }
 
-class Printer {  // text to stdout as it comes, or kept for --json
- public:
-  Printer(const Tokenizer& tokenizer, bool at_start, bool print)
-      : detokenizer_(tokenizer, {.at_start = at_start}), print_(print) {}
-  void push(TokenId token) { write(detokenizer_.push(token)); }
-  void finish() {
-    write(detokenizer_.finish());
-    if (print_ && !text_.empty() && text_.back() != '\n') std::fputc('\n', stdout);
-  }
-  void write(const std::string& text) {
-    text_ += text;
-    if (!print_ || text.empty()) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    if (std::fflush(stdout) != 0) throw Error(ErrorKind::kIo, "standard output cannot be written");
-  }
-  [[nodiscard]] const std::string& text() const { return text_; }
-
- private:
-  Detokenizer detokenizer_;
-  bool print_;
-  std::string text_;
-};
-
-// Rows of the head beyond the tokenizer's ids are padding and never chosen.
-Index usable_vocab(const Workspace& workspace) {
-  return std::min(workspace.config().vocab_size, workspace.tokenizer().size());
-}
-
-bool contains(const std::vector<TokenId>& sorted, TokenId token) {
-  return std::binary_search(sorted.begin(), sorted.end(), token);
-}
-
-Outcome generate(const RunOptions& options, Workspace& workspace, const std::vector<TokenId>& prompt, Sampler& sampler,
-                 Printer& printer, const std::stop_token& stop) {
+Outcome continue_prompt(const RunOptions& options, Workspace& workspace, const std::vector<TokenId>& prompt,
+                        Sampler& sampler, Printer& printer, const std::stop_token& stop) {
   Session& session = workspace.session();
   Outcome outcome;
   outcome.prompt_tokens = static_cast<Index>(prompt.size());
-  const auto vocab = static_cast<std::size_t>(usable_vocab(workspace));
   const SequenceId sequence = session.open();
   const auto prefill_start = Clock::now();
   std::span<const float> logits;
@@ -108,32 +72,8 @@ Outcome generate(const RunOptions& options, Workspace& workspace, const std::vec
   }
   outcome.prefill_seconds = seconds_since(prefill_start);
   sampler.accept_prompt(prompt);
-  const auto decode_start = Clock::now();
-  while (outcome.stopped_by.empty()) {
-    if (options.predict >= 0 && outcome.tokens >= options.predict) {
-      outcome.stopped_by = "length";
-      break;
-    }
-    if (stop.stop_requested()) break;
-    const TokenId token = sampler.sample(logits.first(vocab), session.length(sequence));
-    sampler.accept(token);
-    ++outcome.tokens;
-    outcome.ids.push_back(token);
-    if (!options.ignore_eos && contains(workspace.tokenizer().end_of_generation(), token)) {
-      outcome.stopped_by = "end";
-      break;
-    }
-    printer.push(token);
-    if (session.length(sequence) >= session.context()) {
-      outcome.stopped_by = "context";
-      break;
-    }
-    const bool last = options.predict >= 0 && outcome.tokens >= options.predict;
-    if (last) continue;  // nobody will ask for the logits after the last token
-    const BatchItem item = {sequence, {&token, 1}, LogitRows::kLast};
-    logits = session.forward({&item, 1}).row(0);
-  }
-  outcome.decode_seconds = seconds_since(decode_start);
+  outcome.generated = generate(workspace, sequence, logits, sampler, options.generate, stop,
+                               [&](TokenId token) { printer.push(token); });
   printer.finish();
   outcome.text = printer.text();
   return outcome;
@@ -142,12 +82,13 @@ Outcome generate(const RunOptions& options, Workspace& workspace, const std::vec
 double per_second(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 
 void report(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
+  const Index tokens = std::ssize(outcome.generated.ids);
   fmt::print(
       stderr,
       "\nload    {:>6.2f} s\nprefill {:>6} tokens  {:>9.1f} tok/s\ndecode  {:>6} tokens  {:>9.1f} tok/s   seed {}\n",
       workspace.load_seconds(), outcome.prompt_tokens, per_second(outcome.prompt_tokens, outcome.prefill_seconds),
-      outcome.tokens, per_second(outcome.tokens, outcome.decode_seconds), sampling.seed);
-  if (outcome.stopped_by == "context") {
+      tokens, per_second(tokens, outcome.generated.seconds), sampling.seed);
+  if (outcome.generated.stopped_by == "context") {
     fmt::print(stderr, "note: stopped because the context of {} tokens is full; -c gives more\n",
                workspace.plan().context);
   }
@@ -155,32 +96,31 @@ void report(const Outcome& outcome, const Workspace& workspace, const SamplingOp
 }
 
 void report_json(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
+  const Generated& generated = outcome.generated;
   const nlohmann::json result = {
       {"text", outcome.text},
-      {"tokens", outcome.ids},
-      {"stopped_by", outcome.stopped_by},
+      {"tokens", generated.ids},
+      {"stopped_by", generated.stopped_by},
       {"prompt_tokens", outcome.prompt_tokens},
-      {"generated_tokens", outcome.tokens},
+      {"generated_tokens", std::ssize(generated.ids)},
       {"seed", sampling.seed},
       {"context", workspace.plan().context},
       {"load_seconds", workspace.load_seconds()},
       {"prefill_tokens_per_second", per_second(outcome.prompt_tokens, outcome.prefill_seconds)},
-      {"decode_tokens_per_second", per_second(outcome.tokens, outcome.decode_seconds)},
+      {"decode_tokens_per_second", per_second(std::ssize(generated.ids), generated.seconds)},
       {"memory", workspace.memory_json()}};
   fmt::print("{}\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
-int run(RunOptions options, const std::stop_token& stop) {
-  options.predict = std::min(options.predict, kLargestContext);  // no context holds more
-  if (options.predict < -1)
-    throw Error(ErrorKind::kUsage, fmt::format("-n {}: expected -1 (no limit) or more", options.predict));
+int run(const RunOptions& options, const std::stop_token& stop) {
+  options.generate.validate();
+  const Index predict = std::min(options.generate.predict, kLargestContext);  // no context holds more
   Workspace workspace(options.workspace, NeedsTokenizer::kYes);
   const SamplingOptions sampling = options.sampling.options(workspace.file());
   sampling.validate();
   const Tokenizer& tokenizer = workspace.tokenizer();
   const std::string text = prompt_text(options, stop);
   const std::vector<TokenId> prompt = prompt_ids(tokenizer, text);
-  const Index vocab = usable_vocab(workspace);
   const auto prompt_tokens = static_cast<Index>(prompt.size());
   validate(InferenceWish{.context = options.workspace.context}, workspace.config());
   const Index model_context = options.workspace.context.value_or(workspace.config().max_position_embeddings);
@@ -190,20 +130,15 @@ int run(RunOptions options, const std::stop_token& stop) {
                             options.workspace.context ? " or give more with -c" : ""));
   }
   constexpr Index kRoomForAnAnswer = 256;  // when -n does not say
-  const Index wanted = prompt_tokens + (options.predict >= 0 ? options.predict : kRoomForAnAnswer);
+  const Index wanted = prompt_tokens + (predict >= 0 ? predict : kRoomForAnAnswer);
   const Index needed = std::min(wanted, workspace.config().max_position_embeddings);
-  std::vector<bool> breakers;
-  if (sampling.dry_multiplier > 0) {
-    breakers =
-        dry_breaker_tokens(sampling.dry_sequence_breakers, vocab, [&](TokenId id) { return tokenizer.piece(id); });
-  }
-  Sampler sampler(sampling, vocab, std::move(breakers));
+  Sampler sampler = make_sampler(sampling, workspace);
   constexpr Bytes kTextBytes{32};  // of heap per token: its id, its text, growing containers
   const Bytes per_token = sampler.memory_bytes(1) - sampler.memory_bytes(0) + kTextBytes;
   workspace.plan_and_load({.context_needed = needed, .heap_per_token = per_token}, sampler.memory_bytes(0), stop);
-  Printer printer(tokenizer, text.empty(), !options.workspace.json);
+  Printer printer(tokenizer, {.at_start = text.empty(), .print = !options.workspace.json});
   if (options.echo) printer.write(text);
-  const Outcome outcome = generate(options, workspace, prompt, sampler, printer, stop);
+  const Outcome outcome = continue_prompt(options, workspace, prompt, sampler, printer, stop);
   if (options.workspace.json) {
     report_json(outcome, workspace, sampling);
   } else {
@@ -225,11 +160,11 @@ void add_run(CLI::App& app, Run& chosen) {
       ->required();
   CLI::Option* prompt = verb->add_option("-p,--prompt", options->prompt, "TEXT to continue");
   verb->add_option("-f,--file", options->file, "File with the text to continue")->excludes(prompt);
-  verb->add_option("-n,--predict", options->predict,
+  verb->add_option("-n,--predict", options->generate.predict,
                    "Tokens to generate at most [until the model ends or the context is full]");
   options->workspace.add_flags(*verb);
   options->sampling.add_flags(*verb);
-  verb->add_flag("--ignore-eos", options->ignore_eos, "Go on after the model's end tokens");
+  verb->add_flag("--ignore-eos", options->generate.ignore_eos, "Go on after the model's end tokens");
   verb->add_flag("--echo", options->echo, "Print the prompt before its continuation");
   verb->add_flag("--json", options->workspace.json, "Print one object with text, speeds and memory instead of text");
   verb->callback(
