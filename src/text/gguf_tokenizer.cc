@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "formats/metadata.h"
 #include "text/byte_level_bpe.h"
+#include "text/known_pre_tokenizers.h"
 #include "text/sentencepiece_bpe.h"
 #include "text/special_ids.h"
 #include "text/unicode.h"

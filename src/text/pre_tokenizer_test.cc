@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "text/known_pre_tokenizers.h"
 #include "text/random_text.h"
 #include "text/regex_split.h"
 #include "text/unicode.h"
@@ -36,32 +37,32 @@ PreTokenizer by_regex(std::string_view pattern, const SplitOptions& options = {}
 // PCRE2 10.42 has the classes of Unicode 14 and counts U+180E as white space; utf8proc has Unicode 15. The blocks that
 // differ are left out.
 bool same_in_unicode_14_and_15(std::string_view text) {
-  const PreTokenizer letters = by_regex(R"(\p{L}+|\p{N}+|\s+)");
+  static const std::pair<PreTokenizer, Categories> classes[] = {
+      {by_regex(R"(\p{Lu}|\p{Lt})", {.behavior = SplitBehavior::kRemoved}), kLu | kLt},
+      {by_regex(R"(\p{Ll})", {.behavior = SplitBehavior::kRemoved}), kLl},
+      {by_regex(R"(\p{Lm}|\p{Lo})", {.behavior = SplitBehavior::kRemoved}), kLm | kLo},
+      {by_regex(R"(\p{M})", {.behavior = SplitBehavior::kRemoved}), kMark},
+      {by_regex(R"(\p{N})", {.behavior = SplitBehavior::kRemoved}), kNumber},
+      {by_regex(R"(\p{P})", {.behavior = SplitBehavior::kRemoved}), kPunctuation},
+      {by_regex(R"(\p{S})", {.behavior = SplitBehavior::kRemoved}), kSymbol},
+  };
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint code = decode_utf8(text, at);
     const std::string_view one = text.substr(at, code.size);
     at += code.size;
     if (code.value == 0x180E) return false;
-    if (code.value < 0x800) continue;
-    const auto classified = [&](std::string_view pattern) {
-      bool hit = false;
-      const PreTokenizer cut = by_regex(pattern, {.behavior = SplitBehavior::kRemoved});
-      hit = pieces(cut, one).empty();
-      return hit;
-    };
-    const CharClass kind = char_class(code.value);
-    if (classified(R"(\p{L})") != (kind == CharClass::kLetter) ||
-        classified(R"(\p{N})") != (kind == CharClass::kNumber)) {
-      return false;
+    for (const auto& [removed, set] : classes) {
+      if (pieces(removed, one).empty() != ((category(code.value) & set) != 0)) return false;
     }
   }
   return true;
 }
 
 TEST(PreTokenizer, ScannersCutAsTheirPatternsDo) {
-  for (const char* name : {"gpt-2", "llama-bpe", "qwen2"}) {
-    const PreTokenizer scanner = by_name(name);
-    for (const std::string_view pattern : find_pre_tokenizer(name)->patterns) {
+  for (const KnownCut& known : known_cuts()) {
+    PreTokenizer scanner;
+    scanner.add(known.scanner);
+    for (const std::string_view pattern : known.patterns) {
       const PreTokenizer regex = by_regex(pattern);
       RandomText random(5);
       int compared = 0;
@@ -71,9 +72,26 @@ TEST(PreTokenizer, ScannersCutAsTheirPatternsDo) {
         const auto expected = pieces(regex, text);
         if (cut != expected && !same_in_unicode_14_and_15(text)) continue;
         ++compared;
-        ASSERT_EQ(cut, expected) << name << ": " << text;
+        ASSERT_EQ(cut, expected) << pattern << ": " << text;
       }
-      EXPECT_GT(compared, 2900) << name;
+      EXPECT_GT(compared, 2900) << pattern;
+    }
+  }
+}
+
+// Capitals, small letters, letters of both kinds, marks and apostrophes in every order: what backtracks in the patterns.
+TEST(PreTokenizer, WordsByCaseBacktrackAsTheirPatternsDo) {
+  constexpr std::string_view kUnits[] = {"A", "b", "\u8A9E", "\u0301", "\u02B0", "'s",
+                                         "'", "/", " ",      "\n",     "1",      "\u01C5"};
+  for (const KnownCut& known : known_cuts()) {
+    if (known.scanner != scan_gpt4o && known.scanner != scan_tekken && known.scanner != scan_deepseek3) continue;
+    PreTokenizer scanner;
+    scanner.add(known.scanner);
+    const PreTokenizer regex = by_regex(known.patterns[0]);
+    for (std::size_t number = 0; number < 12 * 12 * 12 * 12; ++number) {
+      std::string text;
+      for (std::size_t rest = number, i = 0; i < 4; ++i, rest /= 12) text += kUnits[rest % 12];
+      ASSERT_EQ(pieces(scanner, text), pieces(regex, text)) << known.patterns[0] << ": " << text;
     }
   }
 }
@@ -82,12 +100,29 @@ TEST(PreTokenizer, PiecesCoverBrokenUtf8) {
   RandomText random(6);
   for (int i = 0; i < 2000; ++i) {
     const std::string text = random.bytes(30);
-    for (const char* name : {"gpt-2", "llama-bpe", "qwen2"}) {
+    for (const KnownCut& known : known_cuts()) {
+      PreTokenizer scanner;
+      scanner.add(known.scanner);
       std::string joined;
-      for (const std::string& piece : pieces(by_name(name), text)) joined += piece;
+      for (const std::string& piece : pieces(scanner, text)) joined += piece;
       ASSERT_EQ(joined, text);
     }
   }
+}
+
+TEST(PreTokenizer, DeepSeekSetsOffLettersOfCasedScriptsOnly) {
+  const PreTokenizer cut = by_name("deepseek-llm");
+  EXPECT_THAT(pieces(cut, "Hello \u043C\u0438\u0440 12"), ElementsAre("Hello", " \u043C\u0438\u0440", " ", "12"));
+  EXPECT_THAT(pieces(cut, "a\u0627b"), ElementsAre("a", "\u0627", "b"));  // Arabic has no case
+  EXPECT_THAT(pieces(cut, "\u1F7D\u1FBE\u1FD3\u2126\u212A"), ElementsAre("\u1F7D\u1FBE\u1FD3\u2126\u212A"));
+  EXPECT_THAT(pieces(cut, "x, y.  "), ElementsAre("x", ",", " y", ".", "  "));
+  EXPECT_THAT(pieces(by_name("deepseek-v3"), "a_b 12345\u4E2D.x"),
+              ElementsAre("a", "_b", " ", "123", "45", "\u4E2D", ".x"));
+}
+
+TEST(PreTokenizer, FalconCutsNumbersInThrees) {
+  EXPECT_THAT(pieces(by_name("falcon"), "a==12345"), ElementsAre("a", "==", "123", "45"));
+  EXPECT_THAT(pieces(by_name("starcoder"), " 12b"), ElementsAre(" ", "1", "2", "b"));
 }
 
 TEST(PreTokenizer, LlamaTakesThreeDigitsAndQwenOne) {
@@ -112,7 +147,7 @@ TEST(PreTokenizer, DigitsAreCutSinglyOrInRuns) {
 
 TEST(PreTokenizer, UnknownNamesAreNotFound) {
   EXPECT_EQ(find_pre_tokenizer("no-such-model"), nullptr);
-  EXPECT_EQ(find_scanner_for_pattern("x+"), nullptr);
+  EXPECT_EQ(find_cut_for_pattern("x+"), nullptr);
   EXPECT_THAT(known_pre_tokenizer_names(), testing::HasSubstr("llama-bpe"));
 }
 

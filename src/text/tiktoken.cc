@@ -139,7 +139,7 @@ TokenizerParts read_tiktoken(std::string_view text, const HuggingFaceSettings& s
   if (parts.added.empty() && ranks == kLlama3Ranks) parts.added = llama3_specials();
   parts.vocabulary = pieces.take_vocabulary(parts.added, MergeSpelling::kPlain, false);
   parts.model = std::make_unique<RankBpe>(parts.vocabulary, ranks);
-  parts.pre_tokenizer.add(find_pre_tokenizer("llama-bpe")->scanners[0]);
+  parts.pre_tokenizer.add(scan_llama3);
   parts.bos = parts.vocabulary.find("<|begin_of_text|>");
   parts.eos = parts.vocabulary.find("<|end_of_text|>");
   set_affixes(parts, settings.add_bos.value_or(true), settings.add_eos.value_or(false));

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "text/byte_level_bpe.h"
 #include "text/hf_settings.h"
+#include "text/known_pre_tokenizers.h"
 #include "text/regex_split.h"
 #include "text/special_ids.h"
 #include "text/unicode.h"
@@ -127,11 +128,12 @@ void read_split(const json& node, Plan& plan) {
     return cut.add(make_literal_splitter(text, options));
   }
   if (plan.metaspace) unsupported("pre_tokenizer", "Split with a Regex over text with U+2581");
-  // The well-known patterns match every character, so these two say the same.
-  const bool whole = (options.behavior == SplitBehavior::kIsolated && !options.invert) ||
-                     (options.behavior == SplitBehavior::kRemoved && options.invert);
-  if (const Scanner scanner = find_scanner_for_pattern(pattern.text); scanner != nullptr && whole)
-    return cut.add(scanner);
+  const KnownCut* known = find_cut_for_pattern(pattern.text);
+  const bool isolates = options.behavior == SplitBehavior::kIsolated;
+  // Where a pattern matches every character, there is nothing between the matches to remove.
+  const bool keeps_matches = options.behavior == SplitBehavior::kRemoved && options.invert;
+  if (known != nullptr && (isolates || (keeps_matches && known->covers == KnownCut::Covers::kText)))
+    return cut.add(known->scanner);
   cut.add(make_regex_splitter(pattern.text, options));
 }
 
@@ -142,7 +144,7 @@ void read_byte_level_cut(const json& node, Plan& plan) {
       unsupported("pre_tokenizer", "ByteLevel with add_prefix_space after a split");
     plan.parts.before_pieces.add({.kind = Step::Kind::kPrepend, .to = " ", .prepend = Step::Prepend::kUnlessThere});
   }
-  if (json_flag(node, "use_regex", true)) plan.parts.pre_tokenizer.add(find_pre_tokenizer("gpt-2")->scanners[0]);
+  if (json_flag(node, "use_regex", true)) plan.parts.pre_tokenizer.add(scan_gpt2);
 }
 
 void read_metaspace_cut(const json& node, Plan& plan) {

@@ -82,6 +82,16 @@ TEST(TokenizerVectors, Gpt2Gguf) {
   expect_vectors(*tokenizer, "gpt-2");
 }
 
+TEST(TokenizerVectors, FalconGguf) {
+  LOAD_OR_SKIP(tokenizer, "ggml-vocab/ggml-vocab-falcon.gguf");
+  expect_vectors(*tokenizer, "falcon");
+}
+
+TEST(TokenizerVectors, DeepSeekCoderGguf) {
+  LOAD_OR_SKIP(tokenizer, "ggml-vocab/ggml-vocab-deepseek-coder.gguf");
+  expect_vectors(*tokenizer, "deepseek-coder");
+}
+
 TEST(TokenizerVectors, LlamaSentencePieceModel) {
   LOAD_OR_SKIP(tokenizer, "llama-2/tokenizer.model");
   expect_vectors(*tokenizer, "llama-spm");
@@ -250,7 +260,6 @@ TEST(TokenizerVectors, UnsupportedModelsAreNamed) {
   JERICHO_NEEDS_DATA("tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf");
   const std::pair<const char*, const char*> cases[] = {
       {"ggml-vocab/ggml-vocab-bert-bge.gguf", "'bert'"},
-      {"ggml-vocab/ggml-vocab-falcon.gguf", "'falcon'"},
       {"sentencepiece-unigram-1000/test_model.model", "unigram"},
   };
   for (const auto& [file, named] : cases) {

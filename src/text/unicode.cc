@@ -84,6 +84,15 @@ CodePoint decode_utf8_before(std::string_view text, std::size_t end) {
   return {0xFFFD, 1, false, false};
 }
 
+Categories category(char32_t code) {
+  static_assert(kLu == 1u << UTF8PROC_CATEGORY_LU && kLo == 1u << UTF8PROC_CATEGORY_LO);
+  static_assert(kMark == (1u << UTF8PROC_CATEGORY_MN | 1u << UTF8PROC_CATEGORY_MC | 1u << UTF8PROC_CATEGORY_ME));
+  static_assert(kNumber == (1u << UTF8PROC_CATEGORY_ND | 1u << UTF8PROC_CATEGORY_NL | 1u << UTF8PROC_CATEGORY_NO));
+  static_assert(kPunctuation == (2u << UTF8PROC_CATEGORY_PO) - (1u << UTF8PROC_CATEGORY_PC));
+  static_assert(kSymbol == (2u << UTF8PROC_CATEGORY_SO) - (1u << UTF8PROC_CATEGORY_SM));
+  return 1u << utf8proc_category(static_cast<utf8proc_int32_t>(code));
+}
+
 bool is_white_space(char32_t code) {
   if (code < 128) return kAsciiClass[code] == CharClass::kSpace;
   return code == 0x85 || code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 ||
@@ -93,30 +102,11 @@ bool is_white_space(char32_t code) {
 CharClass char_class(char32_t code) {
   if (code < 128) return kAsciiClass[code];
   if (is_white_space(code)) return CharClass::kSpace;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return CharClass::kLetter;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return CharClass::kNumber;
-    default: return CharClass::kOther;
-  }
+  const Categories kind = category(code);
+  return (kind & kLetter) != 0 ? CharClass::kLetter : (kind & kNumber) != 0 ? CharClass::kNumber : CharClass::kOther;
 }
 
-bool is_word(char32_t code) {
-  const CharClass kind = char_class(code);
-  if (kind == CharClass::kLetter || kind == CharClass::kNumber) return true;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: return false;
-  }
-}
+bool is_word(char32_t code) { return (category(code) & (kLetter | kNumber | kMark | 1u << UTF8PROC_CATEGORY_PC)) != 0; }
 
 std::string to_nfc(std::string_view text) {
   std::string out;

@@ -29,6 +29,16 @@ CodePoint decode_utf8_before(std::string_view text, std::size_t end);
 enum class CharClass : std::uint8_t { kOther, kLetter, kNumber, kSpace };
 CharClass char_class(char32_t code);
 
+// General categories as a set: one bit each, at the place of utf8proc's number.
+using Categories = std::uint32_t;
+inline constexpr Categories kLu = 1u << 1, kLl = 1u << 2, kLt = 1u << 3, kLm = 1u << 4, kLo = 1u << 5;
+inline constexpr Categories kLetter = kLu | kLl | kLt | kLm | kLo;
+inline constexpr Categories kMark = 7u << 6;             // Mn Mc Me
+inline constexpr Categories kNumber = 7u << 9;           // Nd Nl No
+inline constexpr Categories kPunctuation = 0x7Fu << 12;  // Pc Pd Ps Pe Pi Pf Po
+inline constexpr Categories kSymbol = 0xFu << 19;        // Sm Sc Sk So
+Categories category(char32_t code);  // one bit; of code points that are none, no bit of the sets above
+
 bool is_white_space(char32_t code);
 bool is_word(char32_t code);  // \w: letters, marks, numbers, connector punctuation
 

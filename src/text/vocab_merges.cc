@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "text/byte_level_bpe.h"
+#include "text/known_pre_tokenizers.h"
 #include "text/special_ids.h"
 #include "text/vocabulary_json.h"
 
