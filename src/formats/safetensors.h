@@ -31,7 +31,7 @@ struct SafetensorsHeader {
 };
 
 // `start` holds the first bytes of a file of `file_size` bytes, the whole header at least. Error(kUnsupported) for an
-// element type Jericho does not have, such as F8_E4M3; Error(kInput) for anything out of order.
+// element type Jericho does not have, such as F8_E5M2; Error(kInput) for anything out of order.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, std::int64_t file_size);
 SafetensorsHeader read_safetensors_header(const InputFile& file);
 

@@ -60,8 +60,8 @@ TEST(Safetensors, AsksAboutTheDownloadWhenTheDataAreCut) {
 }
 
 TEST(Safetensors, NamesTensorAndDtypeItDoesNotSupport) {
-  EXPECT_EQ(error_for(R"({"t":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}})", 2),
-            "unsupported: header: tensor 't': has dtype 'F8_E4M3', which is not supported");
+  EXPECT_EQ(error_for(R"({"t":{"dtype":"F8_E5M2","shape":[2],"data_offsets":[0,2]}})", 2),
+            "unsupported: header: tensor 't': has dtype 'F8_E5M2', which is not supported");
 }
 
 TEST(Safetensors, HoldsShapeAgainstBytes) {

@@ -13,8 +13,9 @@ namespace jericho {
 
 enum class ActivationForm { kF32, kBF16, kQ8 };
 
-// F32 and F16 weights multiply fp32, BF16 weights bf16, block formats 8-bit groups of 32.
+// F32 and F16 weights and row formats multiply fp32, BF16 weights bf16, all other block formats 8-bit groups of 32.
 constexpr ActivationForm activation_form(DType weight) {
+  if (is_row_format(weight)) return ActivationForm::kF32;
   return is_block(weight) ? ActivationForm::kQ8 : weight == DType::kBF16 ? ActivationForm::kBF16 : ActivationForm::kF32;
 }
 

@@ -5,7 +5,9 @@
 //                  acc = fma(minimum, xs * float(sum of codes of x), acc); two sub-scales combine as integers first,
 //                  and two sub-scales of a minimum: acc = fma(minimum * xs, float(m0 * sum0 + m1 * sum1), acc)
 //   BF16           per 32 columns: an fma chain over even k and one over odd k, both from +0; acc += even + odd
-//   F16, F32       16 lanes (lane = k mod 16) by fma, combined as in numerics.md 2 at the segment's end
+//                  (a zero point goes off the integers: float(dot - zero * sum of codes of x))
+//   F16, F32, NF4, FP8
+//                  16 lanes (lane = k mod 16) by fma, combined as in numerics.md 2 at the segment's end
 //   w     [N,K] packed           x  [T,K] in activation_form(w.dtype), x.cols == w.padded_cols()
 //   y     [T,N] fp32: only the columns of the strips [strip_begin, strip_end) are written
 //   bias  N floats or null; added last

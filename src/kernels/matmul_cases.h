@@ -32,6 +32,12 @@ inline void fill_file_row(DType dtype, Index cols, std::mt19937& random, Scales 
         for (Index b = 0; b < bytes; b += block) {
           for (const ScaleField& field : Format::kScaleFields) {
             if (field.type == FieldType::kHalf) put_half(b + field.offset, 0.05f * normal(random));
+            if (field.type == FieldType::kBrainHalf || field.type == FieldType::kFloat) {
+              const float scale = 0.05f * normal(random);
+              if (scales == Scales::kPlain || random() % 4 != 0) {
+                put_scale(field, scale, reinterpret_cast<std::uint8_t*>(row) + b);
+              }
+            }
             if (field.type == FieldType::kExponent && scales == Scales::kPlain) {
               row[b + field.offset] = static_cast<std::byte>(120 + random() % 8);
             }
@@ -39,6 +45,17 @@ inline void fill_file_row(DType dtype, Index cols, std::mt19937& random, Scales 
         }
       },
       [&] {
+        if (is_row_format(dtype)) {
+          for (Index b = 0; b < bytes; b += info(dtype).block_bytes.count) {
+            const float scale = 0.05f * normal(random);
+            if (scales == Scales::kPlain || random() % 4 != 0) std::memcpy(row + b, &scale, 4);
+            for (Index i = 4; i < info(dtype).block_bytes.count && scales == Scales::kPlain;
+                 ++i) {  // no NaN among codes
+              if ((row[b + i] & std::byte{0x7f}) == std::byte{0x7f}) row[b + i] = std::byte{0};
+            }
+          }
+          return;
+        }
         for (Index c = 0; c < cols; ++c) {
           const float value = normal(random);
           if (dtype == DType::kF16) put_half(2 * c, value);

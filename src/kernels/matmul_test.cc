@@ -155,7 +155,8 @@ Exact exact_product(const CaseMatrix& w, const CaseActivations& x, Index row, In
           int dot = 0;
           int sum = 0;
           for (Index j = 0; j < kGroup; ++j) {
-            const int code = integer_of<Format>(Layout::code(strip + Layout::codes_offset(g), row % kStripRows, j));
+            const int code =
+                integer_of<Format>(Layout::code(strip + Layout::codes_offset(g), row % kStripRows, j)) - group.zero;
             const int q = x.q8[static_cast<std::size_t>(t * cols + g * kGroup + j)];
             dot += group.sub[j < 16 ? 0 : 1] * code * q;
             sum += group.minimum_sub[j < 16 ? 0 : 1] * q;
@@ -182,11 +183,12 @@ TEST_P(MatmulReference, IsWithinItsErrorBoundOfDouble) {
   ref::matmul(w.view, x.view, nullptr, 0, 1, {y.data(), 2, 16});
   // Roundings a term passes through: one for its own product, those of its accumulator, three in the segments' tree.
   // A segment holds at most ceil(units / 8) units. Blocks: two fma per group of 32. BF16: 16 in a chain, even + odd,
-  // one per unit of 32. F16, F32: a lane takes every 16th element, then the tree of four.
+  // one per unit of 32. Others: a lane takes every 16th element, then the tree of four.
   const Index segment = ceil_div(cols / default_unit(GetParam()), kSegments) * default_unit(GetParam());
-  const Index roundings = is_block(GetParam())         ? 1 + 2 * segment / 32 + 3
-                          : GetParam() == DType::kBF16 ? 16 + 1 + segment / 32 + 3
-                                                       : segment / 16 + 4 + 3;
+  const ActivationForm form = activation_form(GetParam());
+  const Index roundings = form == ActivationForm::kQ8     ? 1 + 2 * segment / 32 + 3
+                          : form == ActivationForm::kBF16 ? 16 + 1 + segment / 32 + 3
+                                                          : segment / 16 + 4 + 3;
   for (Index t = 0; t < 2; ++t) {
     for (Index n = 0; n < 16; ++n) {
       const Exact exact = exact_product(w, x, n, t);

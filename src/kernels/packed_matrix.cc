@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "kernels/strip_layout.h"
 #include "tensor/block_formats.h"
+#include "tensor/row_formats.h"
 
 namespace jericho {
 namespace {
@@ -19,7 +20,7 @@ template <class Format>
 float value_of(const GroupScale& group, Index column_in_group, std::uint8_t code) {
   float scale = group.scale;
   if constexpr (Format::kHasSub) scale *= static_cast<float>(group.sub[column_in_group < 16 ? 0 : 1]);
-  const float value = scale * static_cast<float>(integer_of<Format>(code));
+  const float value = scale * static_cast<float>(integer_of<Format>(code) - group.zero);
   if constexpr (Format::kHasMinSub) {
     return value + group.minimum * static_cast<float>(group.minimum_sub[column_in_group < 16 ? 0 : 1]);
   }
@@ -78,6 +79,15 @@ void dequantize_block_file_row(Index cols, const std::uint8_t* block, float* out
 
 void dequantize_plain_row(DType dtype, Index cols, const std::byte* row, float* out) {
   const std::uint8_t* bytes = bytes_of(row);
+  const bool done = visit_row_format(
+      dtype,
+      [&]<class Format>() {
+        for (Index j = 0; j < cols; ++j)
+          out[j] = Format::value(bytes + j / kRowBlock * Format::kBlockBytes, j % kRowBlock);
+        return true;
+      },
+      [] { return false; });
+  if (done) return;
   switch (dtype) {
     case DType::kF32: std::memcpy(out, bytes, static_cast<std::size_t>(cols) * 4); return;
     case DType::kF16:
@@ -96,7 +106,8 @@ void dequantize_plain_row(DType dtype, Index cols, const std::byte* row, float* 
 
 void pack_plain_strip(DType dtype, Index cols, const std::byte* file_rows, Bytes row_bytes, Index rows,
                       std::byte* strip) {
-  const std::size_t stride = static_cast<std::size_t>(storage_bytes(dtype, round_up(cols, 32)).count);
+  const Index padded = is_block(dtype) ? cols : round_up(cols, 32);
+  const std::size_t stride = static_cast<std::size_t>(storage_bytes(dtype, padded).count);
   const std::size_t used = static_cast<std::size_t>(storage_bytes(dtype, cols).count);
   for (Index row = 0; row < kStripRows; ++row) {
     std::byte* to = strip + row * static_cast<Index>(stride);
@@ -117,7 +128,7 @@ Bytes strip_bytes(DType dtype, Index cols) {
         using Layout = StripLayout<Format>;
         return Bytes{cols / Layout::kBlockElements * Layout::kPackedBlockBytes};
       },
-      [&] { return storage_bytes(dtype, round_up(cols, 32)); });
+      [&] { return storage_bytes(dtype, is_block(dtype) ? cols : round_up(cols, 32)); });
   return round_up(row * kStripRows, 64_B);
 }
 

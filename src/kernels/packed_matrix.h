@@ -8,7 +8,8 @@
 //           holds the quads v, v + w, v + 2w... from its low bits up
 //   scales  after all codes of the strip, per block: each field of kScaleFields for rows 0-15 side by side
 // Codes and scales together take exactly the bytes of the file, but for formats that say otherwise (kGrowth). Plain types
-// (F32, F16, BF16) keep their rows one after the other, each padded with zeros to a multiple of 32 columns.
+// (F32, F16, BF16) keep their rows one after the other, each padded with zeros to a multiple of 32 columns; so do row
+// formats (row_formats.h), whose rows are whole blocks.
 #pragma once
 
 #include <cstddef>

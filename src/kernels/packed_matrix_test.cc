@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 
 #include "kernels/bit_equal.h"
 #include "kernels/matmul_cases.h"
+#include "tensor/row_formats.h"
 
 namespace jericho {
 namespace {
@@ -197,6 +199,61 @@ TEST(BlockFormats, Q8_0IsScaleTimesSignedCode) {
   std::vector<float> out(32);
   dequantize_file_row(DType::kQ8_0, 32, block.data(), out.data());
   for (std::size_t j = 0; j < 32; ++j) EXPECT_EQ(out[j], to_float(F16{0x2c08}) * static_cast<float>(kCodes[j])) << j;
+}
+
+TEST(BlockFormats, ZeroPointsComeOffTheCodes) {
+  const std::string codes = "0123456789abcdef0123456789abcdef";  // low nibbles 1 3 5 ..., high nibbles 0 2 4 ...
+  const std::vector<float> half = values_of(DType::kQZ4,
+                                            "0038"
+                                            "fd" +
+                                                codes);  // d = 0.5, zero = 8 - 3
+  const std::vector<float> brain = values_of(DType::kQZ4B,
+                                             "c03f"
+                                             "07" +
+                                                 codes);  // d = 1.5, zero = 8 + 7
+  const std::vector<float> byte = values_of(DType::kQZ8,
+                                            "0000003e"
+                                            "80" +
+                                                repeated("80ff007f", 8));  // d = 1/8, -128
+  for (std::size_t j = 0; j < 32; ++j) {
+    const auto code = static_cast<float>(2 * (j % 8) + (j < 16 ? 1 : 0));
+    EXPECT_EQ(half[j], 0.5f * (code - 5)) << j;
+    EXPECT_EQ(brain[j], 1.5f * (code - 15)) << j;
+    constexpr float kBytes[] = {0, 127, 128, 255};
+    EXPECT_EQ(byte[j], kBytes[j % 4] / 8) << j;
+  }
+}
+
+TEST(BlockFormats, TQ2FIsTernaryWithAScaleInFp32) {
+  const std::vector<float> values = values_of(DType::kTQ2F, repeated("86", 32) + "0100803f");  // 134: (1, 0, -1, 1)
+  constexpr float kFirst[] = {1, 0, -1, 1};
+  for (std::size_t j = 0; j < 128; ++j) EXPECT_EQ(values[j], kFirst[j / 32] * 0x1.000002p0f) << j;
+}
+
+TEST(RowFormats, NF4IsATableTimesItsScale) {
+  const std::vector<float> values = values_of(DType::kNF4, "00004040" + repeated("0123456789abcdef", 4));  // 3
+  for (std::size_t j = 0; j < 64; ++j) {
+    EXPECT_EQ(values[j], kNF4Values[2 * (j % 8) + (j % 32 < 16 ? 1 : 0)] * 3.0f) << j;
+  }
+}
+
+TEST(RowFormats, FP8HasTheValuesOfE4M3) {  // arXiv:2209.05433, table 1
+  EXPECT_EQ(float_of_e4m3(0x00), 0.0f);
+  EXPECT_TRUE(std::signbit(float_of_e4m3(0x80)));
+  EXPECT_EQ(float_of_e4m3(0x01), 0x1p-9f);  // least subnormal
+  EXPECT_EQ(float_of_e4m3(0x07), 0x7p-9f);  // largest subnormal
+  EXPECT_EQ(float_of_e4m3(0x08), 0x1p-6f);  // least normal
+  EXPECT_EQ(float_of_e4m3(0x38), 1.0f);
+  EXPECT_EQ(float_of_e4m3(0x7e), 448.0f);  // largest
+  EXPECT_EQ(float_of_e4m3(0xfe), -448.0f);
+  EXPECT_TRUE(std::isnan(float_of_e4m3(0x7f)));
+  EXPECT_TRUE(std::isnan(float_of_e4m3(0xff)));
+  for (unsigned code = 1; code < 0x7f; ++code) {
+    EXPECT_GT(float_of_e4m3(static_cast<std::uint8_t>(code)), float_of_e4m3(static_cast<std::uint8_t>(code - 1)));
+  }
+  const std::vector<float> values = values_of(DType::kFP8, "0000003f" + repeated("38c001fe", 16));
+  constexpr float kFirst[] = {0.5f, -1.0f, 0x1p-10f, -224.0f};
+  for (std::size_t j = 0; j < 64; ++j) EXPECT_EQ(values[j], kFirst[j % 4]) << j;
 }
 
 }  // namespace

@@ -379,7 +379,8 @@ void quantize_blocks(const float* x, Index cols, std::uint8_t* block) {
 
 bool is_quantizable(DType dtype) {
   return visit_block_format(
-      dtype, []<class Format>() { return Encodable<Format>; }, [&] { return is_packable(dtype); });
+      dtype, []<class Format>() { return Encodable<Format>; },
+      [&] { return is_packable(dtype) && !is_row_format(dtype); });
 }
 
 void quantize_row(DType dtype, const float* x, Index cols, std::byte* row) {

@@ -28,17 +28,24 @@ void random_row(DType dtype, Index cols, PhiloxKey key, std::uint32_t tensor, In
   visit_block_format(
       dtype,
       [&]<class Format>() {
-        const F16 scale = to_f16(0x1p-9f);
         for (std::size_t block = 0; block < out.size(); block += info(dtype).block_bytes.size()) {
           for (const ScaleField& field : Format::kScaleFields) {
-            std::byte* at = out.data() + block + field.offset;
-            if (field.type == FieldType::kHalf) std::memcpy(at, &scale.bits, 2);
-            if (field.type == FieldType::kExponent) *at = std::byte{128 - 9};
+            if (field.type != FieldType::kBits) {
+              put_scale(field, 0x1p-9f, reinterpret_cast<std::uint8_t*>(out.data()) + block);
+            }
           }
         }
       },
       [&] {
         const std::size_t width = info(dtype).block_bytes.size();
+        if (is_row_format(dtype)) {
+          constexpr float kScale = 0x1p-9f;
+          for (std::size_t i = 0; i < out.size(); i += width) {
+            for (std::size_t code = i; code < i + width; ++code) out[code] &= std::byte{0xbf};  // no NaN among FP8
+            std::memcpy(out.data() + i, &kScale, 4);
+          }
+          return;
+        }
         for (std::size_t i = 0; i < out.size(); i += width) {
           const float value = small(out[i], out[i + 1]);
           if (dtype == DType::kF32) std::memcpy(out.data() + i, &value, 4);

@@ -1,4 +1,5 @@
-// What the bits of each block format mean (ggml's block layouts; docs/formats.md has the table). One struct per format:
+// What the bits of each block format mean (ggml's block layouts, and a few of ours; docs/formats.md has the table). One
+// struct per format:
 // with its row in dtype.h that is all a new format needs. Packing, dequantizing and every matmul kernel are written
 // against what a struct says:
 //   kCodeBits, kOffset  value = scale * (code - kOffset) [+ minimum], code unsigned, kCodeBits wide
@@ -26,12 +27,31 @@ inline constexpr Index kGroup = 32;  // values that share one multiplication by 
 
 // --- Scales --------------------------------------------------------------------------------------------------------
 
-enum class FieldType { kBits, kExponent, kHalf };  // bytes, but for the two of a half
+enum class FieldType { kBits, kExponent, kHalf, kBrainHalf, kFloat };  // bits and exponents are a byte
 struct ScaleField {
   int offset = 0;  // bytes from the start of the block
   FieldType type = FieldType::kHalf;
-  [[nodiscard]] constexpr int width() const { return type == FieldType::kHalf ? 2 : 1; }
+  [[nodiscard]] constexpr int width() const {
+    switch (type) {
+      case FieldType::kHalf:
+      case FieldType::kBrainHalf: return 2;
+      case FieldType::kFloat: return 4;
+      default: return 1;
+    }
+  }
 };
+
+// Writes `value` into a field that holds a float (not kBits), rounded to its type; kExponent takes powers of two.
+inline void put_scale(const ScaleField& field, float value, std::uint8_t* block) {
+  if (field.type == FieldType::kFloat) std::memcpy(block + field.offset, &value, 4);
+  if (const F16 half = to_f16(value); field.type == FieldType::kHalf) std::memcpy(block + field.offset, &half.bits, 2);
+  if (const BF16 half = to_bf16(value); field.type == FieldType::kBrainHalf) {
+    std::memcpy(block + field.offset, &half.bits, 2);
+  }
+  if (field.type == FieldType::kExponent) {
+    block[field.offset] = static_cast<std::uint8_t>((std::bit_cast<std::uint32_t>(value) >> 23 & 255u) + 1);
+  }
+}
 
 template <std::size_t kHalves, std::size_t kBytes>
 constexpr std::array<ScaleField, kHalves + kBytes> halves_and_bytes(std::array<int, kHalves> halves,
@@ -51,6 +71,7 @@ constexpr std::array<int, kCount> bytes_from(int offset) {
 
 struct GroupScale {
   float scale = 0;                       // d, or d * sub-scale where that is exact
+  int zero = 0;                          // taken off every integer (kHasZero)
   std::array<int, 2> sub{1, 1};          // integer sub-scales of values 0-15 and 16-31 (kHasSub)
   float minimum = 0;                     // added to every value (kHasMin), times
   std::array<int, 2> minimum_sub{1, 1};  // its integer sub-scales of values 0-15 and 16-31 (kHasMinSub)
@@ -60,6 +81,16 @@ inline float read_half(const std::uint8_t* bytes) {
   F16 half;
   std::memcpy(&half.bits, bytes, 2);
   return to_float(half);
+}
+inline float read_brain_half(const std::uint8_t* bytes) {
+  BF16 half;
+  std::memcpy(&half.bits, bytes, 2);
+  return to_float(half);
+}
+inline float read_float(const std::uint8_t* bytes) {
+  float value = 0;
+  std::memcpy(&value, bytes, 4);
+  return value;
 }
 
 // The kinds of scales. scale() takes the bytes of kScaleFields, one after the other, and the group's place in its
@@ -73,12 +104,17 @@ enum class ScaleKind {
   kSubBytes,
   kSubSixBits,
   kSubNibblePairs,
+  kFloat,
+  kHalfZero,
+  kBrainHalfZero,
+  kFloatZero,
 };
 
 struct BlockFormat {  // what most formats have not
   static constexpr bool kHasMin = false;
   static constexpr bool kHasSub = false;
   static constexpr bool kHasMinSub = false;
+  static constexpr bool kHasZero = false;
   static constexpr std::array<std::int8_t, 0> kTable{};
   static constexpr Index kGrowth = 0;
 };
@@ -86,6 +122,34 @@ struct BlockFormat {  // what most formats have not
 struct HalfScale : BlockFormat {  // d
   static constexpr ScaleKind kScales = ScaleKind::kHalf;
   static GroupScale scale(const std::uint8_t* fields, int) { return {.scale = read_half(fields)}; }
+};
+
+struct FloatScale : BlockFormat {  // d in fp32
+  static constexpr ScaleKind kScales = ScaleKind::kFloat;
+  static GroupScale scale(const std::uint8_t* fields, int) { return {.scale = read_float(fields)}; }
+};
+
+// d, then a signed byte: value = d * (integer - zero).
+struct HalfZeroScale : BlockFormat {
+  static constexpr ScaleKind kScales = ScaleKind::kHalfZero;
+  static constexpr bool kHasZero = true;
+  static GroupScale scale(const std::uint8_t* fields, int) {
+    return {.scale = read_half(fields), .zero = static_cast<std::int8_t>(fields[2])};
+  }
+};
+struct BrainHalfZeroScale : BlockFormat {
+  static constexpr ScaleKind kScales = ScaleKind::kBrainHalfZero;
+  static constexpr bool kHasZero = true;
+  static GroupScale scale(const std::uint8_t* fields, int) {
+    return {.scale = read_brain_half(fields), .zero = static_cast<std::int8_t>(fields[2])};
+  }
+};
+struct FloatZeroScale : BlockFormat {
+  static constexpr ScaleKind kScales = ScaleKind::kFloatZero;
+  static constexpr bool kHasZero = true;
+  static GroupScale scale(const std::uint8_t* fields, int) {
+    return {.scale = read_float(fields), .zero = static_cast<std::int8_t>(fields[4])};
+  }
 };
 
 // 2^(e - 128). For e 0 and 1 that would be subnormal, and is +0 whatever the flush modes are (docs/numerics.md 1).
@@ -377,6 +441,44 @@ struct Q8_0 : HalfScale {  // d; 32 signed bytes, here as unsigned codes
   }
 };
 
+// --- Ours: what the integer grids of Hugging Face checkpoints are kept in where no format above is exact -----------
+
+struct TQ2F : FloatScale {  // 128 bit pairs, those of the first 32 lowest; d in fp32: ternary with one scale per tensor
+  static constexpr DType kDType = DType::kTQ2F;
+  static constexpr int kCodeBits = 2;
+  static constexpr int kOffset = 1;
+  static constexpr std::array<ScaleField, 1> kScaleFields{{{32, FieldType::kFloat}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int j = 0; j < 128; ++j) out[j] = (block[j % 32] >> (j / 32 * 2)) & 3u;
+  }
+};
+
+struct QZ4 : HalfZeroScale {  // d; zero; 32 nibbles
+  static constexpr DType kDType = DType::kQZ4;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 8;
+  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, FieldType::kHalf}, {2, FieldType::kBits}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 3, out); }
+};
+
+struct QZ4B : BrainHalfZeroScale {  // d in bf16; zero; 32 nibbles
+  static constexpr DType kDType = DType::kQZ4B;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 8;
+  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, FieldType::kBrainHalf}, {2, FieldType::kBits}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles(block + 3, out); }
+};
+
+struct QZ8 : FloatZeroScale {  // d in fp32; zero; 32 signed bytes, here as unsigned codes
+  static constexpr DType kDType = DType::kQZ8;
+  static constexpr int kCodeBits = 8;
+  static constexpr int kOffset = 128;
+  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, FieldType::kFloat}, {4, FieldType::kBits}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int j = 0; j < 32; ++j) out[j] = block[5 + j] ^ 0x80u;
+  }
+};
+
 // --- What all of them are used through -----------------------------------------------------------------------------
 
 template <class Format>
@@ -404,7 +506,7 @@ inline constexpr int kLargestMultiplicand = [] {
   return largest;
 }();
 
-// Calls f.template operator()<Format>() for the block format `dtype`; `otherwise` is returned for plain types.
+// Calls f.template operator()<Format>() for the block format `dtype`; `otherwise` is returned for all other types.
 template <class F, class Otherwise>
 decltype(auto) visit_block_format(DType dtype, F&& f, Otherwise&& otherwise) {
   switch (dtype) {

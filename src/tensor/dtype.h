@@ -1,6 +1,6 @@
 // The element types of tensors and what a reader, a planner or a printer must know about each: one row per type.
 // A block type stores `elements` values in `bytes` bytes; plain types have one element a block. What the bits of a
-// block mean is in block_formats.h, the only other place that knows a format by name.
+// block mean is in block_formats.h and row_formats.h, the only other places that know a format by name.
 #pragma once
 
 #include <array>
@@ -35,7 +35,16 @@ namespace jericho {
   X(Q5_1, 7, "", 32, 24)        \
   X(Q5_K, 13, "", 256, 176)     \
   X(Q6_K, 14, "", 256, 210)     \
-  X(Q8_0, 8, "", 32, 34)
+  X(Q8_0, 8, "", 32, 34)        \
+  X(TQ2F, -1, "", 128, 36)      \
+  X(QZ4, -1, "", 32, 19)        \
+  X(QZ4B, -1, "", 32, 19)       \
+  X(QZ8, -1, "", 32, 37)
+
+// Blocks whose values are fp32 numbers and multiply as such: rows stay one after the other (row_formats.h).
+#define JERICHO_ROW_DTYPES(X) \
+  X(NF4, -1, "", 64, 36)      \
+  X(FP8, -1, "", 64, 68)
 
 #define JERICHO_OTHER_DTYPES(X) \
   X(F64, 28, "F64", 1, 8)       \
@@ -44,9 +53,10 @@ namespace jericho {
   X(I32, 26, "I32", 1, 4)       \
   X(I64, 27, "I64", 1, 8)       \
   X(U8, -1, "U8", 1, 1)         \
-  X(Bool, -1, "BOOL", 1, 1)
+  X(Bool, -1, "BOOL", 1, 1)     \
+  X(F8_E4M3, -1, "F8_E4M3", 1, 1)
 
-#define JERICHO_DTYPES(X) JERICHO_FLOAT_DTYPES(X) JERICHO_BLOCK_DTYPES(X) JERICHO_OTHER_DTYPES(X)
+#define JERICHO_DTYPES(X) JERICHO_FLOAT_DTYPES(X) JERICHO_BLOCK_DTYPES(X) JERICHO_ROW_DTYPES(X) JERICHO_OTHER_DTYPES(X)
 
 enum class DType : std::uint8_t {
 #define JERICHO_ROW(name, gguf, safetensors, elements, bytes) k##name,
@@ -73,6 +83,11 @@ inline constexpr auto kDTypes = std::to_array<DTypeInfo>({
 constexpr const DTypeInfo& info(DType dtype) { return kDTypes[static_cast<std::size_t>(dtype)]; }
 constexpr std::string_view name(DType dtype) { return info(dtype).name; }
 constexpr bool is_block(DType dtype) { return info(dtype).block_elements > 1; }
+constexpr bool is_row_format(DType dtype) {  // a block type of JERICHO_ROW_DTYPES
+#define JERICHO_OR_IS(name, gguf, safetensors, elements, bytes) || dtype == DType::k##name
+  return false JERICHO_ROW_DTYPES(JERICHO_OR_IS);
+#undef JERICHO_OR_IS
+}
 
 // Bytes of `elements` values stored one after the other; `elements` is a multiple of the block.
 constexpr Bytes storage_bytes(DType dtype, Index elements) {

@@ -147,7 +147,7 @@ put(S, "bad_shape_huge", safetensors({"t": entry("F32", [2**64 - 1], 0, 4)}, byt
 put(S, "bad_dimensions", safetensors({"t": entry("U8", [1] * 9, 0, 1)}, bytes(1)))
 put(S, "bad_overlap", safetensors({"a": entry("U8", [4], 0, 4), "b": entry("U8", [4], 2, 6)}, bytes(6)))
 put(S, "bad_truncated_data", safetensors({"t": f32}, bytes(20)))
-put(S, "bad_type_unsupported", safetensors({"t": entry("F8_E4M3", [1], 0, 1)}, bytes(1)))
+put(S, "bad_type_unsupported", safetensors({"t": entry("F8_E5M2", [1], 0, 1)}, bytes(1)))
 put(S, "bad_field", safetensors({"t": {**f32, "extra": 1}}, bytes(24)))
 put(S, "bad_metadata_number", safetensors({"__metadata__": {"a": 1}}))
 put(S, "bad_utf8", safetensors(b'{"\xff":{}}'))

@@ -63,6 +63,7 @@ struct UnpackedGroups {
   alignas(64) float minimum[kChunkGroups][16];
   alignas(64) std::int32_t sub[kChunkGroups][2][16];
   alignas(64) std::int32_t minimum_sub[kChunkGroups][2][16];
+  alignas(64) std::int32_t zero[kChunkGroups][16];
 
   HWY_INLINE void unpack(const std::uint8_t* strip, Index cols, Index begin, Index end) {
     using Layout = StripLayout<Format>;
@@ -82,6 +83,7 @@ struct UnpackedGroups {
         store_int(scales.sub(in_block, 0), sub[i][0]);
         store_int(scales.sub(in_block, 1), sub[i][1]);
       }
+      if constexpr (Format::kHasZero) store_int(scales.zero(), zero[i]);
       if constexpr (Format::kHasMinSub) {
         store_int(scales.minimum_sub(in_block, 0), minimum_sub[i][0]);
         store_int(scales.minimum_sub(in_block, 1), minimum_sub[i][1]);
@@ -152,7 +154,7 @@ HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x
   TokenScales scaled_sums;
   scales.gather(x.scale, groups, begin, end, token);
   TokenHalfSums half_sums;
-  if constexpr (Format::kHasMinSub) {
+  if constexpr (Format::kHasMinSub || Format::kHasZero) {
     half_sums.gather(x.half_sum, groups, begin, end, token);
   } else if constexpr (Format::kHasMin) {
     scaled_sums.gather(x.scaled_sum, groups, begin, end, token);
@@ -174,6 +176,10 @@ HWY_INLINE void add_groups(const UnpackedGroups<Format>& w, const Activations& x
       I32x16 integer = load_int(dot[0][t]);
       if constexpr (Format::kHasSub) {
         integer = add(multiply(load_int(w.sub[i][0]), integer), multiply(load_int(w.sub[i][1]), load_int(dot[1][t])));
+      }
+      if constexpr (Format::kHasZero) {
+        const std::int32_t sum = half_sums.at[t][2 * i] + half_sums.at[t][2 * i + 1];
+        integer = subtract(integer, multiply(load_int(w.zero[i]), set_int(sum)));
       }
       acc[t] = fma(multiply(scale, set(scales.at[t][i])), to_float(integer), acc[t]);
       if constexpr (Format::kHasMinSub) {
@@ -365,7 +371,7 @@ HWY_INLINE Activations tokens_of(const Activations& x, Index begin, Index count)
 
 void matmul_amx(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                 MatrixView<float> y) {
-  if (w.dtype == DType::kF32 || w.dtype == DType::kF16) return matmul(w, x, bias, strip_begin, strip_end, y);
+  if (activation_form(w.dtype) == ActivationForm::kF32) return matmul(w, x, bias, strip_begin, strip_end, y);
   JERICHO_CHECK(x.cols == w.padded_cols() && x.form == activation_form(w.dtype), "x has {} columns, w {}", x.cols,
                 w.cols);
   const Index whole = x.tokens / kTileTokens * kTileTokens;  // then a tile with fewer rows, or few tokens

@@ -89,7 +89,7 @@ HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::
 }
 #endif
 
-// The integer dot of a group with a token: code - kOffset, sub-scales applied.
+// The integer dot of a group with a token: code - kOffset, sub-scales and zero points applied.
 template <class Format>
 HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& scales, Index group,
                             const std::int8_t* x, const std::int32_t* half_sum) {
@@ -97,6 +97,10 @@ HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& 
     const I32x16 first = quads_dot<Format, 0, 4>(codes, x, -Format::kOffset * half_sum[0]);
     const I32x16 second = quads_dot<Format, 4, 4>(codes, x + 16, -Format::kOffset * half_sum[1]);
     return to_float(add(multiply(scales.sub(group, 0), first), multiply(scales.sub(group, 1), second)));
+  } else if constexpr (Format::kHasZero) {
+    const std::int32_t sum = half_sum[0] + half_sum[1];
+    const I32x16 dot = quads_dot<Format, 0, 8>(codes, x, -Format::kOffset * sum);
+    return to_float(subtract(dot, multiply(scales.zero(), set_int(sum))));
   } else {
     return to_float(quads_dot<Format, 0, 8>(codes, x, -Format::kOffset * (half_sum[0] + half_sum[1])));
   }

@@ -1,5 +1,5 @@
 // Products of F32, F16 and BF16 weights for AVX2 and AVX-512, in the order of docs/numerics.md 3.
-// F32 and F16: sixteen dot products at a time (rows x tokens), each in its own vector, reduced together at a segment's
+// F32, F16 and row formats: sixteen dot products at a time (rows x tokens), each in its own vector, reduced together at a segment's
 // end. BF16: lanes are the sixteen rows of a strip; 32 columns of them are transposed into an even and an odd chain.
 #include <algorithm>
 #include <array>
@@ -12,14 +12,12 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_float.cc"
 #include "hwy/foreach_target.h"  // must precede highway.h
 #include "hwy/highway.h"
+#include "kernels/cpu/float_rows-inl.h"
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace jericho::kernels::HWY_NAMESPACE {
-
-HWY_INLINE F32x16 load_weights(const float* w) { return load(w); }
-HWY_INLINE F32x16 load_weights(const F16* w) { return load_f16(w); }
 
 HWY_INLINE F32x16 sum_of_segments(const F32x16* s) {
   return add(add(add(s[0], s[1]), add(s[2], s[3])), add(add(s[4], s[5]), add(s[6], s[7])));
@@ -34,9 +32,10 @@ HWY_INLINE Segment segment_columns(const PackedMatrix& w, Index cols, Index i) {
 }
 
 // Lane t * kRows + r of the result is row `rows + r` times token[t]; kRows * kTokens is 16.
-template <class Element, int kRows, int kTokens>
-HWY_NOINLINE void float_dots(const Element* rows, const PackedMatrix& w, const Activations& x,
+template <class Rows, int kRows, int kTokens>
+HWY_NOINLINE void float_dots(const Rows& decode, const std::byte* rows, const PackedMatrix& w, const Activations& x,
                              const std::array<const float*, kTokens>& token, float* out) {
+  const Index row_bytes = storage_bytes(w.dtype, x.cols).count;
   F32x16 sums[kSegments];
   for (Index i = 0; i < kSegments; ++i) {
     const Segment segment = segment_columns(w, x.cols, i);
@@ -49,7 +48,7 @@ HWY_NOINLINE void float_dots(const Element* rows, const PackedMatrix& w, const A
       for (int t = 0; t < kTokens; ++t) values[t] = load(token[static_cast<std::size_t>(t)] + k);
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const F32x16 weights = load_weights(rows + r * x.cols + k);
+        const F32x16 weights = decode.load_weights(rows + r * row_bytes, k);
 #pragma GCC unroll 4
         for (int t = 0; t < kTokens; ++t) acc[t * kRows + r] = fma(weights, values[t], acc[t * kRows + r]);
       }
@@ -60,15 +59,15 @@ HWY_NOINLINE void float_dots(const Element* rows, const PackedMatrix& w, const A
 }
 
 // Rows [row, row + kRows) times tokens [begin, begin + count); a short block of tokens is filled up with its last.
-template <class Element, int kRows, int kTokens>
-HWY_INLINE void float_block(const PackedMatrix& w, const Activations& x, const float* bias, Index row, Index begin,
-                            Index count, MatrixView<float> y) {
+template <class Rows, int kRows, int kTokens>
+HWY_INLINE void float_block(const Rows& decode, const PackedMatrix& w, const Activations& x, const float* bias,
+                            Index row, Index begin, Index count, MatrixView<float> y) {
   std::array<const float*, kTokens> token{};
   for (Index t = 0; t < kTokens; ++t) {
     token[static_cast<std::size_t>(t)] = x.f32 + (begin + std::min(t, count - 1)) * x.cols;
   }
   alignas(64) float dots[16];
-  float_dots<Element, kRows, kTokens>(reinterpret_cast<const Element*>(w.data) + row * x.cols, w, x, token, dots);
+  float_dots<Rows, kRows, kTokens>(decode, w.data + row * storage_bytes(w.dtype, x.cols).count, w, x, token, dots);
   for (Index t = 0; t < count; ++t) {
     for (Index r = 0; r < std::min<Index>(kRows, w.rows - row); ++r) {
       const float dot = dots[t * kRows + r];
@@ -77,17 +76,18 @@ HWY_INLINE void float_block(const PackedMatrix& w, const Activations& x, const f
   }
 }
 
-template <class Element>
+template <class Rows>
 HWY_NOINLINE void float_strip(const PackedMatrix& w, const Activations& x, const float* bias, Index row,
                               MatrixView<float> y) {
+  const Rows decode;
   for (Index t = 0; t < x.tokens; t += 4) {
     const Index count = std::min<Index>(4, x.tokens - t);
     if (count == 1) {
-      float_block<Element, 16, 1>(w, x, bias, row, t, count, y);
+      float_block<Rows, 16, 1>(decode, w, x, bias, row, t, count, y);
       continue;
     }
     for (Index r = row; r < std::min(w.rows, row + kStripRows); r += 4) {
-      float_block<Element, 4, 4>(w, x, bias, r, t, count, y);
+      float_block<Rows, 4, 4>(decode, w, x, bias, r, t, count, y);
     }
   }
 }
@@ -164,8 +164,10 @@ void matmul_float(const PackedMatrix& w, const Activations& x, const float* bias
   for (Index s = strip_begin; s < strip_end; ++s) {
     const Index row = s * kStripRows;
     switch (w.dtype) {
-      case DType::kF32: float_strip<float>(w, x, bias, row, y); break;
-      case DType::kF16: float_strip<F16>(w, x, bias, row, y); break;
+      case DType::kF32: float_strip<PlainRows<float> >(w, x, bias, row, y); break;
+      case DType::kF16: float_strip<PlainRows<F16> >(w, x, bias, row, y); break;
+      case DType::kNF4: float_strip<CodedRows<NF4> >(w, x, bias, row, y); break;
+      case DType::kFP8: float_strip<CodedRows<FP8> >(w, x, bias, row, y); break;
       default: bf16_strip(w, x, bias, row, y); break;
     }
   }

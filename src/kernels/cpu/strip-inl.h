@@ -164,6 +164,10 @@ class StripScales {
       const __m128i sc =
           join(bits_of_bytes(byte(2 + g / 2), 4 * (g % 2), 4), bits_of_bytes(byte(g / 4), 2 * (g % 4), 2));
       return multiply(half_field(0), to_float(widen_signed_bytes(_mm_sub_epi8(sc, _mm_set1_epi8(32)))));
+    } else if constexpr (kKind == ScaleKind::kBrainHalfZero) {
+      return load_bf16(reinterpret_cast<const BF16*>(fields_));
+    } else if constexpr (kKind == ScaleKind::kFloat || kKind == ScaleKind::kFloatZero) {
+      return load(reinterpret_cast<const float*>(fields_));
     } else {
       return half_field(0);
     }
@@ -190,6 +194,9 @@ class StripScales {
     } else {
       return widen_signed_bytes(byte(i));
     }
+  }
+  HWY_INLINE I32x16 zero() const {  // follows the one scale
+    return widen_signed_bytes(load_byte_field(fields_ + kStripRows * Format::kScaleFields[0].width()));
   }
   HWY_INLINE I32x16 minimum_sub(Index group, Index half) const {  // kSubNibblePairs
     return widen_bytes(bits_of_bytes(byte(2 * group + half), 4, 4));

@@ -10,6 +10,7 @@
 #include "kernels/lanes.h"
 #include "kernels/strip_layout.h"
 #include "tensor/block_formats.h"
+#include "tensor/row_formats.h"
 
 namespace jericho::ref {
 namespace {
@@ -29,7 +30,8 @@ float block_segment(const std::uint8_t* strip, Index cols, Index lane, const Act
     }
     const GroupScale w = Layout::group_scale(strip, cols, lane, g);
     const Index at = t * groups + g;
-    acc = std::fma(w.scale * x.scale[at], static_cast<float>(w.sub[0] * dot[0] + w.sub[1] * dot[1]), acc);
+    const std::int32_t zeros = w.zero * (x.half_sum[2 * at] + x.half_sum[2 * at + 1]);
+    acc = std::fma(w.scale * x.scale[at], static_cast<float>(w.sub[0] * dot[0] + w.sub[1] * dot[1] - zeros), acc);
     if constexpr (Format::kHasMinSub) {
       const std::int32_t sum = w.minimum_sub[0] * x.half_sum[2 * at] + w.minimum_sub[1] * x.half_sum[2 * at + 1];
       acc = std::fma(w.minimum * x.scale[at], static_cast<float>(sum), acc);
@@ -76,6 +78,11 @@ float segment(const PackedMatrix& w, const Activations& x, Index row, Index t, I
         return to_float(data[k]);
     };
   };
+  const auto decoded_row = [&]<class Format>() {
+    return [data = reinterpret_cast<const std::uint8_t*>(w.data) + row * storage_bytes(w.dtype, w.cols).count](
+               Index k) { return Format::value(data + k / kRowBlock * Format::kBlockBytes, k % kRowBlock); };
+  };
+  const float* floats = x.f32 + t * x.cols;
   return visit_block_format(
       w.dtype,
       [&]<class Format>() {
@@ -83,8 +90,10 @@ float segment(const PackedMatrix& w, const Activations& x, Index row, Index t, I
       },
       [&] {
         switch (w.dtype) {
-          case DType::kF32: return float_segment(float_row(float{}), x.f32 + t * x.cols, begin, end);
-          case DType::kF16: return float_segment(float_row(F16{}), x.f32 + t * x.cols, begin, end);
+          case DType::kNF4: return float_segment(decoded_row.template operator()<NF4>(), floats, begin, end);
+          case DType::kFP8: return float_segment(decoded_row.template operator()<FP8>(), floats, begin, end);
+          case DType::kF32: return float_segment(float_row(float{}), floats, begin, end);
+          case DType::kF16: return float_segment(float_row(F16{}), floats, begin, end);
           default: return bf16_segment(float_row(BF16{}), x.bf16 + t * x.cols, begin, end);
         }
       });
