@@ -1,4 +1,4 @@
-// The table of methods.
+// The table of methods, and the place in config.json that chooses one.
 #include "formats/quantized/methods.h"
 
 #include <algorithm>

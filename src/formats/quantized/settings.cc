@@ -1,4 +1,4 @@
-// Look-ups by type.
+// Look-ups by type, and the messages about what is found instead.
 #include "formats/quantized/settings.h"
 
 #include <fmt/format.h>
