@@ -182,7 +182,7 @@ std::string digest_of(const WeightSpec& spec, const WeightView& view) {
   const PackedMatrix& matrix = *std::get<PackedMatrix*>(view);
   std::vector<float> values(static_cast<std::size_t>(matrix.cols));
   for (Index row = 0; row < matrix.rows; ++row) {
-    const Index D = spec.paired_rows;
+    const Index D = spec.gguf.pairs.count;
     const Index held = D == 0 ? row : row / D * D + row % D / 2 + row % 2 * (D / 2);
     dequantize_row(matrix, held, values.data());
     digest.update(std::as_bytes(std::span(values)));
@@ -207,7 +207,8 @@ TEST_P(GoldenQuantizedModel, HoldsEveryTensorBitForBit) {
   std::size_t compared = 0;
   DecoderWeights views = weights.views();
   visit_weights(config, views, [&](const WeightSpec& spec, const WeightView& view) {
-    EXPECT_EQ(digest_of(spec, view), tensors.at(spec.gguf)["sha256_f32"].get<std::string>()) << spec.gguf;
+    const std::string& name = spec.name(ModelFormat::kGguf);
+    EXPECT_EQ(digest_of(spec, view), tensors.at(name)["sha256_f32"].get<std::string>()) << name;
     ++compared;
   });
   EXPECT_EQ(compared, tensors.size());

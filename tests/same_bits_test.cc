@@ -224,7 +224,7 @@ TEST_F(SameBitsControl, FailsWhenTwoTokensChangePlaces) {
 
 TEST_F(SameBitsControl, FailsWhenAWindowForgetsTheFirstToken) {
   ModelConfig config = small_config();
-  config.window = {0, kShortPrompt - 1};
+  config.layers[1].window = kShortPrompt - 1;
   const WholeModel windowed = WholeModel::random(machine_.context, config, DType::kQ8_0);
   const std::vector<float> logits = logits_under(machine_.context, windowed, prompt_, {});
   const auto before = logits.size() - static_cast<std::size_t>(config.vocab_size);

@@ -160,8 +160,9 @@ class Bench {
   [[nodiscard]] double operations_per_token() const {
     double parameters = 0;
     for (const WeightPlacement& p : workspace_.weights().placements()) {
-      const bool per_token = p.spec.is_matrix && p.spec.gguf != "token_embd.weight" && p.spec.gguf != "output.weight";
-      if (per_token) parameters += static_cast<double>(p.spec.rows * p.spec.cols);
+      const std::string& name = p.spec.name(ModelFormat::kGguf);
+      const bool per_token = p.spec.is_matrix() && name != "token_embd.weight" && name != "output.weight";
+      if (per_token) parameters += static_cast<double>(p.spec.rows * p.spec.cols) * p.spec.read_per_token;
     }
     return 2 * parameters;
   }

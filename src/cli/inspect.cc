@@ -14,6 +14,7 @@
 #include "cli/verbs.h"
 #include "formats/model_file.h"
 #include "models/families.h"
+#include "models/transformer.h"
 #include "models/weights.h"
 #include "ops/paged_attention.h"
 
@@ -96,7 +97,7 @@ Known known(const ModelFile& file) {
 }
 
 Bytes kv_bytes(const ModelConfig& config, KvType type) {
-  return KvLayout{type, config.num_hidden_layers, config.num_key_value_heads, config.head_dim}.bytes_per_token();
+  return kv_layout(config, type).bytes_per_token();
 }
 
 constexpr std::array<KvType, 4> kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};

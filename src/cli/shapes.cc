@@ -48,7 +48,7 @@ ModelConfig shape_named(const std::string& name) {
     config.max_position_embeddings = 131072;
     config.rms_norm_eps = 1e-5f;
     config.rope.dims = config.head_dim;
-    config.window.assign(static_cast<std::size_t>(shape.layers), 0);
+    config.layers.assign(static_cast<std::size_t>(shape.layers), {});
     config.validate();
     return config;
   }

@@ -14,6 +14,7 @@
 #include "formats/json_file.h"
 #include "formats/test_files.h"
 #include "models/families.h"
+#include "models/transformer.h"
 #include "models/weights.h"
 #include "ops/paged_attention.h"
 
@@ -62,9 +63,15 @@ TEST(ModelConfig, AmountsToThePublishedParameters) {
   EXPECT_EQ(parameters(qwen25_05b()), 494'032'768);
 }
 
+std::vector<Index> windows(const ModelConfig& config) {
+  std::vector<Index> all;
+  for (const LayerConfig& layer : config.layers) all.push_back(layer.window);
+  return all;
+}
+
 std::int64_t kv_per_token(const Json& json, KvType type = KvType::kF16) {
   const ModelConfig c = config_from_json(json);
-  return KvLayout{type, c.num_hidden_layers, c.num_key_value_heads, c.head_dim}.bytes_per_token().count;
+  return kv_layout(c, type).bytes_per_token().count;
 }
 
 TEST(ModelConfig, AmountsToThePublishedKvBytes) {
@@ -79,7 +86,7 @@ TEST(ModelConfig, AmountsToThePublishedKvBytes) {
 
 TEST(ModelConfig, KvOfAWholeContextIsThePublishedSize) {
   const ModelConfig c = config_from_json(llama3_8b());
-  const KvLayout layout = {KvType::kF16, c.num_hidden_layers, c.num_key_value_heads, c.head_dim};
+  const KvLayout layout = kv_layout(c, KvType::kF16);
   EXPECT_EQ(layout.page_bytes(), 2_MiB);
   EXPECT_EQ(layout.page_bytes() * (131072 / kPageTokens), 16_GiB);
 }
@@ -95,8 +102,9 @@ TEST(ConfigJson, TakesTheDefaultsOfTransformers) {
   EXPECT_EQ(c.rope.theta, 10000);
   EXPECT_EQ(c.rms_norm_eps, 1e-6f);
   EXPECT_EQ(c.max_position_embeddings, 2048);
-  EXPECT_FALSE(c.tie_word_embeddings || c.attention_qkv_bias || c.attention_output_bias || c.mlp_bias || c.qk_norm);
-  EXPECT_THAT(c.window, AllOf(testing::SizeIs(32), Each(0)));
+  EXPECT_FALSE(c.tie_word_embeddings || c.attention_qkv_bias || c.attention_output_bias || c.mlp_bias);
+  EXPECT_EQ(c.qk_norm, QkNorm::kNone);
+  EXPECT_THAT(windows(c), AllOf(testing::SizeIs(32), Each(0)));
 }
 
 TEST(ConfigJson, ReadsRopeScalingInItsThreeSpellings) {
@@ -129,12 +137,12 @@ TEST(ConfigJson, Qwen2SeesAWindowOnlyWhereItSaysSo) {
   Json json = qwen25_05b();
   json["sliding_window"] = 512;
   json["max_window_layers"] = 21;
-  EXPECT_THAT(config_from_json(json).window, Each(0));
+  EXPECT_THAT(windows(config_from_json(json)), Each(0));
   json["use_sliding_window"] = true;
   const ModelConfig c = config_from_json(json);
-  for (std::size_t layer = 0; layer < 24; ++layer) EXPECT_EQ(c.window[layer], layer < 21 ? 0 : 512) << layer;
+  for (std::size_t layer = 0; layer < 24; ++layer) EXPECT_EQ(c.layers[layer].window, layer < 21 ? 0 : 512) << layer;
   json["use_sliding_window"] = nullptr;
-  EXPECT_THAT(config_from_json(json).window, Each(0));
+  EXPECT_THAT(windows(config_from_json(json)), Each(0));
 }
 
 TEST(ConfigJson, Qwen3HasHeadsOfTheirOwnWidthAndNormsOnThem) {
@@ -142,7 +150,7 @@ TEST(ConfigJson, Qwen3HasHeadsOfTheirOwnWidthAndNormsOnThem) {
   json["architectures"] = {"Qwen3ForCausalLM"};
   json["head_dim"] = 128;
   const ModelConfig c = config_from_json(json);
-  EXPECT_TRUE(c.qk_norm);
+  EXPECT_EQ(c.qk_norm, QkNorm::kHead);
   EXPECT_EQ(c.query_size(), 2048);
   EXPECT_FALSE(c.attention_qkv_bias);
 }
@@ -151,9 +159,9 @@ TEST(ConfigJson, MistralSeesAWindowInEveryLayer) {
   Json json = llama(4, 256, 512, 8, 2, 100);
   json["architectures"] = {"MistralForCausalLM"};
   json["sliding_window"] = 4096;
-  EXPECT_THAT(config_from_json(json).window, Each(4096));
+  EXPECT_THAT(windows(config_from_json(json)), Each(4096));
   json["sliding_window"] = nullptr;
-  EXPECT_THAT(config_from_json(json).window, Each(0));
+  EXPECT_THAT(windows(config_from_json(json)), Each(0));
 }
 
 std::string refusal(const Json& json) {

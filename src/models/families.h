@@ -9,14 +9,15 @@
 
 #include "formats/model_file.h"
 #include "models/config.h"
+#include "models/config_reading.h"
 
 namespace jericho {
 
 struct Family {
-  std::string_view hugging_face;                               // architectures[0] of config.json
-  std::string_view gguf;                                       // general.architecture; empty: shares another row's
-  void (*adjust)(const nlohmann::json& config, ModelConfig&);  // what differs from the baseline in config.json
-  void (*adjust_gguf)(const ModelFile& file, ModelConfig&);    // what differs in GGUF metadata and tensors
+  std::string_view hugging_face;                           // architectures[0] of config.json; empty: GGUF only
+  std::string_view gguf;                                   // general.architecture; empty: shares another row's
+  ModelConfig (*from_json)(const nlohmann::json& config);  // of text_config where there is one
+  ModelConfig (*from_gguf)(const GgufKeys& keys);
 };
 
 std::span<const Family> llama_families();

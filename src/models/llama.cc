@@ -1,28 +1,33 @@
 // Llama (Touvron et al. 2023, arXiv:2302.13971 and arXiv:2307.09288; Llama 3: arXiv:2407.21783) and Mistral (Jiang et
 // al. 2023, arXiv:2310.06825), whose first version sees a sliding window. GGUF files of both keep the rows of q and k
 // in rotation pairs.
-#include <algorithm>
 #include <array>
 
-#include <nlohmann/json.hpp>
+#include <fmt/format.h>
 
 #include "models/families.h"
 
 namespace jericho {
 namespace {
 
-void adjust_llama(const nlohmann::json&, ModelConfig&) {}
+ModelConfig llama_from_json(const nlohmann::json& config) { return decoder_from_json(config); }
 
-void adjust_mistral(const nlohmann::json& config, ModelConfig& c) {
-  const auto window = config.find("sliding_window");
-  if (window != config.end() && window->is_number_integer())
-    std::fill(c.window.begin(), c.window.end(), window->get<Index>());
+ModelConfig mistral_from_json(const nlohmann::json& config) {
+  ModelConfig c = decoder_from_json(config);
+  for (LayerConfig& layer : c.layers) layer.window = get<Index>(config, "sliding_window").value_or(0);
+  return c;
 }
 
-void adjust_llama_gguf(const ModelFile&, ModelConfig& c) { c.interleaved_qk_rows = true; }
+ModelConfig llama_from_gguf(const GgufKeys& keys) {
+  if (const Index experts = keys.integer("expert_count").value_or(0); experts > 0)
+    not_supported(fmt::format("{}: mixture of experts ({} experts)", keys.architecture(), experts));
+  ModelConfig c = decoder_from_gguf(keys);
+  c.interleaved_qk_rows = true;
+  return c;
+}
 
-constexpr std::array<Family, 2> kFamilies = {{{"LlamaForCausalLM", "llama", adjust_llama, adjust_llama_gguf},
-                                              {"MistralForCausalLM", "", adjust_mistral, adjust_llama_gguf}}};
+constexpr std::array<Family, 2> kFamilies = {{{"LlamaForCausalLM", "llama", llama_from_json, llama_from_gguf},
+                                              {"MistralForCausalLM", "", mistral_from_json, llama_from_gguf}}};
 
 }  // namespace
 

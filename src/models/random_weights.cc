@@ -64,8 +64,8 @@ ModelWeights ModelWeights::random(const Context& context, const ModelConfig& con
   for (std::size_t i = 0; i < layout.placements().size(); ++i) {
     const WeightPlacement& p = layout.placements()[i];
     std::byte* to = weights.arena_.bytes().data() + p.offset.count;
-    if (!p.spec.is_matrix) {
-      std::fill_n(reinterpret_cast<float*>(to), p.spec.cols, 1.0f);
+    if (!p.spec.is_matrix()) {
+      std::fill_n(reinterpret_cast<float*>(to), p.spec.rows * p.spec.cols, p.spec.neutral);
       continue;
     }
     const auto strip = [&](Index s, int) {

@@ -45,6 +45,12 @@ struct YarnRamp {
   double high = 0;
 };
 
+// sqrt(1 + ln(factor) / ln(original context)): what makes attention as sharp at the longer context.
+double longrope_magnitude(const RopeConfig& c) {
+  if (c.factor <= 1) return 1;
+  return std::sqrt(1 + log_double(c.factor) / log_double(static_cast<double>(c.original_max_position_embeddings)));
+}
+
 }  // namespace
 
 double yarn_magnitude(double factor) { return factor > 1 ? 0.1 * log_double(factor) + 1 : 1; }
@@ -60,6 +66,9 @@ RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
       case RopeScaling::kLinear: frequency /= c.factor; break;
       case RopeScaling::kLlama3: frequency = llama3_frequency(c, frequency); break;
       case RopeScaling::kYarn: frequency = frequency * (1 - ramp.at(i)) + frequency / c.factor * ramp.at(i); break;
+      case RopeScaling::kLongRope:
+        frequency /= (c.long_context ? c.long_factor : c.short_factor)[static_cast<std::size_t>(i)];
+        break;
     }
     if (!divisors.empty()) frequency /= static_cast<double>(divisors[static_cast<std::size_t>(i)]);
     // Within [0, 1] every position up to the largest context has an angle that base/math.h computes to the last bit.
@@ -73,6 +82,8 @@ RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
   }
   if (c.scaling == RopeScaling::kYarn) {
     magnitude_ = c.attention_factor.value_or(yarn_magnitude(c.factor));
+  } else if (c.scaling == RopeScaling::kLongRope) {
+    magnitude_ = c.attention_factor.value_or(longrope_magnitude(c));
   }
 }
 

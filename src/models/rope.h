@@ -1,5 +1,6 @@
 // The angles of rotary embedding and their scaled variants: linear (Chen et al. 2023, arXiv:2306.15595), llama3
-// (Llama 3.1's reference code), YaRN (Peng et al. 2023, arXiv:2309.00071, section 3). Computed in double with
+// (Llama 3.1's reference code), YaRN (Peng et al. 2023, arXiv:2309.00071, section 3), LongRoPE (Ding et al. 2024,
+// arXiv:2402.13753; as in Phi-3). Computed in double with
 // base/math.h and rounded to fp32 once, so that they are the same on every machine.
 #pragma once
 
@@ -20,7 +21,7 @@ class RopeTable {
   // `divisors`: a GGUF's rope_freqs, one per frequency, which is divided by it; or empty.
   explicit RopeTable(const RopeConfig& config, std::span<const float> divisors = {});
 
-  // cos and sin of one position, dims / 2 values each, times the attention factor of YaRN.
+  // cos and sin of one position, dims / 2 values each, times the attention factor of YaRN or LongRoPE.
   void angles(Index position, std::span<float> cos, std::span<float> sin) const;
 
   [[nodiscard]] std::span<const double> frequencies() const { return frequencies_; }

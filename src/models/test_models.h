@@ -39,7 +39,7 @@ inline ModelConfig small_config() {
   c.max_position_embeddings = 1024;
   c.rms_norm_eps = 1e-5f;
   c.rope.dims = c.head_dim;
-  c.window = {0, 0};
+  c.layers.assign(2, {});
   c.tie_word_embeddings = true;
   return c;
 }
@@ -52,9 +52,11 @@ inline ModelConfig rich_config() {
   c.num_attention_heads = 4;
   c.head_dim = c.rope.dims = 64;
   c.intermediate_size = 768;
-  c.window = {0, 70, 0};
+  c.layers.assign(3, {});
+  c.layers[1].window = 70;
   c.tie_word_embeddings = false;
-  c.qk_norm = c.attention_qkv_bias = c.attention_output_bias = c.mlp_bias = true;
+  c.qk_norm = QkNorm::kHead;
+  c.attention_qkv_bias = c.attention_output_bias = c.mlp_bias = true;
   return c;
 }
 

@@ -2,61 +2,94 @@
 #include "models/transformer.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/check.h"
 #include "ops/linear.h"
 #include "ops/rows.h"
 
 namespace jericho {
+namespace {
 
-// The live set of one layer. The wide buffers of attention and of the feed-forward are never alive together and share
-// their place.
+bool has(const ModelConfig& config, FeedForward kind) {
+  return std::any_of(config.layers.begin(), config.layers.end(),
+                     [&](const LayerConfig& layer) { return layer.feed_forward == kind; });
+}
+
+// Each layer as often as it runs, every run with keys, values and state of its own.
+std::vector<Step> steps_of(const ModelConfig& config) {
+  std::vector<Step> steps;
+  Index kv = 0, state = 0;
+  for (Index layer = 0; layer < config.num_hidden_layers; ++layer) {
+    const LayerConfig& kind = config.layers[static_cast<std::size_t>(layer)];
+    for (Index pass = 0; pass < config.layer_passes; ++pass) {
+      steps.push_back({layer, kv, state});
+      if (kind.attention) ++kv;
+      if (kind.state_space != StateSpace::kNone) ++state;
+    }
+  }
+  return steps;
+}
+
+// What any of the model's blocks takes: they follow one another and share their place.
+void take_blocks(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
+  const auto block = [&](bool used, auto take) {
+    if (!used) return;
+    const ScratchScope scope(scratch);
+    take(scratch, config, forms, rows);
+  };
+  block(config.attention_layers() > 0, attention_block_scratch);
+  block(has(config, FeedForward::kDense), feed_forward_block_scratch);
+}
+
+}  // namespace
+
+// What lives through a layer; the blocks take the rest.
 struct Transformer::Buffers {
   MatrixView<float> x;       // [T, hidden] the residual stream
-  MatrixView<float> normed;  // [T, hidden] a norm's output, then a block's output before it is added
-  MatrixView<float> cos, sin;
-  MatrixView<float> q, k, v, attended;
-  MatrixView<float> gate, up;
-  LinearBuffers hidden_input, attended_input, gated_input;
-
-  template <class S>
-  static MatrixView<float> matrix(S& scratch, Index rows, Index cols) {
-    return {scratch.template take<float>(rows * cols).data(), rows, cols};
-  }
+  MatrixView<float> normed;  // [T, hidden] a norm's output
+  MatrixView<float> branch;  // [T, hidden] a block's output before it is added; `normed` where one block reads it
+  Angles angles, local_angles;
+  LinearBuffers input;
 
   template <class S>
   static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
-    Buffers b;
-    b.x = matrix(scratch, rows, c.hidden_size);
-    b.normed = matrix(scratch, rows, c.hidden_size);
-    b.cos = matrix(scratch, rows, c.rope.dims / 2);
-    b.sin = matrix(scratch, rows, c.rope.dims / 2);
-    b.hidden_input = LinearBuffers::take(scratch, forms, rows, c.hidden_size);
-    const Bytes shared = scratch.mark();
-    b.q = matrix(scratch, rows, c.query_size());
-    b.k = matrix(scratch, rows, c.kv_size());
-    b.v = matrix(scratch, rows, c.kv_size());
-    b.attended = matrix(scratch, rows, c.query_size());
-    b.attended_input = LinearBuffers::take(scratch, forms, rows, c.query_size());
-    scratch.rewind(shared);
-    b.gate = matrix(scratch, rows, c.intermediate_size);
-    b.up = matrix(scratch, rows, c.intermediate_size);
-    b.gated_input = LinearBuffers::take(scratch, forms, rows, c.intermediate_size);
+    Buffers b{.x = take_matrix(scratch, rows, c.hidden_size),
+              .normed = take_matrix(scratch, rows, c.hidden_size),
+              .branch = {nullptr, 0, 0},
+              .angles = {},
+              .local_angles = {},
+              .input = {}};
+    const bool side_by_side = std::any_of(c.layers.begin(), c.layers.end(), [](const LayerConfig& layer) {
+      return layer.attention && layer.state_space != StateSpace::kNone;
+    });
+    b.branch = side_by_side ? take_matrix(scratch, rows, c.hidden_size) : b.normed;
+    const auto angles = [&](const RopeConfig& rope) {
+      return Angles{take_matrix(scratch, rows, rope.dims / 2), take_matrix(scratch, rows, rope.dims / 2)};
+    };
+    b.angles = angles(c.rope);
+    if (c.local_rope) b.local_angles = angles(*c.local_rope);
+    b.input = LinearBuffers::take(scratch, forms, rows, c.hidden_size);
     return b;
   }
 };
+
+KvLayout kv_layout(const ModelConfig& config, KvType type) {
+  return {type, config.attention_layers(), config.num_key_value_heads, config.head_dim};
+}
 
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights, ActivationForms forms)
     : config_(config),
       weights_(weights),
       forms_(forms),
       rope_(config.rope, weights.views().rope_divisors),
-      attention_scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))) {}
+      steps_(steps_of(config)) {
+  if (config.local_rope) local_rope_.emplace(*config.local_rope);
+}
 
 Bytes Transformer::scratch_bytes(const ModelConfig& config, ActivationForms forms, BatchLimits limits) {
   ScratchSize size;
   Buffers::take(size, config, forms, limits.rows);
+  take_blocks(size, config, forms, limits.rows);
   return size.peak();
 }
 
@@ -66,13 +99,16 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   JERICHO_CHECK(static_cast<Index>(batch.rows.size()) == T, "{} rows for {} tokens", batch.rows.size(), T);
   Scratch bump(scratch);
   const Buffers b = Buffers::take(bump, config_, forms_, T);
+  const Pass pass = {context, config_, forms_, layout, batch, b.angles, b.local_angles};
   embedding(context, weights_.views().embedding, batch.tokens, b.x);
-  for (Index t = 0; t < T; ++t)
-    rope_.angles(batch.rows[static_cast<std::size_t>(t)].position, b.cos.row(t), b.sin.row(t));
-  for (Index layer = 0; layer < config_.num_hidden_layers; ++layer) {
-    attention_block(context, layout, layer, batch, b);
-    mlp_block(context, layer, b);
+  const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
+  if (embedding_scale != 1) scale(context, embedding_scale, b.x);
+  for (Index t = 0; t < T; ++t) {
+    const Index position = batch.rows[static_cast<std::size_t>(t)].position;
+    rope_.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
+    if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
   }
+  for (const Step& step : steps_) run_layer(pass, step, b, bump);
   const auto R = static_cast<Index>(batch.logit_rows.size());
   if (R == 0) return;
   // The rows move up in place: they are ascending, so none is overwritten before it is read.
@@ -82,46 +118,39 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   }
   const MatrixView<float> normed = b.normed.rows(0, R);
   rms_norm(context, b.x.rows(0, R), weights_.views().norm, config_.rms_norm_eps, normed);
-  const LinearInput input(context, normed, forms_, b.hidden_input);
+  const LinearInput input(context, normed, forms_, b.input);
   linear(context, weights_.views().head, input, {}, logits);
+  const float logit_scale = config_.logit_scale * config_.multipliers.head;
+  if (logit_scale != 1) scale(context, logit_scale, logits);
 }
 
-void Transformer::attention_block(const Context& context, const KvLayout& layout, Index layer, const Batch& batch,
-                                  const Buffers& b) const {
-  const DecoderLayer& w = weights_.views().layers[static_cast<std::size_t>(layer)];
-  rms_norm(context, b.x, w.input_norm, config_.rms_norm_eps, b.normed);
-  const LinearInput input(context, b.normed, forms_, b.hidden_input);
-  linear(context, w.q.matrix, input, w.q.bias, b.q);
-  linear(context, w.k.matrix, input, w.k.bias, b.k);
-  linear(context, w.v.matrix, input, w.v.bias, b.v);
-  if (config_.qk_norm) {
-    const auto heads = [&](MatrixView<float> x) {  // each head as a row
-      return MatrixView<float>(x.data(), x.extent(0) * x.extent(1) / config_.head_dim, config_.head_dim);
-    };
-    rms_norm(context, heads(b.q), w.q_norm, config_.rms_norm_eps, heads(b.q));
-    rms_norm(context, heads(b.k), w.k_norm, config_.rms_norm_eps, heads(b.k));
+void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b, Scratch& scratch) const {
+  const DecoderLayer& w = weights_.views().layers[static_cast<std::size_t>(step.layer)];
+  const LayerConfig& layer = pass.layer(step);
+  const auto prepared = [&](std::span<const float> norm) {
+    rms_norm(pass.context, b.x, norm, config_.rms_norm_eps, b.normed);
+    return LinearInput(pass.context, b.normed, forms_, b.input);
+  };
+  {
+    const LinearInput input = prepared(w.attention_norm);
+    if (layer.attention) {
+      const ScratchScope scope(scratch);
+      attention_block(pass, step, w, input, scratch, b.branch);
+      add_branch(pass, w.attention_post_norm, b.branch, b.x);
+    }
   }
-  rope(context, b.q, config_.head_dim, b.cos, b.sin);
-  rope(context, b.k, config_.head_dim, b.cos, b.sin);
-  store_kv(context, layout, layer, batch.rows, b.k, b.v, batch.pages);
-  const AttentionShape shape = {config_.num_attention_heads, config_.window[static_cast<std::size_t>(layer)],
-                                attention_scale_};
-  paged_attention(context, layout, layer, shape, batch.rows, b.q, batch.pages, b.attended);
-  const LinearInput attended(context, b.attended, forms_, b.attended_input);
-  linear(context, w.o.matrix, attended, w.o.bias, b.normed);
-  add(context, b.normed, b.x);
+  if (layer.feed_forward == FeedForward::kNone) return;
+  const LinearInput input = prepared(w.feed_forward_norm);
+  const ScratchScope scope(scratch);
+  feed_forward_block(pass, w, input, scratch, b.branch);
+  add_branch(pass, w.feed_forward_post_norm, b.branch, b.x);
 }
 
-void Transformer::mlp_block(const Context& context, Index layer, const Buffers& b) const {
-  const DecoderLayer& w = weights_.views().layers[static_cast<std::size_t>(layer)];
-  rms_norm(context, b.x, w.post_attention_norm, config_.rms_norm_eps, b.normed);
-  const LinearInput input(context, b.normed, forms_, b.hidden_input);
-  linear(context, w.gate.matrix, input, w.gate.bias, b.gate);
-  linear(context, w.up.matrix, input, w.up.bias, b.up);
-  swiglu(context, b.gate, b.up, b.gate);
-  const LinearInput gated(context, b.gate, forms_, b.gated_input);
-  linear(context, w.down.matrix, gated, w.down.bias, b.normed);
-  add(context, b.normed, b.x);
+void Transformer::add_branch(const Pass& pass, std::span<const float> post_norm, MatrixView<float> branch,
+                             MatrixView<float> x) const {
+  if (!post_norm.empty()) rms_norm(pass.context, branch, post_norm, config_.rms_norm_eps, branch);
+  if (config_.residual_scale != 1) scale(pass.context, config_.residual_scale, branch);
+  add(pass.context, branch, x);
 }
 
 }  // namespace jericho

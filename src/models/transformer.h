@@ -1,15 +1,18 @@
-// The forward pass of a Llama-like decoder (families.h), written once over coarse ops (ops/): embedding, then per layer
-//   x += Wo attention(rope(norm(Wq a)), rope(norm(Wk a)), Wv a),  a = rms_norm(x)
-//   x += Wd (silu(Wg m) * (Wu m)),                                 m = rms_norm(x)
+// The forward pass of a decoder (families.h), written once over blocks (blocks.h) of coarse ops (ops/): embedding, then
+// per layer
+//   x += attention(norm(x)), or a state space in its place or beside it
+//   x += feed_forward(norm(x)), dense or of experts
 // then the head on the rows that need logits (Touvron et al. 2023, arXiv:2302.13971, section 2).
-// A batch is any mix of tokens of any sequences: a chunk of a prompt, one token each of many. Start at
-// Transformer::forward().
+// Start at Transformer::forward().
 #pragma once
 
-#include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "memory/arena.h"
+#include "models/batch.h"
+#include "models/blocks.h"
 #include "models/config.h"
 #include "models/rope.h"
 #include "models/weights.h"
@@ -19,17 +22,8 @@
 
 namespace jericho {
 
-struct Batch {                             // views of the caller's arrays
-  std::span<const std::int32_t> tokens{};  // ids, one per row
-  std::span<const BatchRow> rows{};        // which sequence and position each row is
-  std::span<const Index> logit_rows{};     // rows whose logits are wanted, ascending
-  KvPages pages{};                         // per sequence; pages of the rows' own positions are writable
-};
-
-struct BatchLimits {
-  Index rows = 0;        // tokens in one forward()
-  Index logit_rows = 0;  // of them with logits
-};
+// The form of the pages of a model's keys and values.
+KvLayout kv_layout(const ModelConfig& config, KvType type);
 
 class Transformer {
  public:
@@ -46,15 +40,17 @@ class Transformer {
 
  private:
   struct Buffers;
-  void attention_block(const Context& context, const KvLayout& layout, Index layer, const Batch& batch,
-                       const Buffers& buffers) const;
-  void mlp_block(const Context& context, Index layer, const Buffers& buffers) const;
+  void run_layer(const Pass& pass, const Step& step, const Buffers& buffers, Scratch& scratch) const;
+  // Adds what a block has written to the residual stream.
+  void add_branch(const Pass& pass, std::span<const float> post_norm, MatrixView<float> branch,
+                  MatrixView<float> x) const;
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
   ActivationForms forms_;
   RopeTable rope_;
-  float attention_scale_;
+  std::optional<RopeTable> local_rope_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace jericho

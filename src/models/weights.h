@@ -1,77 +1,39 @@
-// The weights of a decoder: which tensors there must be, under which name each format keeps them, and where they lie in
-// memory once packed. visit_weights() is the one list; sizes, loading, random weights and the forward pass all go by
-// it.
+// The weights of a decoder in memory: where each of the list (weight_list.h) lies once packed, and how it gets there from
+// a file. Start at WeightLayout; loading is load_weights.cc.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <stop_token>
-#include <string>
-#include <variant>
 #include <vector>
 
 #include "base/bytes.h"
 #include "formats/model_file.h"
-#include "kernels/packed_matrix.h"
 #include "memory/arena.h"
 #include "memory/io.h"
 #include "memory/stream_reader.h"
 #include "models/config.h"
+#include "models/weight_list.h"
 #include "ops/context.h"
 #include "ops/linear.h"
 
 namespace jericho {
 
-struct LinearWeight {
-  PackedMatrix matrix{};
-  std::span<const float> bias{};  // empty: none
-};
-
-struct DecoderLayer {
-  std::span<const float> input_norm{};
-  LinearWeight q{}, k{}, v{}, o{};
-  std::span<const float> q_norm{}, k_norm{};  // [head_dim], with qk_norm
-  std::span<const float> post_attention_norm{};
-  LinearWeight gate{}, up{}, down{};
-};
-
-struct DecoderWeights {  // views into a ModelWeights' arena
-  PackedMatrix embedding{};
-  std::vector<DecoderLayer> layers{};
-  std::span<const float> norm{};
-  PackedMatrix head{};                     // the embedding where they are tied
-  std::span<const float> rope_divisors{};  // rope_freqs of a GGUF, [dims / 2]
-};
-
-// One tensor: its names and its shape.
-struct WeightSpec {
-  std::string hugging_face{};
-  std::string gguf{};
-  Index rows = 0;  // 1 for vectors
-  Index cols = 0;
-  Index unit_multiple = 1;  // the unit of the segments is a multiple of this many columns (head_dim for o_proj)
-  Index paired_rows = 0;    // the file keeps each head of this many rows in rotation pairs; 0: plain order
-  bool is_matrix = true;    // packed in its file's type; vectors are kept as fp32
-
-  [[nodiscard]] const std::string& name(ModelFormat format) const {
-    return format == ModelFormat::kGguf ? gguf : hugging_face;
-  }
-};
-
-using WeightView = std::variant<PackedMatrix*, std::span<const float>*>;
-
-// Calls visit(spec, where the view of it belongs) for every weight of a model of this configuration, in a fixed order.
-void visit_weights(const ModelConfig& config, DecoderWeights& weights,
-                   const std::function<void(const WeightSpec&, WeightView)>& visit);
-
 // A tensor's place in the arena. Offsets are multiples of 64.
 struct WeightPlacement {
   WeightSpec spec{};
-  DType dtype{};
+  DType dtype{};                       // in memory
   const TensorInfo* source = nullptr;  // null for random weights
+  StoredForm form{};                   // of the source; its one part is the one that the file has
   Bytes offset{};
   Bytes size{};
+
+  // The rows that are read from the source, in its order.
+  [[nodiscard]] Index file_rows() const { return form.transposed ? spec.cols : spec.rows; }
+  [[nodiscard]] Index file_cols() const { return form.transposed ? spec.rows : spec.cols; }
+  [[nodiscard]] Bytes file_row() const { return storage_bytes(source == nullptr ? dtype : source->dtype, file_cols()); }
+  [[nodiscard]] std::int64_t file_offset() const;  // of the first of them
 };
 
 // Where every weight of a model will lie, decided from headers alone; the planner and the loader both take it.
@@ -92,7 +54,7 @@ class WeightLayout {
   [[nodiscard]] Bytes bytes_per_token() const { return decode_bytes_; }  // weights that one decoded token reads
 
  private:
-  void place(WeightPlacement placement, bool read_whole_per_token);
+  void place(WeightPlacement placement);
 
   std::vector<WeightPlacement> placements_;
   Bytes bytes_{};
@@ -103,7 +65,8 @@ class WeightLayout {
   ActivationForms forms_{};
 };
 
-// How a tensor is cut for reading: rows per chunk, a multiple of whole strips and whole heads.
+// How a tensor is cut for reading: file rows per chunk, a multiple of whole strips and whole heads; all of a transposed
+// one.
 Index chunk_rows(const WeightPlacement& placement);
 
 // Owns the packed weights. Thread-safe for reading once made.
@@ -119,7 +82,7 @@ class ModelWeights {
   // Weights drawn from `seed`, small enough for finite activations. For benchmarks.
   static ModelWeights random(const Context& context, const ModelConfig& config, const WeightLayout& layout, Arena arena,
                              std::uint64_t seed);
-  // Room for two chunks in flight and, per thread, a strip of gathered rows.
+  // Room for two chunks in flight and, per thread, a strip of gathered rows and one row of values.
   static Bytes staging_bytes(const WeightLayout& layout, int threads);
 
   [[nodiscard]] const DecoderWeights& views() const { return views_; }

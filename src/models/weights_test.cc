@@ -28,8 +28,8 @@ TEST(WeightLayout, PlacesEveryTensorOnACacheLineWithoutOverlap) {
       const WeightLayout layout = WeightLayout::of_shape(config, dtype);
       Bytes end{};
       for (const WeightPlacement& p : layout.placements()) {
-        EXPECT_EQ(p.offset, end) << p.spec.gguf;
-        EXPECT_EQ(p.offset.count % 64, 0) << p.spec.gguf;
+        EXPECT_EQ(p.offset, end) << p.spec.name(ModelFormat::kGguf);
+        EXPECT_EQ(p.offset.count % 64, 0) << p.spec.name(ModelFormat::kGguf);
         end = p.offset + p.size;
       }
       EXPECT_EQ(layout.bytes(), end);
@@ -51,8 +51,8 @@ TEST(WeightLayout, CountsTheBytesThatATokenReads) {
 TEST(WeightLayout, KeepsRowsThatDoNotDivideIntoBlocksAsF16) {
   const WeightLayout layout = WeightLayout::of_shape(odd_config(), DType::kQ8_0);
   for (const WeightPlacement& p : layout.placements()) {
-    const DType expected = !p.spec.is_matrix ? DType::kF32 : p.spec.cols % 32 == 0 ? DType::kQ8_0 : DType::kF16;
-    EXPECT_EQ(p.dtype, expected) << p.spec.gguf;
+    const DType expected = !p.spec.is_matrix() ? DType::kF32 : p.spec.cols % 32 == 0 ? DType::kQ8_0 : DType::kF16;
+    EXPECT_EQ(p.dtype, expected) << p.spec.name(ModelFormat::kGguf);
   }
   EXPECT_TRUE(layout.forms().f32);
 }
@@ -75,13 +75,13 @@ class FileOfWeights : public testing::Test {
  protected:
   FileOfWeights() : config_(rich_config()) {
     config_.num_hidden_layers = 2;
-    config_.window = {0, 0};
+    config_.layers.assign(2, {});
     config_.rope_divisors_in_file = false;
   }
 
   // The bytes of a tensor in Hugging Face order, the same in every call.
   static std::vector<std::byte> content(const WeightSpec& spec, DType dtype) {
-    std::mt19937 random(static_cast<unsigned>(std::hash<std::string>{}(spec.hugging_face)));
+    std::mt19937 random(static_cast<unsigned>(std::hash<std::string>{}(spec.name(ModelFormat::kHuggingFace))));
     std::vector<std::byte> rows((storage_bytes(dtype, spec.cols) * spec.rows).size());
     for (Index r = 0; r < spec.rows; ++r) {
       fill_file_row(dtype, spec.cols, random, Scales::kPlain, rows.data() + r * storage_bytes(dtype, spec.cols).count);
@@ -102,7 +102,7 @@ class FileOfWeights : public testing::Test {
   }
 
   static std::vector<Index> shape(const WeightSpec& spec) {
-    return spec.is_matrix ? std::vector<Index>{spec.rows, spec.cols} : std::vector<Index>{spec.cols};
+    return spec.is_matrix() ? std::vector<Index>{spec.rows, spec.cols} : std::vector<Index>{spec.cols};
   }
 
   template <class Writer>
@@ -111,7 +111,7 @@ class FileOfWeights : public testing::Test {
     DecoderWeights unused;
     const auto each = [&](const auto& visit) {
       visit_weights(config_, unused, [&](const WeightSpec& spec, const WeightView&) {
-        if (spec.name(format) != skip) visit(spec, spec.is_matrix ? matrices : DType::kF32);
+        if (spec.name(format) != skip) visit(spec, spec.is_matrix() ? matrices : DType::kF32);
       });
     };
     each([&](const WeightSpec& spec, DType dtype) { writer.add_tensor(spec.name(format), dtype, shape(spec)); });
@@ -120,10 +120,10 @@ class FileOfWeights : public testing::Test {
     writer.begin(out);
     each([&](const WeightSpec& spec, DType dtype) {
       std::vector<std::byte> bytes = content(spec, dtype);
-      const bool rotated =
-          spec.gguf.find("attn_q.") != std::string::npos || spec.gguf.find("attn_k.") != std::string::npos;
+      const std::string& name = spec.name(ModelFormat::kGguf);
+      const bool rotated = name.find("attn_q.") != std::string::npos || name.find("attn_k.") != std::string::npos;
       if (paired && rotated) {
-        bytes = in_pairs(bytes, config_.head_dim, spec.is_matrix ? storage_bytes(dtype, spec.cols) : 4_B);
+        bytes = in_pairs(bytes, config_.head_dim, spec.is_matrix() ? storage_bytes(dtype, spec.cols) : 4_B);
       }
       writer.append(bytes);
     });

@@ -45,6 +45,14 @@ void swiglu(const Context& context, MatrixView<const float> gate, MatrixView<con
   });
 }
 
+void scale(const Context& context, float factor, MatrixView<float> x) {
+  for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
+    for (Index t = begin; t < begin + rows; ++t) {
+      for (float& value : x.row(t)) value *= factor;
+    }
+  });
+}
+
 void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x) {
   for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
     for (Index t = begin; t < begin + rows; ++t) {

@@ -22,6 +22,9 @@ void rms_norm(const Context& context, MatrixView<const float> x, std::span<const
 // kernels/swiglu.h; y may be gate.
 void swiglu(const Context& context, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y);
 
+// x *= factor.
+void scale(const Context& context, float factor, MatrixView<float> x);
+
 // x += dx, the residual connection.
 void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x);
 

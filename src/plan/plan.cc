@@ -40,7 +40,7 @@ class InferencePlanner {
     p.pages = wish_.sequences * ceil_div(choice.context, kPageTokens);
     p.limits.rows = std::max(choice.chunk, wish_.sequences);
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
-    p.kv = {wish_.kv_type, config_.num_hidden_layers, config_.num_key_value_heads, config_.head_dim};
+    p.kv = kv_layout(config_, wish_.kv_type);
     p.always = {{Purpose::kRuntime,
                  machine_.runtime + machine_.growth + wish_.heap_per_token * (choice.context * wish_.sequences)},
                 {Purpose::kTokenizer, machine_.tokenizer},

@@ -38,7 +38,7 @@ class Planner : public testing::Test {
   static ModelConfig eight_layers() {  // enough for q8 pages to need fewer blocks of 4096 bytes than f16 pages
     ModelConfig config = small_config();
     config.num_hidden_layers = 8;
-    config.window.assign(8, 0);
+    config.layers.assign(8, {});
     return config;
   }
   ModelConfig config_ = eight_layers();

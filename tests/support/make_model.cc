@@ -1,6 +1,5 @@
 // Writes a GGUF with random weights and a small vocabulary of its own, for tests that need a whole file of some size.
-//   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed; chat=1: with
-//                                        a chat template
+//   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -49,6 +48,7 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
   c.hidden_size = sizes.at("hidden");
   c.intermediate_size = sizes.at("ff");
   c.num_hidden_layers = sizes.at("layers");
+  c.layers.assign(static_cast<std::size_t>(c.num_hidden_layers), {});
   c.num_attention_heads = sizes.at("heads");
   c.num_key_value_heads = sizes.at("kv_heads");
   c.head_dim = sizes.at("head_dim");
@@ -69,22 +69,16 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
   set("attention.value_length", c.head_dim);
   set_vocabulary(writer, c.vocab_size);
 
-  if (sizes.at("chat") != 0) {
-    writer.set("tokenizer.chat_template",
-               std::string("{{ bos_token }}{% for m in messages %}{{ m.role }} {{ m.content }}\n"
-                           "{% endfor %}{% if add_generation_prompt %}assistant{% endif %}"));
-  }
-
   const WeightLayout layout = WeightLayout::of_shape(c, dtype);
   for (const WeightPlacement& p : layout.placements()) {
     const std::vector<Index> matrix = {p.spec.rows, p.spec.cols};
-    writer.add_tensor(p.spec.gguf, p.dtype, p.spec.is_matrix ? matrix : std::vector<Index>{p.spec.cols});
+    writer.add_tensor(p.spec.name(ModelFormat::kGguf), p.dtype, p.spec.is_matrix() ? matrix : std::vector<Index>{p.spec.cols});
   }
   std::ofstream out(path, std::ios::binary);
   writer.begin(out);
   std::mt19937 random(static_cast<unsigned>(sizes.at("seed")));
   for (const WeightPlacement& p : layout.placements()) {
-    if (!p.spec.is_matrix) {
+    if (!p.spec.is_matrix()) {
       const std::vector<float> ones(static_cast<std::size_t>(p.spec.cols), 1.0f);
       writer.append(std::as_bytes(std::span(ones)));
       continue;
@@ -100,7 +94,7 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
 
 int run(const std::vector<std::string>& words) {
   Sizes sizes = {{"hidden", 64},   {"ff", 128},    {"layers", 2},    {"heads", 4}, {"kv_heads", 2},
-                 {"head_dim", 16}, {"vocab", 320}, {"context", 512}, {"seed", 1},  {"chat", 0}};
+                 {"head_dim", 16}, {"vocab", 320}, {"context", 512}, {"seed", 1}};
   const auto dtype = words.size() < 2 ? std::nullopt : dtype_from_name(words[1]);
   if (!dtype) throw Error(ErrorKind::kUsage, "make_model OUT TYPE [KEY=VALUE...]");
   for (std::size_t i = 2; i < words.size(); ++i) {

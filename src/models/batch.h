@@ -1,0 +1,24 @@
+// What one forward pass computes: any mix of tokens of any sequences, a chunk of a prompt or one token each of many.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/index.h"
+#include "ops/paged_attention.h"
+
+namespace jericho {
+
+struct Batch {                             // views of the caller's arrays
+  std::span<const std::int32_t> tokens{};  // ids, one per row
+  std::span<const BatchRow> rows{};        // which sequence and position each row is
+  std::span<const Index> logit_rows{};     // rows whose logits are wanted, ascending
+  KvPages pages{};                         // per sequence; pages of the rows' own positions are writable
+};
+
+struct BatchLimits {
+  Index rows = 0;        // tokens in one forward()
+  Index logit_rows = 0;  // of them with logits
+};
+
+}  // namespace jericho

@@ -1,0 +1,62 @@
+// The blocks that a layer is made of. Each reads rows that its norm has prepared and writes what the residual stream is
+// to gain, [T, hidden]; each takes its wide buffers from the scratch it is given and leaves them there for the next.
+// What a block takes is counted by the same code: its *_scratch() runs on a ScratchSize. Start at transformer.cc.
+#pragma once
+
+#include "memory/arena.h"
+#include "models/batch.h"
+#include "models/config.h"
+#include "models/weight_list.h"
+#include "ops/context.h"
+#include "ops/linear.h"
+#include "ops/paged_attention.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+struct Angles {  // of the batch's rows: [T, rotated dims / 2]
+  MatrixView<float> cos{nullptr, 0, 0};
+  MatrixView<float> sin{nullptr, 0, 0};
+};
+
+// One run of one stored layer, and whose keys, values and state it keeps.
+struct Step {
+  Index layer = 0;
+  Index kv = 0;     // index into the layers of KvLayout, where the layer has attention
+  Index state = 0;  // index among the states, where it has a state space
+};
+
+struct Pass {  // what the blocks of one forward pass share; views
+  const Context& context;
+  const ModelConfig& config;
+  ActivationForms forms;
+  const KvLayout& kv;
+  const Batch& batch;
+  Angles angles{};        // of config.rope
+  Angles local_angles{};  // of config.local_rope
+
+  [[nodiscard]] const LayerConfig& layer(const Step& step) const {
+    return config.layers[static_cast<std::size_t>(step.layer)];
+  }
+  [[nodiscard]] Index rows() const { return static_cast<Index>(batch.tokens.size()); }
+};
+
+template <class S>  // Scratch or ScratchSize
+MatrixView<float> take_matrix(S& scratch, Index rows, Index cols) {
+  return {scratch.template take<float>(rows * cols).data(), rows, cols};
+}
+
+// y = factor * (w x + bias).
+void project(const Pass& pass, const LinearWeight& w, const LinearInput& x, float factor, MatrixView<float> y);
+
+// Attention with keys and values per head (Vaswani et al. 2017, arXiv:1706.03762; grouped: arXiv:2305.13245).
+void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                     MatrixView<float> out);
+void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
+
+// Wd (act(Wg x) * (Wu x)) (Shazeer 2020, arXiv:2002.05202).
+void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                        MatrixView<float> out);
+void feed_forward_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
+
+}  // namespace jericho

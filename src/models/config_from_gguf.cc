@@ -1,0 +1,70 @@
+// The keys of llama.cpp's GGUF files for a Llama-like decoder: see config_reading.h.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "models/config_reading.h"
+#include "models/rope.h"
+
+namespace jericho {
+
+GgufKeys::GgufKeys(const ModelFile& file)
+    : file_(file), architecture_(file.metadata().require_text("general.architecture")) {}
+
+std::string GgufKeys::key(std::string_view suffix) const { return fmt::format("{}.{}", architecture_, suffix); }
+std::optional<Index> GgufKeys::integer(std::string_view suffix) const { return file_.metadata().integer(key(suffix)); }
+std::optional<double> GgufKeys::number(std::string_view suffix) const { return file_.metadata().number(key(suffix)); }
+std::optional<bool> GgufKeys::boolean(std::string_view suffix) const { return file_.metadata().boolean(key(suffix)); }
+Index GgufKeys::require_integer(std::string_view suffix) const { return file_.metadata().require_integer(key(suffix)); }
+bool GgufKeys::is_array(std::string_view suffix) const { return file_.metadata().is_array(key(suffix)); }
+const std::string* GgufKeys::text(std::string_view suffix) const { return file_.metadata().text(key(suffix)); }
+
+ModelConfig skeleton_from_gguf(const GgufKeys& keys) {
+  ModelConfig c;
+  c.hidden_size = keys.require_integer("embedding_length");
+  c.num_hidden_layers = checked_layers(keys.require_integer("block_count"));
+  c.layers.assign(static_cast<std::size_t>(c.num_hidden_layers), {});
+  c.max_position_embeddings = keys.require_integer("context_length");
+  c.rms_norm_eps = static_cast<float>(keys.number("attention.layer_norm_rms_epsilon").value_or(1e-5));
+  const TensorInfo* embedding = keys.file().find("token_embd.weight");
+  c.vocab_size = embedding != nullptr && embedding->shape.size() == 2 ? embedding->shape[0]
+                                                                      : keys.integer("vocab_size").value_or(0);
+  c.tie_word_embeddings = keys.file().find("output.weight") == nullptr;
+  return c;
+}
+
+ModelConfig decoder_from_gguf(const GgufKeys& keys) {
+  for (const char* suffix : {"feed_forward_length", "attention.head_count", "attention.head_count_kv"}) {
+    if (keys.is_array(suffix)) not_supported(keys.key(suffix) + " per layer");
+  }
+  ModelConfig c = skeleton_from_gguf(keys);
+  const ModelFile& file = keys.file();
+  c.intermediate_size = keys.require_integer("feed_forward_length");
+  c.num_attention_heads = keys.require_integer("attention.head_count");
+  c.num_key_value_heads = keys.integer("attention.head_count_kv").value_or(c.num_attention_heads);
+  c.head_dim = keys.integer("attention.key_length")
+                   .value_or(c.num_attention_heads > 0 ? c.hidden_size / c.num_attention_heads : 0);
+  if (keys.integer("attention.value_length").value_or(c.head_dim) != c.head_dim)
+    not_supported(keys.architecture() + ": keys and values of different length");
+  c.rope.theta = keys.number("rope.freq_base").value_or(10000);
+  c.rope.dims = keys.integer("rope.dimension_count").value_or(c.head_dim);
+  if (const std::string* type = keys.text("rope.scaling.type"))
+    c.rope.scaling = scaling_named(*type, keys.key("rope.scaling.type"));
+  if (c.rope.scaling == RopeScaling::kLongRope)
+    not_supported(keys.architecture() + ": rope scaling 'longrope' in GGUF");
+  c.rope.factor = keys.number("rope.scaling.factor").value_or(1);
+  c.rope.original_max_position_embeddings =
+      keys.integer("rope.scaling.original_context_length").value_or(c.max_position_embeddings);
+  c.rope.beta_fast = keys.number("rope.scaling.yarn_beta_fast").value_or(32);
+  c.rope.beta_slow = keys.number("rope.scaling.yarn_beta_slow").value_or(1);
+  // It multiplies YaRN's own; the attention_factor of config.json replaces that.
+  if (const auto factor = keys.number("rope.scaling.attn_factor"))
+    c.rope.attention_factor = *factor * yarn_magnitude(c.rope.factor);
+  c.rope_divisors_in_file = file.find("rope_freqs.weight") != nullptr;
+  c.attention_qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
+  c.attention_output_bias = file.find("blk.0.attn_output.bias") != nullptr;
+  c.mlp_bias = file.find("blk.0.ffn_down.bias") != nullptr;
+  for (LayerConfig& layer : c.layers) layer.window = keys.integer("attention.sliding_window").value_or(0);
+  return c;
+}
+
+}  // namespace jericho

@@ -1,0 +1,37 @@
+// The dense feed-forward of one layer: see blocks.h.
+#include "models/blocks.h"
+#include "ops/rows.h"
+
+namespace jericho {
+namespace {
+
+struct Buffers {
+  MatrixView<float> gate, up;
+  LinearBuffers gated_input;
+
+  template <class S>
+  static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
+    return {.gate = take_matrix(scratch, rows, c.intermediate_size),
+            .up = take_matrix(scratch, rows, c.intermediate_size),
+            .gated_input = LinearBuffers::take(scratch, forms, rows, c.intermediate_size)};
+  }
+};
+
+}  // namespace
+
+void feed_forward_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
+  static_cast<void>(Buffers::take(scratch, config, forms, rows));
+}
+
+void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                        MatrixView<float> out) {
+  const ModelConfig& c = pass.config;
+  const Buffers b = Buffers::take(scratch, c, pass.forms, pass.rows());
+  project(pass, w.gate, x, c.multipliers.gate, b.gate);
+  project(pass, w.up, x, 1, b.up);
+  swiglu(pass.context, b.gate, b.up, b.gate);
+  const LinearInput gated(pass.context, b.gate, pass.forms, b.gated_input);
+  project(pass, w.down, gated, c.multipliers.down, out);
+}
+
+}  // namespace jericho

@@ -1,0 +1,195 @@
+// From the file's rows to the arena: chunks are read ahead in file order, and each is turned into what the model
+// multiplies with while the next is on its way. Start at ModelWeights::load(); see weights.h.
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/math.h"
+#include "models/weights.h"
+
+namespace jericho {
+namespace {
+
+constexpr int kSlots = 2;  // one chunk is packed while the next is read
+
+// Where row i + j count / 2 of the pairs of a head lies in the file: at row 2 i + j of them.
+Index file_row_of(const RowPairs& pairs, Index row) {
+  if (pairs.count == 0) return row;
+  const Index in_head = row % pairs.head_rows - pairs.first;
+  if (in_head < 0 || in_head >= pairs.count) return row;
+  const Index half = pairs.count / 2;
+  return row - in_head + 2 * (in_head % half) + in_head / half;
+}
+
+void restore_values(StoredValues stored, std::span<float> values) {
+  switch (stored) {
+    case StoredValues::kAsIs: break;
+    case StoredValues::kWithoutOne:
+      for (float& v : values) v += 1.0f;
+      break;
+    case StoredValues::kNegativeLog:
+      for (float& v : values) v = static_cast<float>(-exp_double(static_cast<double>(v)));
+      break;
+  }
+}
+
+// Each thread's own room while a strip is packed: 16 rows in the file's type or the memory's, and one row of values.
+struct StripRoom {
+  static Bytes rows_bytes(const WeightPlacement& p) {
+    return std::max(p.file_row(), storage_bytes(p.dtype, p.spec.cols)) * kStripRows;
+  }
+  static Bytes values_bytes(const WeightPlacement& p) { return Bytes{4 * std::max(p.spec.cols, p.file_cols())}; }
+  static Bytes bytes(const WeightLayout& layout) {
+    Bytes rows{}, values{};
+    for (const WeightPlacement& p : layout.placements()) {
+      rows = std::max(rows, round_up(rows_bytes(p), 64_B));
+      values = std::max(values, round_up(values_bytes(p), 64_B));
+    }
+    return rows + values;
+  }
+};
+
+Bytes rooms_bytes(const WeightLayout& layout, int threads) {
+  return round_up(StripRoom::bytes(layout) * threads, 4096_B);
+}
+
+// Packs rows [first, first + rows) of a matrix from `chunk`, which holds them in the file's form.
+class MatrixPacker {
+ public:
+  MatrixPacker(const Context& context, const WeightPlacement& placement, std::span<std::byte> rooms, Bytes room,
+               std::byte* matrix)
+      : context_(context), p_(placement), rooms_(rooms), room_(room), matrix_(matrix) {}
+
+  void pack(std::span<const std::byte> chunk, Index first, Index rows) const {
+    const Bytes strip = strip_bytes(p_.dtype, p_.spec.cols);
+    const auto one = [&](Index part, int worker) {
+      const Index begin = part * kStripRows;
+      const Index count = std::min(kStripRows, rows - begin);
+      std::byte* to = matrix_ + (first + begin) / kStripRows * strip.count;
+      pack_rows(chunk, begin, count, rooms_.data() + worker * room_.count, to);
+    };
+    context_.pool.run(ceil_div(rows, kStripRows), std::ref(one));
+  }
+
+ private:
+  void pack_rows(std::span<const std::byte> chunk, Index begin, Index count, std::byte* room, std::byte* to) const {
+    const Index cols = p_.spec.cols;
+    const Bytes row = storage_bytes(p_.dtype, cols);
+    if (p_.form.transposed) {
+      gather_columns(chunk, begin, count, room);
+    } else if (p_.source->dtype != p_.dtype) {
+      auto* values = reinterpret_cast<float*>(room + round_up(StripRoom::rows_bytes(p_), 64_B).count);
+      JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
+      for (Index r = 0; r < count; ++r) {
+        dequantize_file_row(p_.source->dtype, cols, file_row(chunk, begin + r), values);
+        std::memcpy(room + r * row.count, values, row.size());
+      }
+    } else if (p_.form.pairs.count == 0) {
+      pack_strip(p_.dtype, cols, file_row(chunk, begin), p_.file_row(), count, to);
+      return;
+    } else {
+      for (Index r = 0; r < count; ++r) {
+        std::memcpy(room + r * row.count, file_row(chunk, file_row_of(p_.form.pairs, begin + r)), row.size());
+      }
+    }
+    pack_strip(p_.dtype, cols, room, row, count, to);
+  }
+
+  // Rows of the weight are columns of the file.
+  void gather_columns(std::span<const std::byte> chunk, Index begin, Index count, std::byte* room) const {
+    const std::size_t size = info(p_.dtype).block_bytes.size();
+    for (Index k = 0; k < p_.spec.cols; ++k) {
+      const std::byte* from = file_row(chunk, k) + begin * static_cast<Index>(size);
+      for (Index r = 0; r < count; ++r) {
+        std::memcpy(room + (r * p_.spec.cols + k) * static_cast<Index>(size), from + r * static_cast<Index>(size),
+                    size);
+      }
+    }
+  }
+
+  [[nodiscard]] const std::byte* file_row(std::span<const std::byte> chunk, Index row) const {
+    return chunk.data() + row * p_.file_row().count;
+  }
+
+  const Context& context_;
+  const WeightPlacement& p_;
+  std::span<std::byte> rooms_;
+  Bytes room_;
+  std::byte* matrix_;
+};
+
+// Values [first, first + rows) of a weight that is kept as fp32.
+void copy_values(const WeightPlacement& p, std::span<const std::byte> chunk, Index first, Index rows,
+                 std::span<float> row_values, float* to) {
+  const Index cols = p.spec.cols;
+  for (Index r = 0; r < rows; ++r) {
+    dequantize_file_row(p.source->dtype, cols, chunk.data() + r * p.file_row().count, row_values.data());
+    restore_values(p.form.values, row_values.first(static_cast<std::size_t>(cols)));
+    float* row = to + (first + r) * cols;
+    for (Index c = 0; c < cols; ++c) {
+      row[c] = row_values[static_cast<std::size_t>(p.spec.rows == 1 ? file_row_of(p.form.pairs, c) : c)];
+    }
+  }
+}
+
+// Calls body(first row, rows) for each chunk of a tensor.
+template <class Body>
+void for_chunks(const WeightPlacement& p, Body body) {
+  for (Index first = 0; first < p.file_rows(); first += chunk_rows(p))
+    body(first, std::min(chunk_rows(p), p.file_rows() - first));
+}
+
+}  // namespace
+
+Bytes ModelWeights::staging_bytes(const WeightLayout& layout, int threads) {
+  return StreamReader::staging_bytes(layout.largest_chunk(), kSlots) + rooms_bytes(layout, threads);
+}
+
+ModelWeights ModelWeights::load(const Context& context, const ModelConfig& config, const WeightLayout& layout,
+                                const ModelFile& file, Arena arena, IoBackend& io, std::span<std::byte> staging,
+                                const std::stop_token& stop, const Progress& progress) {
+  ModelWeights weights(config, layout, std::move(arena));
+  std::vector<const WeightPlacement*> in_file_order;
+  for (const WeightPlacement& placement : layout.placements()) in_file_order.push_back(&placement);
+  std::sort(in_file_order.begin(), in_file_order.end(), [](const WeightPlacement* a, const WeightPlacement* b) {
+    return std::pair(a->source->file, a->file_offset()) < std::pair(b->source->file, b->file_offset());
+  });
+  std::vector<File> files;
+  for (const auto& path : file.files()) files.push_back(File::open_read(path));
+
+  const auto rooms = staging.first(rooms_bytes(layout, context.pool.threads()).size());
+  const Bytes room = StripRoom::bytes(layout);
+  StreamReader reader(io, staging.subspan(rooms.size()),
+                      {.slot_bytes = StreamReader::slot_bytes(layout.largest_chunk())});
+  for (const WeightPlacement* p : in_file_order) {
+    for_chunks(*p, [&](Index first, Index rows) {
+      reader.enqueue(files[static_cast<std::size_t>(p->source->file)], p->file_offset() + first * p->file_row().count,
+                     p->file_row() * rows);
+    });
+  }
+  Bytes done{};
+  for (const WeightPlacement* p : in_file_order) {
+    std::byte* to = weights.arena_.bytes().data() + p->offset.count;
+    const MatrixPacker packer(context, *p, rooms, room, to);
+    const auto read = [&](Index first, Index rows) {
+      const std::span<const std::byte> chunk = reader.next(stop);
+      if (p->spec.is_matrix()) {
+        packer.pack(chunk, p->form.transposed ? 0 : first, p->form.transposed ? p->spec.rows : rows);
+      } else {
+        copy_values(*p, chunk, first, rows, {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4},
+                    reinterpret_cast<float*>(to));
+      }
+      done += Bytes{static_cast<std::int64_t>(chunk.size())};
+      if (progress) progress(done, layout.file_bytes());
+    };
+    with_context([&] { return fmt::format("tensor '{}'", p->source->name); }, [&] { for_chunks(*p, read); });
+  }
+  return weights;
+}
+
+}  // namespace jericho
