@@ -1,4 +1,4 @@
-// The sampler's options as flags, one struct for run and later chat.
+// The sampler's options as flags, one struct for run and chat.
 #pragma once
 
 #include <cstdint>

@@ -15,6 +15,7 @@ using Run = std::function<int(const std::stop_token& stop)>;
 
 // Adds the verb to `app`; when the command line names it, `chosen` is set to what runs it.
 void add_run(CLI::App& app, Run& chosen);
+void add_chat(CLI::App& app, Run& chosen);
 void add_eval(CLI::App& app, Run& chosen);
 void add_logits(CLI::App& app, Run& chosen);
 void add_tokenize(CLI::App& app, Run& chosen);

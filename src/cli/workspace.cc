@@ -66,9 +66,9 @@ Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_token
     tokenizer_ = load_tokenizer(*file_);
     for (const std::string& note : tokenizer_->notes()) fmt::print(stderr, "note: {}\n", note);
   }
-  std::vector<std::string> big;  // token lists and merges: of no use any more
+  std::vector<std::string> big;  // token lists and merges: of no use any more, unlike chat templates
   for (const auto& [key, value] : file_->metadata().entries()) {
-    if (key.starts_with("tokenizer.")) big.push_back(key);
+    if (key.starts_with("tokenizer.") && !key.starts_with("tokenizer.chat_template")) big.push_back(key);
   }
   for (const std::string& key : big) file_->metadata().erase(key);
 }

@@ -2,10 +2,12 @@
 // An Error is a right answer; a crash, a broken promise or unbounded memory is a bug.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -13,6 +15,7 @@
 #include "base/error.h"
 #include "formats/gguf.h"
 #include "formats/json_file.h"
+#include "formats/quantized/methods.h"
 #include "formats/safetensors.h"
 
 namespace jericho::fuzz {
@@ -62,6 +65,40 @@ inline bool safetensors(std::span<const std::byte> bytes, std::int64_t file_size
   try {
     const SafetensorsHeader header = parse_safetensors_header(bytes, file_size);
     check_tensors(header.tensors, header.data_start, file_size);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// A safetensors file with the text of a config.json as "config" in its metadata: presents its weights and decodes the
+// first and the last row of each.
+inline bool quantized(std::span<const std::byte> file) {
+  try {
+    SafetensorsHeader header = parse_safetensors_header(file, static_cast<std::int64_t>(file.size()));
+    const auto bytes_of = [&](const TensorInfo& tensor) {
+      return file.subspan(static_cast<std::size_t>(tensor.offset), tensor.size.size());
+    };
+    const nlohmann::json config = parse_json(header.metadata["config"], "config.json");
+    const std::vector<TensorInfo> weights =
+        present_quantized(config, std::move(header.tensors), [&](const TensorInfo& tensor) {
+          const auto bytes = bytes_of(tensor);
+          return std::vector<std::byte>(bytes.begin(), bytes.end());
+        });
+    for (const TensorInfo& weight : weights) {
+      if (weight.repacking == nullptr) continue;
+      PartBytes parts;
+      Bytes stored{};
+      for (const TensorInfo& part : weight.repacking->parts()) {
+        parts.push_back(bytes_of(part));
+        stored += part.size;
+      }
+      JERICHO_CHECK(weight.size == stored && weight.shape.size() == 2, "size {}", weight.size.count);
+      const auto decoder = weight.repacking->decoder(parts);
+      std::vector<std::byte> row(tensor_bytes(weight.dtype, std::array{Index{1}, weight.shape[1]}).size());
+      decoder->decode(0, 1, row.data());
+      decoder->decode(weight.shape[0] - 1, 1, row.data());
+    }
     return true;
   } catch (const Error&) {
     return false;

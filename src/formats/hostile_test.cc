@@ -86,6 +86,8 @@ bool safetensors(std::string_view file) {
 
 TEST(Corpus, OfGgufReplays) { replay("gguf_fuzz", gguf); }
 TEST(Corpus, OfSafetensorsReplays) { replay("safetensors_fuzz", safetensors); }
+bool quantized(std::string_view file) { return fuzz::quantized(bytes_of(file)); }
+TEST(Corpus, OfQuantizedReplays) { replay("quantized_fuzz", quantized); }
 TEST(Corpus, OfConfigJsonReplays) { replay("config_json_fuzz", fuzz::config_json); }
 
 TEST(Gguf, RefusesEveryTruncation) {
@@ -111,8 +113,8 @@ TEST(Safetensors, RefusesEveryTruncation) {
 // Flips every bit and sets every byte to a few telling values. The parser may accept or refuse; fuzz_bodies.h checks
 // its promises.
 template <class Parse>
-void flip(std::string file, Parse parse) {
-  for (std::size_t i = 0; i < file.size(); ++i) {
+void flip_first(std::string file, std::size_t bytes, Parse parse) {
+  for (std::size_t i = 0; i < std::min(bytes, file.size()); ++i) {
     const char kept = file[i];
     for (const int change : {1, 2, 4, 8, 16, 32, 64, 128, 255}) {
       file[i] = static_cast<char>(kept ^ change);
@@ -122,6 +124,11 @@ void flip(std::string file, Parse parse) {
   }
 }
 
+template <class Parse>
+void flip(const std::string& file, Parse parse) {
+  flip_first(file, file.size(), parse);
+}
+
 TEST(Gguf, SurvivesFlippedBytes) {
   for (const char* name : {"good_minimal", "good_all_types", "good_blocks", "good_split"}) {
     flip(read_whole_file(corpus("gguf_fuzz") / name, 1_MiB), gguf);
@@ -129,6 +136,16 @@ TEST(Gguf, SurvivesFlippedBytes) {
 }
 TEST(Safetensors, SurvivesFlippedBytes) {
   flip(read_whole_file(corpus("safetensors_fuzz") / "good_metadata", 1_MiB), safetensors);
+}
+TEST(Quantized, SurvivesFlippedBytes) {
+  for (const auto& entry : std::filesystem::directory_iterator(corpus("quantized_fuzz"))) {
+    if (!entry.path().filename().string().starts_with("good_")) continue;
+    SCOPED_TRACE(entry.path().filename().string());
+    std::string file = read_whole_file(entry.path(), 1_MiB);
+    std::uint64_t header = 0;
+    std::copy_n(file.begin(), sizeof header, reinterpret_cast<char*>(&header));
+    flip_first(std::move(file), std::min<std::size_t>(header + 8 + 256, 2000), quantized);
+  }
 }
 TEST(ConfigJson, SurvivesFlippedBytes) {
   flip(read_whole_file(corpus("config_json_fuzz") / "good_config", 1_MiB), fuzz::config_json);

@@ -16,6 +16,7 @@
 #include "formats/input_file.h"
 #include "formats/json_file.h"
 #include "formats/printable.h"
+#include "formats/quantized/methods.h"
 #include "formats/safetensors.h"
 
 namespace jericho {
@@ -87,11 +88,21 @@ std::unique_ptr<ModelFile> open_directory(const fs::path& path) {
   if (!config.is_object())
     bad(fmt::format("{}: config.json is {}, expected an object", path.string(), config.type_name()));
   SafetensorsModel model = open_safetensors(path);
-  return std::make_unique<ModelFile>(ModelFile::Contents{.format = ModelFormat::kHuggingFace,
-                                                         .path = path,
-                                                         .files = std::move(model.files),
-                                                         .tensors = std::move(model.tensors)},
-                                     config);
+  const ReadTensor read = [&model](const TensorInfo& tensor) {
+    std::vector<std::byte> bytes(tensor.size.size());
+    InputFile(model.files[static_cast<std::size_t>(tensor.file)]).read_at(tensor.offset, bytes);
+    return bytes;
+  };
+  ModelFile::Contents contents{
+      .format = ModelFormat::kHuggingFace, .path = path, .files = model.files, .tensors = model.tensors};
+  try {
+    contents.tensors =
+        with_context([&] { return path.string(); }, [&] { return present_quantized(config, model.tensors, read); });
+  } catch (const Error& error) {  // what cannot be run can still be looked at
+    if (error.kind() != ErrorKind::kUnsupported) throw;
+    contents.unsupported = error.what();
+  }
+  return std::make_unique<ModelFile>(std::move(contents), config);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ class ModelFile {
     std::vector<std::filesystem::path> files{};  // that hold tensors
     std::vector<TensorInfo> tensors{};
     Metadata metadata{};
+    std::string unsupported{};
   };
   // Error(kInput) when two tensors have one name.
   ModelFile(Contents contents, const nlohmann::json& config);
@@ -43,6 +44,9 @@ class ModelFile {
   [[nodiscard]] const std::vector<std::filesystem::path>& files() const { return contents_.files; }
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const { return contents_.tensors; }  // in file order
   [[nodiscard]] const TensorInfo* find(std::string_view name) const;                          // nullptr when absent
+
+  // Why tensors() are listed as they are stored: a quantization that cannot be read. Empty: they can.
+  [[nodiscard]] const std::string& unsupported() const { return contents_.unsupported; }
 
   [[nodiscard]] const Metadata& metadata() const { return contents_.metadata; }  // of a GGUF; empty for Hugging Face
   [[nodiscard]] Metadata& metadata() { return contents_.metadata; }
@@ -57,7 +61,8 @@ class ModelFile {
   std::unique_ptr<nlohmann::json> config_;
 };
 
-// A GGUF file (any part of a split one), or a Hugging Face directory with config.json and safetensors.
+// A GGUF file (any part of a split one), or a Hugging Face directory with config.json and safetensors; the weights of a
+// quantized one are presented as quantized/methods.h says.
 // An Error names the file, says what it is instead and what to do about it.
 std::unique_ptr<ModelFile> open_model(const std::filesystem::path& path);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,13 +14,17 @@
 
 namespace jericho {
 
+class Repacking;  // repacking.h
+
 struct TensorInfo {
   std::string name{};
   DType dtype{};
   std::vector<Index> shape{};  // outermost first, as in PyTorch: a GGUF's ne reversed
   int file = 0;                // index into ModelFile::files()
   std::int64_t offset = 0;     // from the start of that file
-  Bytes size{};
+  Bytes size{};                // as stored
+  // Null: the bytes at `offset` are the tensor. Otherwise it is made of several stored ones, which `size` adds up.
+  std::shared_ptr<const Repacking> repacking{};
 
   [[nodiscard]] Index elements() const {  // cannot overflow: readers refuse such a shape
     Index product = 1;

@@ -2,16 +2,21 @@
 #include "text/gguf_tokenizer.h"
 
 #include <cctype>
+#include <cmath>
+#include <memory>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "formats/metadata.h"
 #include "text/byte_level_bpe.h"
+#include "text/charsmap.h"
 #include "text/known_pre_tokenizers.h"
+#include "text/rewrites.h"
 #include "text/sentencepiece_bpe.h"
 #include "text/special_ids.h"
 #include "text/unicode.h"
+#include "text/unigram.h"
 
 namespace jericho {
 namespace {
@@ -65,11 +70,14 @@ std::optional<TokenId> read_id(const Metadata& metadata, std::string_view name, 
   return std::nullopt;
 }
 
-void read_special_ids(const Metadata& metadata, bool sentencepiece, bool typed, TokenizerParts& parts) {
-  const auto fallback = [&](Index id) { return sentencepiece ? std::optional<Index>(id) : std::nullopt; };
-  parts.bos = read_id(metadata, "bos_token_id", parts.vocabulary, fallback(1));
-  parts.eos = read_id(metadata, "eos_token_id", parts.vocabulary, fallback(2));
-  parts.unk = read_id(metadata, "unknown_token_id", parts.vocabulary, fallback(0));
+struct DefaultIds {  // of a model kind whose files need not name them
+  std::optional<Index> bos{}, eos{}, unk{};
+};
+
+void read_special_ids(const Metadata& metadata, const DefaultIds& fallback, bool typed, TokenizerParts& parts) {
+  parts.bos = read_id(metadata, "bos_token_id", parts.vocabulary, fallback.bos);
+  parts.eos = read_id(metadata, "eos_token_id", parts.vocabulary, fallback.eos);
+  parts.unk = read_id(metadata, "unknown_token_id", parts.vocabulary, fallback.unk);
   const auto eot = read_id(metadata, "eot_token_id", parts.vocabulary);
   const auto eom = read_id(metadata, "eom_token_id", parts.vocabulary);
   for (const auto& id : {parts.eos, eot, eom}) {
@@ -95,22 +103,27 @@ void apply_phi3_rule(const Metadata& metadata, TokenizerParts& parts) {
   }
 }
 
+std::vector<double> read_scores(Metadata& metadata, const Vocabulary& vocabulary) {
+  std::vector<double> scores = metadata.numbers(key("scores")).value_or(std::vector<double>());
+  metadata.erase(key("scores"));
+  if (static_cast<Index>(scores.size()) != vocabulary.size()) {
+    throw Error(ErrorKind::kInput,
+                fmt::format("{} has {} entries for {} tokens", key("scores"), scores.size(), vocabulary.size()));
+  }
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (std::isnan(scores[i])) throw Error(ErrorKind::kInput, fmt::format("the score of token {} is not a number", i));
+  }
+  return scores;
+}
+
 TokenizerParts read_sentencepiece(Metadata& metadata) {
   TokenizerParts parts;
   const bool typed = read_vocabulary(metadata, Spelling::kMetaspace, parts.vocabulary);
-  std::vector<float> scores;
-  if (const auto numbers = metadata.numbers(key("scores"))) {
-    scores.reserve(numbers->size());
-    for (const double score : *numbers) scores.push_back(static_cast<float>(score));
-  }
-  metadata.erase(key("scores"));
-  if (static_cast<Index>(scores.size()) != parts.vocabulary.size()) {
-    throw Error(ErrorKind::kInput,
-                fmt::format("{} has {} entries for {} tokens", key("scores"), scores.size(), parts.vocabulary.size()));
-  }
-  read_special_ids(metadata, true, typed, parts);
+  const std::vector<double> scores = read_scores(metadata, parts.vocabulary);
+  read_special_ids(metadata, {.bos = 1, .eos = 2, .unk = 0}, typed, parts);
   parts.vocabulary.build_index();
-  parts.model = std::make_unique<SentencePieceBpe>(parts.vocabulary, scores, parts.unk);
+  parts.model =
+      std::make_unique<SentencePieceBpe>(parts.vocabulary, std::vector<float>(scores.begin(), scores.end()), parts.unk);
 
   using Step = NormalizerStep;
   parts.normalizer.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
@@ -120,6 +133,45 @@ TokenizerParts read_sentencepiece(Metadata& metadata) {
   }
   set_affixes(parts, metadata.boolean(key("add_bos_token")).value_or(true),
               metadata.boolean(key("add_eos_token")).value_or(false));
+  return parts;
+}
+
+std::shared_ptr<const Charsmap> read_charsmap(Metadata& metadata) {
+  const auto bytes = metadata.integers(key("precompiled_charsmap"));
+  if (!bytes || bytes->empty()) return nullptr;
+  metadata.erase(key("precompiled_charsmap"));
+  std::string blob;
+  blob.reserve(bytes->size());
+  for (const Index byte : *bytes) {  // of type u8, or i8 in files of early converters
+    if (byte < -128 || byte > 255)
+      throw Error(ErrorKind::kInput, fmt::format("{} holds {}, not bytes", key("precompiled_charsmap"), byte));
+    blob.push_back(static_cast<char>(static_cast<unsigned char>(byte & 0xFF)));
+  }
+  return std::make_shared<Charsmap>(blob);
+}
+
+// T5 and its kin. The order of steps and the defaults are llama.cpp's (llm_tokenizer_ugm); a fragment gets its space
+// also behind a special token.
+TokenizerParts read_unigram(Metadata& metadata) {
+  TokenizerParts parts;
+  const bool typed = read_vocabulary(metadata, Spelling::kMetaspace, parts.vocabulary);
+  std::vector<double> scores = read_scores(metadata, parts.vocabulary);
+  read_special_ids(metadata, {.eos = 1, .unk = 2}, typed, parts);
+  parts.vocabulary.build_index();
+  parts.model = std::make_unique<Unigram>(parts.vocabulary, std::move(scores), parts.unk);
+
+  using Step = NormalizerStep;
+  if (const auto map = read_charsmap(metadata)) {
+    parts.normalizer.add([map](std::string_view text) { return map->apply_longest(text); }, map->memory_bytes());
+  }
+  if (metadata.boolean(key("remove_extra_whitespaces")).value_or(false)) parts.normalizer.add(collapse_spaces);
+  parts.normalizer.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
+  if (metadata.boolean(key("add_space_prefix")).value_or(false)) {
+    parts.normalizer.add({.kind = Step::Kind::kPrepend, .to = " ", .prepend = Step::Prepend::kAlways});
+    parts.strips_leading_space = true;
+  }
+  set_affixes(parts, metadata.boolean(key("add_bos_token")).value_or(false),
+              metadata.boolean(key("add_eos_token")).value_or(true));
   return parts;
 }
 
@@ -142,7 +194,7 @@ TokenizerParts read_byte_level(Metadata& metadata) {
   TokenizerParts parts;
   const KnownPreTokenizer& known = require_pre_tokenizer(metadata, parts);
   const bool typed = read_vocabulary(metadata, Spelling::kByteAlphabet, parts.vocabulary);
-  read_special_ids(metadata, false, typed, parts);
+  read_special_ids(metadata, {}, typed, parts);
   parts.vocabulary.build_index();
 
   const std::vector<std::string>& rules = metadata.require_texts(key("merges"));
@@ -153,7 +205,7 @@ TokenizerParts read_byte_level(Metadata& metadata) {
   parts.model = std::make_unique<ByteLevelBpe>(parts.vocabulary, merges.take(), lookup, parts.unk);
 
   using Step = NormalizerStep;
-  if (known.nfc) parts.normalizer.add({.kind = Step::Kind::kNfc});
+  if (known.nfc) parts.normalizer.add(to_nfc);
   if (metadata.boolean(key("add_space_prefix")).value_or(false)) {
     parts.before_pieces.add({.kind = Step::Kind::kPrepend, .to = " ", .prepend = Step::Prepend::kUnlessThere});
   }
@@ -175,9 +227,11 @@ TokenizerParts read_gguf_tokenizer(Metadata& metadata) {
     parts = read_sentencepiece(metadata);
   } else if (*model == "gpt2") {
     parts = read_byte_level(metadata);
+  } else if (*model == "t5") {
+    parts = read_unigram(metadata);
   } else {
     throw Error(ErrorKind::kUnsupported,
-                fmt::format("tokenizer model '{}' is not supported; supported are llama and gpt2", *model));
+                fmt::format("tokenizer model '{}' is not supported; supported are llama, gpt2 and t5", *model));
   }
   parts.added = added_tokens_by_kind(parts.vocabulary);
   apply_phi3_rule(metadata, parts);

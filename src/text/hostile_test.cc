@@ -43,7 +43,7 @@ TEST(HostileTokenizers, CorpusOfSentencePieceModelsIsJudgedByName) {
 
 TEST(HostileTokenizers, CorpusOfTextsIsEncoded) {
   std::vector<std::unique_ptr<Tokenizer>> tokenizers;
-  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "vocab-merges", "tiktoken"}) {
+  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "unigram", "vocab-merges", "tiktoken"}) {
     tokenizers.push_back(load_tokenizer_directory(text_fixture(std::string("testdata/") + name)));
   }
   replay("tokenizer_encode_fuzz", [&](const std::string&, const std::string& text) { fuzz::encode(tokenizers, text); });
@@ -54,16 +54,19 @@ TEST(HostileTokenizers, CorpusOfTextsIsEncoded) {
 TEST(HostileTokenizers, TruncatedFilesAreRefusedOrWork) {
   const std::string json = read_text(text_fixture("corpus/tokenizer_json_fuzz/good_small"));
   for (std::size_t size = 0; size < json.size(); ++size) EXPECT_THROW(read_tokenizer_json(json.substr(0, size)), Error);
-  const std::string model = read_text(text_fixture("corpus/sentencepiece_model_fuzz/good_full"));
-  for (std::size_t size = 0; size < model.size(); ++size) fuzz::sentencepiece_model(model.substr(0, size));
+  for (const char* name : {"good_full", "good_charsmap"}) {
+    const std::string model = read_text(text_fixture(std::string("corpus/sentencepiece_model_fuzz/") + name));
+    for (std::size_t size = 0; size < model.size(); ++size) fuzz::sentencepiece_model(model.substr(0, size));
+  }
 }
 
 TEST(HostileTokenizers, FlippedBytesAreRefusedOrWork) {
   const std::string json = read_text(text_fixture("corpus/tokenizer_json_fuzz/good_byte_level"));
   const std::string model = read_text(text_fixture("corpus/sentencepiece_model_fuzz/good_full"));
+  const std::string unigram = read_text(text_fixture("corpus/sentencepiece_model_fuzz/good_charsmap"));
   RandomText random(11);
   for (int i = 0; i < 1000; ++i) {
-    std::string flipped = i % 2 == 0 ? json : model;
+    std::string flipped = i % 2 == 0 ? json : i % 4 == 1 ? model : unigram;
     for (int flips = random.uniform(4); flips >= 0; --flips) {
       flipped[static_cast<std::size_t>(random.uniform(static_cast<int>(flipped.size())))] =
           static_cast<char>(random.uniform(256));
@@ -73,7 +76,7 @@ TEST(HostileTokenizers, FlippedBytesAreRefusedOrWork) {
 }
 
 TEST(HostileTokenizers, LongRunsTakeNoLongTime) {
-  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "vocab-merges", "tiktoken"}) {
+  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "unigram", "vocab-merges", "tiktoken"}) {
     const auto tokenizer = load_tokenizer_directory(text_fixture(std::string("testdata/") + name));
     for (const char* unit : {"a", " ", "\n", "l", "\xFF", "<|", "7", " a", "<|end|> "}) {
       std::string text;

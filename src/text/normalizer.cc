@@ -6,15 +6,6 @@
 namespace jericho {
 namespace {
 
-std::string collapse_spaces(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c != ' ' || (!out.empty() && out.back() != ' ')) out.push_back(c);
-  }
-  if (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
-}
-
 bool prepends(const NormalizerStep& step, std::string_view text, FragmentPlace place) {
   if (text.empty()) return false;
   switch (step.prepend) {
@@ -32,8 +23,7 @@ bool prepends(const NormalizerStep& step, std::string_view text, FragmentPlace p
 std::string_view Normalizer::apply(std::string_view text, FragmentPlace place, std::string& buffer) const {
   for (const NormalizerStep& step : steps_) {
     switch (step.kind) {
-      case NormalizerStep::Kind::kNfc: buffer = to_nfc(text); break;
-      case NormalizerStep::Kind::kCollapseSpaces: buffer = collapse_spaces(text); break;
+      case NormalizerStep::Kind::kRewrite: buffer = step.rewrite(text); break;
       case NormalizerStep::Kind::kReplace:
         if (text.find(step.from) == std::string_view::npos) continue;
         buffer = replace_all(text, step.from, step.to);
@@ -49,6 +39,12 @@ std::string_view Normalizer::apply(std::string_view text, FragmentPlace place, s
     text = buffer;
   }
   return text;
+}
+
+Bytes Normalizer::memory_bytes() const {
+  Bytes bytes{static_cast<std::int64_t>(steps_.capacity() * sizeof(NormalizerStep))};
+  for (const NormalizerStep& step : steps_) bytes = bytes + step.held;
+  return bytes;
 }
 
 }  // namespace jericho

@@ -1,11 +1,14 @@
-// What is done to a fragment of text before it is cut and encoded: Unicode normalization, replacements, a space put
-// before it.
+// What is done to a fragment of text before it is cut and encoded: replacements, a space put before it, and whatever
+// rewriting (rewrites.h, unicode.h, charsmap.h) the model's files ask for.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "base/bytes.h"
 
 namespace jericho {
 
@@ -14,18 +17,21 @@ enum class FragmentPlace {
   kInside,  // it follows a special token
 };
 
+using Rewrite = std::function<std::string(std::string_view text)>;
+
 struct NormalizerStep {
   enum class Kind {
-    kNfc,
-    kReplace,         // every `from` by `to`
-    kPrepend,         // `to` before a fragment that is not empty
-    kCollapseSpaces,  // SentencePiece's remove_extra_whitespaces: runs become one space, none at either end
+    kRewrite,  // the whole fragment by `rewrite`
+    kReplace,  // every `from` by `to`
+    kPrepend,  // `to` before a fragment that is not empty
   };
   enum class Prepend { kAlways, kUnlessThere, kAtStartUnlessThere, kAtStart };
-  Kind kind = Kind::kNfc;
+  Kind kind = Kind::kRewrite;
   std::string from{};
   std::string to{};
   Prepend prepend = Prepend::kAlways;
+  Rewrite rewrite{};
+  Bytes held{};  // heap that `rewrite` owns
 };
 
 class Normalizer {
@@ -36,7 +42,8 @@ class Normalizer {
   // The result lives in `buffer`, or is `text` itself when no step changes anything.
   std::string_view apply(std::string_view text, FragmentPlace place, std::string& buffer) const;
   void add(NormalizerStep step) { steps_.push_back(std::move(step)); }
-  [[nodiscard]] const std::vector<NormalizerStep>& steps() const { return steps_; }
+  void add(Rewrite rewrite, Bytes held = {}) { steps_.push_back({.rewrite = std::move(rewrite), .held = held}); }
+  [[nodiscard]] Bytes memory_bytes() const;
 
  private:
   std::vector<NormalizerStep> steps_;

@@ -3,14 +3,18 @@
 
 #include <bit>
 #include <cmath>
+#include <memory>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "text/charsmap.h"
+#include "text/rewrites.h"
 #include "text/sentencepiece_bpe.h"
 #include "text/special_ids.h"
 #include "text/unicode.h"
+#include "text/unigram.h"
 
 namespace jericho {
 namespace {
@@ -73,15 +77,17 @@ class Message {
 // Negative ids (pad_id is -1) are 64-bit varints.
 Index to_id(std::uint64_t value) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(value)); }
 
+constexpr std::uint64_t kUnigram = 1;  // TrainerSpec.ModelType
+constexpr std::uint64_t kBpe = 2;
+
 struct Model {
   Vocabulary vocabulary{};
   std::vector<float> scores{};
-  std::uint64_t model_type = 1;  // the schema's defaults
+  std::uint64_t model_type = kUnigram;  // the schema's defaults
   Index unk = 0;
   Index bos = 1;
   Index eos = 2;
-  std::string normalizer{};
-  bool has_charsmap = false;
+  std::shared_ptr<const Charsmap> charsmap{};  // none: identity
   bool dummy_prefix = true;
   bool remove_extra_spaces = true;
   bool escape_spaces = true;
@@ -131,8 +137,9 @@ void read_normalizer(std::string_view bytes, Model& model) {
   Message message(bytes);
   while (const auto field = message.next()) {
     switch (field->number) {
-      case 1: model.normalizer = field->bytes; break;
-      case 2: model.has_charsmap = !field->bytes.empty(); break;
+      case 2:
+        if (!field->bytes.empty()) model.charsmap = std::make_shared<Charsmap>(field->bytes);
+        break;
       case 3: model.dummy_prefix = field->flag(); break;
       case 4: model.remove_extra_spaces = field->flag(); break;
       case 5: model.escape_spaces = field->flag(); break;
@@ -156,12 +163,10 @@ Model read_model(std::string_view bytes) {
 void require_supported(const Model& model) {
   constexpr std::string_view kTypes[] = {"", "unigram", "bpe", "word", "char"};
   const auto unsupported = [](const std::string& what) { throw Error(ErrorKind::kUnsupported, what); };
-  if (model.model_type != 2) {
-    unsupported(fmt::format("SentencePiece model type {} is not supported; only bpe is",
+  if (model.model_type != kUnigram && model.model_type != kBpe) {
+    unsupported(fmt::format("SentencePiece model type {} is not supported; unigram and bpe are",
                             model.model_type < std::size(kTypes) ? kTypes[model.model_type] : "unknown"));
   }
-  if (model.has_charsmap)
-    unsupported(fmt::format("SentencePiece normalizer '{}' is not supported; only identity is", model.normalizer));
   if (!model.escape_spaces) unsupported("a SentencePiece model that does not escape white space is not supported");
   if (model.space_is_suffix) unsupported("a SentencePiece model that treats white space as a suffix is not supported");
 }
@@ -181,12 +186,21 @@ TokenizerParts read_sentencepiece_model(std::string_view bytes, SpacePrefix pref
   parts.unk = known(model.unk, "unk_id");
   parts.bos = known(model.bos, "bos_id");
   parts.eos = known(model.eos, "eos_id");
-  parts.model = std::make_unique<SentencePieceBpe>(parts.vocabulary, model.scores, parts.unk);
+  if (model.model_type == kUnigram) {
+    parts.model = std::make_unique<Unigram>(parts.vocabulary,
+                                            std::vector<double>(model.scores.begin(), model.scores.end()), parts.unk);
+  } else {
+    parts.model = std::make_unique<SentencePieceBpe>(parts.vocabulary, model.scores, parts.unk);
+  }
   parts.added = added_tokens_by_kind(parts.vocabulary);
 
   using Step = NormalizerStep;
+  if (model.charsmap) {
+    parts.normalizer.add([map = model.charsmap](std::string_view text) { return map->apply_longest(text); },
+                         model.charsmap->memory_bytes());
+  }
+  if (model.remove_extra_spaces) parts.normalizer.add(collapse_spaces);
   parts.normalizer.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
-  if (model.remove_extra_spaces) parts.normalizer.add({.kind = Step::Kind::kCollapseSpaces});
   if (model.dummy_prefix) {
     const bool at_start = prefix == SpacePrefix::kAtStart;
     parts.normalizer.add({.kind = Step::Kind::kPrepend,

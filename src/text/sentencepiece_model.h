@@ -1,5 +1,6 @@
 // A SentencePiece tokenizer.model: a protobuf of pieces, scores and a few flags (sentencepiece_model.proto of the
-// library). Only what byte-pair models need is read; every length is checked against the bytes that are left.
+// library): unigram and byte-pair models with their normalization. Every length is checked against the bytes that are
+// left.
 #pragma once
 
 #include <string_view>
@@ -13,8 +14,8 @@ enum class SpacePrefix {
   kAtStart,             // only the text as a whole: SentencePiece itself
 };
 
-// Error(kInput) for bytes that are no such model, Error(kUnsupported) for a unigram, word or char model and for a
-// normalizer other than identity.
+// Error(kInput) for bytes that are no such model, Error(kUnsupported) for a word or char model, and for one that does
+// not escape white space or treats it as a suffix.
 TokenizerParts read_sentencepiece_model(std::string_view bytes, SpacePrefix prefix);
 
 // Whether `bytes` may be such a model, rather than tiktoken's text.

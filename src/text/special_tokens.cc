@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "text/sorted_texts.h"
 #include "text/unicode.h"
 
 namespace jericho {
@@ -59,12 +60,8 @@ const AddedToken* AddedTokenMatcher::longest_at(std::string_view text, std::size
       longest = &*low;
     }
     if (at + depth >= text.size()) break;
-    const auto byte = static_cast<unsigned char>(text[at + depth]);
-    const auto byte_of = [depth](const AddedToken& token) { return static_cast<unsigned char>(token.text[depth]); };
-    low =
-        std::lower_bound(low, high, byte, [&](const AddedToken& token, unsigned char b) { return byte_of(token) < b; });
-    high =
-        std::upper_bound(low, high, byte, [&](unsigned char b, const AddedToken& token) { return b < byte_of(token); });
+    const auto text_of = [](const AddedToken& token) { return std::string_view(token.text); };
+    std::tie(low, high) = narrow(low, high, depth, text[at + depth], text_of);
   }
   return longest;
 }

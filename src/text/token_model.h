@@ -31,10 +31,19 @@ struct MergeCandidate {
   TokenId id = -1;
 };
 
+// The best way to reach a place in the piece: unigram.h.
+struct LatticeNode {
+  double score = 0.0;      // of the whole way
+  std::uint32_t size = 0;  // of the last piece on it; 0: not reached
+  TokenId id = -1;         // of that piece; -1: unknown
+};
+
 // Work space of one encode() call, reused from piece to piece.
 struct MergeScratch {
   std::vector<MergeSymbol> symbols;
   std::vector<MergeCandidate> heap;
+  std::vector<LatticeNode> lattice;
+  std::vector<std::uint32_t> path;  // ends of pieces, last one first
 
   void add(std::size_t begin, std::size_t size, TokenId id) {
     const auto index = static_cast<std::int32_t>(symbols.size());

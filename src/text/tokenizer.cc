@@ -111,8 +111,9 @@ bool Tokenizer::is_control(TokenId id) const {
 std::optional<TokenId> Tokenizer::find(std::string_view piece) const { return parts_.vocabulary.find(piece); }
 
 Bytes Tokenizer::memory_bytes() const {
-  return parts_.vocabulary.memory_bytes() + parts_.model->memory_bytes() + raw_added_.memory_bytes() +
-         normalized_added_.memory_bytes() + Bytes{static_cast<std::int64_t>(sizeof(*this))};
+  return parts_.vocabulary.memory_bytes() + parts_.model->memory_bytes() + parts_.normalizer.memory_bytes() +
+         parts_.before_pieces.memory_bytes() + raw_added_.memory_bytes() + normalized_added_.memory_bytes() +
+         Bytes{static_cast<std::int64_t>(sizeof(*this))};
 }
 
 }  // namespace jericho

@@ -83,7 +83,7 @@ void read_normalizer(const json& root, Plan& plan) {
   for (const json* node : section) {
     const std::string type = json_text(*node, "type", "");
     if (type == "NFC") {
-      plan.parts.normalizer.add({.kind = Step::Kind::kNfc});
+      plan.parts.normalizer.add(to_nfc);
     } else if (is_metaspace(*node)) {
       plan.parts.normalizer.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
     } else if (type == "Prepend") {

@@ -253,7 +253,7 @@ TEST(AddedTokenMatcher, SingleWordsStandAlone) {
 
 // Every way to cut a sequence in two: what the first part gave never changes, and the whole is decode()'s text.
 TEST(Detokenizer, EqualsDecodeAtEveryCut) {
-  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "tiktoken"}) {
+  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "unigram", "tiktoken"}) {
     const auto tokenizer = fixture(name);
     RandomText random(3);
     for (int i = 0; i < 200; ++i) {

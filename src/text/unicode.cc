@@ -1,4 +1,4 @@
-// UTF-8, categories and NFC over utf8proc. Start at decode_utf8().
+// UTF-8, categories and normalization forms over utf8proc. Start at decode_utf8().
 #include "text/unicode.h"
 
 #include <utf8proc.h>
@@ -23,17 +23,47 @@ constexpr std::array<CharClass, 128> kAsciiClass = [] {
 
 unsigned char byte_at(std::string_view text, std::size_t at) { return static_cast<unsigned char>(text[at]); }
 
-void append_nfc(std::string_view valid, std::string& out) {
-  utf8proc_uint8_t* composed = nullptr;
-  const auto flags = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+void append_normalized(std::string_view valid, int form, std::string& out) {
+  utf8proc_uint8_t* result = nullptr;
+  const auto flags = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | form);
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(valid.data());
-  const auto size = utf8proc_map(bytes, static_cast<utf8proc_ssize_t>(valid.size()), &composed, flags);
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(composed, &std::free);
+  const auto size = utf8proc_map(bytes, static_cast<utf8proc_ssize_t>(valid.size()), &result, flags);
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
   if (size < 0) {
     out += valid;  // text that cannot be normalized is taken as it stands
     return;
   }
-  out.append(reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size));
+  out.append(reinterpret_cast<const char*>(result), static_cast<std::size_t>(size));
+}
+
+// `first` is the lowest code point that may change or combine.
+std::string to_form(std::string_view text, int form, char32_t first) {
+  std::string out;
+  out.reserve(text.size());
+  std::size_t run = 0;  // start of the valid text not yet written
+  bool may_change = false;
+  const auto flush = [&](std::size_t end) {
+    const std::string_view valid = text.substr(run, end - run);
+    if (may_change) {
+      append_normalized(valid, form, out);
+    } else {
+      out += valid;
+    }
+    may_change = false;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint code = decode_utf8(text, at);
+    if (!code.valid) {
+      flush(at);
+      out += text.substr(at, code.size);
+      run = at + code.size;
+    } else if (code.value >= first) {
+      may_change = true;
+    }
+    at += code.size;
+  }
+  flush(text.size());
+  return out;
 }
 
 }  // namespace
@@ -108,33 +138,35 @@ CharClass char_class(char32_t code) {
 
 bool is_word(char32_t code) { return (category(code) & (kLetter | kNumber | kMark | 1u << UTF8PROC_CATEGORY_PC)) != 0; }
 
-std::string to_nfc(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  std::size_t run = 0;     // start of the valid text not yet written
-  bool needs_nfc = false;  // code points below U+0300 neither combine nor decompose under NFC
-  const auto flush = [&](std::size_t end) {
-    const std::string_view valid = text.substr(run, end - run);
-    if (needs_nfc) {
-      append_nfc(valid, out);
-    } else {
-      out += valid;
-    }
-    needs_nfc = false;
-  };
-  for (std::size_t at = 0; at < text.size();) {
-    const CodePoint code = decode_utf8(text, at);
-    if (!code.valid) {
-      flush(at);
-      out += text.substr(at, code.size);
-      run = at + code.size;
-    } else if (code.value >= 0x300) {
-      needs_nfc = true;
-    }
-    at += code.size;
+std::string to_nfc(std::string_view text) { return to_form(text, UTF8PROC_COMPOSE, 0x300); }
+std::string to_nfd(std::string_view text) { return to_form(text, UTF8PROC_DECOMPOSE, 0xC0); }
+std::string to_nfkc(std::string_view text) { return to_form(text, UTF8PROC_COMPOSE | UTF8PROC_COMPAT, 0xA0); }
+std::string to_nfkd(std::string_view text) { return to_form(text, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, 0xA0); }
+
+void append_utf8(char32_t code, std::string& out) {
+  std::array<utf8proc_uint8_t, 4> bytes{};
+  const auto size = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code), bytes.data());
+  out.append(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(size));
+}
+
+void append_lower(char32_t code, std::string& out) {
+  append_utf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))), out);
+  if (code == 0x130) append_utf8(0x307, out);  // SpecialCasing.txt: the one unconditional mapping to two
+}
+
+std::size_t grapheme_end(std::string_view text, std::size_t at) {
+  CodePoint last = decode_utf8(text, at);
+  at += last.size;
+  utf8proc_int32_t state = 0;
+  while (last.valid && at < text.size()) {
+    const CodePoint next = decode_utf8(text, at);
+    if (!next.valid || utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(last.value),
+                                                        static_cast<utf8proc_int32_t>(next.value), &state))
+      break;
+    at += next.size;
+    last = next;
   }
-  flush(text.size());
-  return out;
+  return at;
 }
 
 void append_as_utf8(std::string_view bytes, std::string& out) {

@@ -1,5 +1,5 @@
-// What tokenizers need of Unicode: decoding UTF-8 that may be broken, the general categories their patterns name, and
-// NFC. Categories and composition come from utf8proc (Unicode 15); White_Space is the property of PropList.txt.
+// What tokenizers need of Unicode: UTF-8 that may be broken, the general categories their patterns name, and the
+// normalization forms. Categories and composition come from utf8proc (Unicode 15); White_Space is the property of PropList.txt.
 #pragma once
 
 #include <cstddef>
@@ -33,17 +33,29 @@ CharClass char_class(char32_t code);
 using Categories = std::uint32_t;
 inline constexpr Categories kLu = 1u << 1, kLl = 1u << 2, kLt = 1u << 3, kLm = 1u << 4, kLo = 1u << 5;
 inline constexpr Categories kLetter = kLu | kLl | kLt | kLm | kLo;
-inline constexpr Categories kMark = 7u << 6;             // Mn Mc Me
-inline constexpr Categories kNumber = 7u << 9;           // Nd Nl No
-inline constexpr Categories kPunctuation = 0x7Fu << 12;  // Pc Pd Ps Pe Pi Pf Po
-inline constexpr Categories kSymbol = 0xFu << 19;        // Sm Sc Sk So
+inline constexpr Categories kMn = 1u << 6;
+inline constexpr Categories kMark = 7u << 6;                   // Mn Mc Me
+inline constexpr Categories kNumber = 7u << 9;                 // Nd Nl No
+inline constexpr Categories kPunctuation = 0x7Fu << 12;        // Pc Pd Ps Pe Pi Pf Po
+inline constexpr Categories kSymbol = 0xFu << 19;              // Sm Sc Sk So
+inline constexpr Categories kOtherCategory = 1u | 0xFu << 26;  // Cn Cc Cf Cs Co
 Categories category(char32_t code);  // one bit; of code points that are none, no bit of the sets above
 
 bool is_white_space(char32_t code);
 bool is_word(char32_t code);  // \w: letters, marks, numbers, connector punctuation
 
-// Normalization form C. Broken bytes stay as they are, and so does text between them.
+// Normalization forms. Broken bytes stay as they are.
 std::string to_nfc(std::string_view text);
+std::string to_nfd(std::string_view text);
+std::string to_nfkc(std::string_view text);
+std::string to_nfkd(std::string_view text);
+
+void append_utf8(char32_t code, std::string& out);   // of a code point that is no surrogate
+void append_lower(char32_t code, std::string& out);  // what toLowercase() makes of it: for U+0130 two code points
+
+// The end of the extended grapheme cluster that begins at `at` < text.size() (Unicode 15, annex 29). A broken byte is one
+// of its own.
+std::size_t grapheme_end(std::string_view text, std::size_t at);
 
 // Appends `bytes` with U+FFFD in place of every maximal broken subpart.
 void append_as_utf8(std::string_view bytes, std::string& out);

@@ -9,6 +9,7 @@
 #include "text/byte_level_bpe.h"
 #include "text/known_pre_tokenizers.h"
 #include "text/special_ids.h"
+#include "text/unicode.h"
 #include "text/vocabulary_json.h"
 
 namespace jericho {
@@ -61,7 +62,7 @@ TokenizerParts read_vocab_merges(std::string_view vocab_json, std::string_view m
   if (settings.unk) parts.unk = parts.vocabulary.find(*settings.unk);
   parts.model =
       std::make_unique<ByteLevelBpe>(parts.vocabulary, std::move(merges), ByteLevelBpe::Lookup::kMergesOnly, parts.unk);
-  if (known.nfc) parts.normalizer.add({.kind = NormalizerStep::Kind::kNfc});
+  if (known.nfc) parts.normalizer.add(to_nfc);
   for (const Scanner scanner : known.scanners) parts.pre_tokenizer.add(scanner);
   return parts;
 }

@@ -1,5 +1,6 @@
 // Writes a GGUF with random weights and a small vocabulary of its own, for tests that need a whole file of some size.
-//   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed
+//   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed; chat=1: with
+//                                        a chat template
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -69,6 +70,12 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
   set("attention.value_length", c.head_dim);
   set_vocabulary(writer, c.vocab_size);
 
+  if (sizes.at("chat") != 0) {
+    writer.set("tokenizer.chat_template",
+               std::string("{{ bos_token }}{% for m in messages %}{{ m.role }} {{ m.content }}\n"
+                           "{% endfor %}{% if add_generation_prompt %}assistant{% endif %}"));
+  }
+
   const WeightLayout layout = WeightLayout::of_shape(c, dtype);
   for (const WeightPlacement& p : layout.placements()) {
     const std::vector<Index> matrix = {p.spec.rows, p.spec.cols};
@@ -94,7 +101,7 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
 
 int run(const std::vector<std::string>& words) {
   Sizes sizes = {{"hidden", 64},   {"ff", 128},    {"layers", 2},    {"heads", 4}, {"kv_heads", 2},
-                 {"head_dim", 16}, {"vocab", 320}, {"context", 512}, {"seed", 1}};
+                 {"head_dim", 16}, {"vocab", 320}, {"context", 512}, {"seed", 1},  {"chat", 0}};
   const auto dtype = words.size() < 2 ? std::nullopt : dtype_from_name(words[1]);
   if (!dtype) throw Error(ErrorKind::kUsage, "make_model OUT TYPE [KEY=VALUE...]");
   for (std::size_t i = 2; i < words.size(); ++i) {

@@ -171,3 +171,88 @@ put(C, "bad_overflow", '{"a": 1e400}')
 put(C, "bad_lone_surrogate", r'{"a": "\ud800"}')
 put(C, "bad_utf8", b'{"a": "\xff\xfe"}')
 put(C, "bad_comment", '{"a": 1 /* x */}')
+
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "F8_E4M3": 1}
+
+
+def checkpoint(quantization, tensors):
+    """tensors: name -> (dtype, shape, bytes or the value of every byte)."""
+    config = quantization if isinstance(quantization, str) else json.dumps({"quantization_config": quantization})
+    header, data = {"__metadata__": {"config": config}}, b""
+    for name, (dtype, shape, content) in tensors.items():
+        size = SIZES[dtype]
+        for extent in shape:
+            size *= extent
+        data_of = bytes([content]) * size if isinstance(content, int) else content
+        header[name] = entry(dtype, shape, len(data), len(data) + size)
+        data += data_of
+    return safetensors(header, data)
+
+
+Q = "quantized_fuzz"
+gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "checkpoint_format": "gptq"}
+gptq_parts = {"m.qweight": ("I32", [8, 32], 0x5A), "m.qzeros": ("I32", [2, 4], 0x77), "m.scales": ("F16", [2, 32], 0x30),
+              "m.g_idx": ("I32", [64], struct.pack("<64i", *[i // 32 for i in range(64)]))}
+put(Q, "good_gptq", checkpoint(gptq, gptq_parts))
+put(Q, "good_gptq_3_bit", checkpoint({**gptq, "bits": 3, "sym": False}, {
+    "m.qweight": ("I32", [6, 32], 0x5A), "m.qzeros": ("I32", [2, 3], 0x12), "m.scales": ("BF16", [2, 32], 0x30)}))
+put(Q, "good_gptq_dynamic", checkpoint({**gptq, "dynamic": {"+:m": {"bits": 8}}},
+                                       {**gptq_parts, "m.qweight": ("I32", [16, 32], 1), "m.qzeros": ("I32", [2, 8], 0x80)}))
+put(Q, "bad_gptq_no_scales", checkpoint(gptq, {k: v for k, v in gptq_parts.items() if k != "m.scales"}))
+put(Q, "bad_gptq_group", checkpoint(gptq, {**gptq_parts, "m.g_idx": ("I32", [64], 0x7F)}))
+put(Q, "bad_gptq_order", checkpoint(gptq, {**gptq_parts, "m.g_idx": ("I32", [64], struct.pack("<64i", *[i % 2 for i in range(64)]))}))
+put(Q, "bad_gptq_zeros", checkpoint(gptq, {**gptq_parts, "m.qzeros": ("I32", [2, 4], 0x79)}))
+put(Q, "bad_gptq_bits", checkpoint({**gptq, "bits": 2**62}, gptq_parts))
+put(Q, "bad_gptq_group_size", checkpoint({**gptq, "group_size": 0}, gptq_parts))
+put(Q, "bad_gptq_extents", checkpoint(gptq, {"m.qweight": ("I32", [0, 2**60], 0), "m.scales": ("F16", [0, 2**60], 0),
+                                             "m.qzeros": ("I32", [0, 2**60], 0)}))
+put(Q, "good_awq", checkpoint({"quant_method": "awq", "bits": 4, "group_size": 2**62, "version": "gemm"}, {
+    "m.qweight": ("I32", [32, 2], 0x21), "m.qzeros": ("I32", [1, 2], 0x43), "m.scales": ("F16", [1, 16], 0x30)}))
+groups = {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int"}}}
+ct = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": groups}
+ct_parts = {"m.weight_packed": ("I32", [10, 8], 0x98), "m.weight_shape": ("I64", [2], struct.pack("<2q", 10, 64)),
+            "m.weight_scale": ("BF16", [10, 2], 0x3C), "m.weight_zero_point": ("I32", [2, 2], 0x78)}
+put(Q, "good_ct_packed", checkpoint(ct, ct_parts))
+put(Q, "good_ct_bytes", checkpoint({**ct, "format": "int-quantized"}, {
+    "m.weight": ("I8", [10, 64], 0x85), "m.weight_scale": ("F32", [10, 1], 0x3C)}))
+put(Q, "good_ct_float", checkpoint({**ct, "format": "float-quantized"}, {
+    "m.weight": ("F8_E4M3", [10, 64], 0x35), "m.weight_scale": ("F32", [1], 0x3C)}))
+put(Q, "bad_ct_shape", checkpoint(ct, {**ct_parts, "m.weight_shape": ("I64", [2], struct.pack("<2q", 10, 2**62))}))
+put(Q, "bad_ct_negative_shape", checkpoint(ct, {**ct_parts, "m.weight_shape": ("I64", [2], struct.pack("<2q", 10, -64))}))
+put(Q, "bad_ct_scales", checkpoint(ct, {**ct_parts, "m.weight_scale": ("BF16", [10, 3], 0x3C)}))
+put(Q, "bad_ct_bits", checkpoint({**ct, "config_groups": {"g": {"weights": {"num_bits": 0}}}}, ct_parts))
+put(Q, "good_fp8", checkpoint({"quant_method": "fp8", "weight_block_size": [128, 2**62]}, {
+    "m.weight": ("F8_E4M3", [130, 64], 0x35), "m.weight_scale_inv": ("F32", [2, 1], 0x3C)}))
+put(Q, "bad_fp8_blocks", checkpoint({"quant_method": "fp8", "weight_block_size": [-128, 128]}, {
+    "m.weight": ("F8_E4M3", [130, 64], 0x35), "m.weight_scale_inv": ("F32", [2, 1], 0x3C)}))
+nf4_map = struct.pack("<16f", -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+                      -0.18477343022823334, -0.09105003625154495, 0, 0.07958029955625534, 0.16093020141124725,
+                      0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1)
+
+
+def nf4(state, absmax=("F32", [4], 0x3C), **more):
+    text_of = state if isinstance(state, bytes) else json.dumps(state).encode()
+    return checkpoint({"quant_method": "bitsandbytes", "load_in_4bit": True}, {
+        "m.weight": ("U8", [128, 1], 0x5A), "m.weight.absmax": absmax, "m.weight.quant_map": ("F32", [16], nf4_map),
+        "m.weight.quant_state.bitsandbytes__nf4": ("U8", [len(text_of)], text_of), **more})
+
+
+nested = {"quant_type": "nf4", "blocksize": 64, "shape": [4, 64], "nested_blocksize": 256, "nested_offset": 0.5}
+put(Q, "good_nf4", nf4({"quant_type": "nf4", "blocksize": 64, "shape": [4, 64]}))
+put(Q, "good_nf4_nested", nf4(nested, ("U8", [4], 0x80), **{"m.weight.nested_absmax": ("F32", [1], 0x3C),
+                                                           "m.weight.nested_quant_map": ("F32", [256], 0x3C)}))
+put(Q, "bad_nf4_nested_offset", nf4({**nested, "nested_offset": "0.5"}, ("U8", [4], 0x80)))
+put(Q, "bad_nf4_shape", nf4({"quant_type": "nf4", "blocksize": 64, "shape": [2**40, 2**40]}))
+put(Q, "bad_nf4_blocks", nf4({"quant_type": "nf4", "blocksize": -64, "shape": [4, 64]}))
+put(Q, "bad_nf4_state", nf4(b"\xff{"))
+put(Q, "bad_nf4_nesting", nf4(b"[" * 3000))
+put(Q, "good_bitnet", checkpoint({"quant_method": "bitnet"}, {
+    "m.weight": ("U8", [2, 128], 0x52), "m.weight_scale": ("BF16", [1], 0x3F)}))
+put(Q, "good_bitnet_online", checkpoint({"quant_method": "bitnet", "quantization_mode": "online"}, {
+    "m.weight": ("BF16", [2, 128], 0x3C), "norm.weight": ("F32", [8], 0)}))
+put(Q, "bad_bitnet_code", checkpoint({"quant_method": "bitnet"}, {
+    "m.weight": ("U8", [2, 128], 0xFF), "m.weight_scale": ("BF16", [1], 0x3F)}))
+put(Q, "bad_method", checkpoint({"quant_method": "?"}, {}))
+put(Q, "bad_config", checkpoint("[1, 2", {}))
+put(Q, "bad_object", checkpoint('{"quantization_config": []}', {}))
+put(Q, "good_float", checkpoint("{}", {"t": ("F32", [1], 0)}))

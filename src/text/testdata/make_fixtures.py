@@ -39,6 +39,36 @@ def sentencepiece(pieces, model_type=2, normalizer=b""):
     return out + field(2, field(3, model_type)) + field(3, field(1, b"identity") + field(3, 1) + field(4, 0) + normalizer)
 
 
+def charsmap(rules):
+    """A double array as darts-clone lays it out: children at place ^ offset ^ byte, the value of a key at place ^ offset."""
+    strings, trie = b"", {}
+    for key, replacement in rules.items():
+        node = trie
+        for byte in key.encode():
+            node = node.setdefault(byte, {})
+        node[0] = len(strings)
+        strings += replacement.encode() + b"\0"
+    units, used, bases = [0], {0}, set()
+
+    def place(node, at):
+        base = next(b for b in range(1, 1 << 20) if b not in bases and all(b ^ byte not in used for byte in node))
+        bases.add(base)  # two nodes that share one would take each other's children for theirs
+        used.update(base ^ byte for byte in node)
+        units.extend([0] * (max(base ^ byte for byte in node) + 1 - len(units)))
+        units[at] |= (at ^ base) << 10 | (0 in node) << 8
+        for byte, child in node.items():
+            units[base ^ byte] = 1 << 31 | child if byte == 0 else byte
+        for byte, child in node.items():
+            if byte != 0:
+                place(child, base ^ byte)
+
+    place(trie, 0)
+    return struct.pack("<I", 4 * len(units)) + struct.pack(f"<{len(units)}I", *units) + strings
+
+
+# Overlapping keys, one that vanishes, one that becomes two spaces.
+CHARSMAP = charsmap({"ﬁ": "fi", "e\u0301": "é", "e\u0301x": "y", "A": "a", "\u00ad": "", "\t": " ", "\u2003": "  "})
+
 MERGES = ["Ġ t", "h e", "Ġt he", "l l", "o Ġ", "he ll", "hell o", "Ċ Ċ", "Ã ©"]
 
 
@@ -92,6 +122,10 @@ PIECES = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), *[(f"<0x{b:02X}>", 0, 
           ("▁", -1, 1), ("a", -2, 1), ("b", -3, 1), ("c", -4, 1), ("▁a", -0.1, 1), ("bc", -0.2, 1), ("ab", -0.3, 1),
           ("▁abc", -0.4, 5), ("<tool>", 0, 4), ("▁▁", -5, 1)]
 
+# Log probabilities: "abc" is best as ab + c, "bcbc" as bc + bc, and é, x have no piece.
+UNIGRAM = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), ("▁", -2, 1), ("a", -3, 1), ("b", -3, 1), ("c", -3, 1), ("ab", -3.5, 1),
+           ("bc", -4, 1), ("▁a", -3.25, 1), ("▁abcb", -1, 5), ("fi", -4, 1), ("<tool>", 0, 4), ("f", -9, 1), ("i", -9, 1)]
+
 
 def write(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +139,8 @@ def main():
     write(HERE / "sentencepiece" / "tokenizer.model", sentencepiece(PIECES))
     write(HERE / "sentencepiece" / "tokenizer_config.json", {"legacy": False, "add_eos_token": True})
     write(HERE / "sentencepiece" / "generation_config.json", {"eos_token_id": [2, 0]})
+    write(HERE / "unigram" / "tokenizer.model", sentencepiece(UNIGRAM, 1, field(2, CHARSMAP) + field(4, 1)))
+    write(HERE / "charsmap", CHARSMAP)
     plain = byte_level()
     write(HERE / "vocab-merges" / "vocab.json", {**plain["model"]["vocab"], "<|endoftext|>": len(plain["model"]["vocab"])})
     write(HERE / "vocab-merges" / "merges.txt", ("#version: 0.2\n" + "\n".join(MERGES) + "\n").encode())
@@ -132,7 +168,12 @@ def main():
     few = [("<unk>", 0, 2), ("a", -1, 1), ("▁a", -2, 5)]
     models = {
         "good_small": sentencepiece(few), "good_full": sentencepiece(PIECES),
-        "bad_unigram": sentencepiece(few, model_type=1), "bad_charsmap": sentencepiece(few, normalizer=field(2, b"xx")),
+        "good_unigram": sentencepiece(few, model_type=1), "good_unigram_bytes": sentencepiece(PIECES, model_type=1),
+        "good_charsmap": sentencepiece(UNIGRAM, 1, field(2, CHARSMAP) + field(4, 1)),
+        "good_charsmap_wild": sentencepiece(few, 1, field(2, struct.pack("<8I", 28, *[0xFFFFFFFF ^ 0x80000000 >> i for i in range(7)]))),
+        "bad_word": sentencepiece(few, model_type=3), "bad_charsmap": sentencepiece(few, normalizer=field(2, b"xx")),
+        "bad_charsmap_size": sentencepiece(few, normalizer=field(2, b"\xff" * 16)),
+        "bad_charsmap_end": sentencepiece(few, normalizer=field(2, CHARSMAP[:-1])),
         "bad_length": b"\n\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "bad_varint": b"\xff" * 11, "bad_cut": sentencepiece(few)[:9],
         "bad_wire_type": b"\x0b", "bad_byte_piece": sentencepiece([("<0xZZ>", 0, 6)]), "bad_empty": b"",
         "bad_nan": sentencepiece([("a", float("nan"), 1)]), "bad_bos": sentencepiece([("a", 0, 1)]),
