@@ -1,4 +1,4 @@
-// One function per section of a tokenizer.json, gathered in a Plan. Start at read_tokenizer_json().
+// What the sections share, the model, and the order in which they are read. Start at read_tokenizer_json().
 #include "text/tokenizer_json.h"
 
 #include <utility>
@@ -9,33 +9,16 @@
 #include "base/error.h"
 #include "text/byte_level_bpe.h"
 #include "text/hf_settings.h"
-#include "text/known_pre_tokenizers.h"
-#include "text/regex_split.h"
-#include "text/special_ids.h"
-#include "text/unicode.h"
+#include "text/tokenizer_json_sections.h"
 #include "text/vocabulary_json.h"
 
 namespace jericho {
-namespace {
+namespace tokenizer_json {
 
-using nlohmann::json;
-using Step = NormalizerStep;
-
-[[noreturn]] void unsupported(std::string_view section, std::string_view what) {
+void unsupported(std::string_view section, std::string_view what) {
   throw Error(ErrorKind::kUnsupported, fmt::format("{} {} is not supported", section, what));
 }
 
-// What the sections together say.
-struct Plan {
-  bool byte_level = false;  // pieces are in GPT-2's printable alphabet
-  bool metaspace = false;   // pieces write U+2581 for a space; text and pieces hold plain spaces from here on
-  bool decodes_metaspace = false;
-  bool decodes_byte_level = false;
-  bool byte_fallback = false;
-  TokenizerParts parts{};
-};
-
-// The nodes of a section: none, one, or those of a Sequence.
 std::vector<const json*> nodes(const json& root, std::string_view section, std::string_view list) {
   const json* node = json_field(root, section);
   if (node == nullptr) return {};
@@ -57,11 +40,6 @@ std::vector<const json*> nodes(const json& root, std::string_view section, std::
   return result;
 }
 
-struct Pattern {
-  std::string text{};
-  bool is_regex = false;
-};
-
 Pattern pattern_of(const json& node, std::string_view section) {
   const json* pattern = json_field(node, "pattern");
   if (pattern == nullptr) throw Error(ErrorKind::kInput, fmt::format("{}: \"pattern\" is missing", section));
@@ -69,151 +47,7 @@ Pattern pattern_of(const json& node, std::string_view section) {
   return {json_text(*pattern, "String", ""), false};
 }
 
-void read_normalizer(const json& root, Plan& plan) {
-  const auto section = nodes(root, "normalizer", "normalizers");
-  const auto is_metaspace = [](const json& node) {
-    if (json_text(node, "type", "") != "Replace") return false;
-    const Pattern pattern = pattern_of(node, "normalizer");
-    return !pattern.is_regex && pattern.text == " " && json_text(node, "content", "") == kMetaspace;
-  };
-  for (const json* node : section) plan.metaspace = plan.metaspace || is_metaspace(*node);
-  const auto plain = [&](const std::string& text) {
-    return plan.metaspace ? replace_all(text, kMetaspace, " ") : text;
-  };
-  for (const json* node : section) {
-    const std::string type = json_text(*node, "type", "");
-    if (type == "NFC") {
-      plan.parts.normalizer.add(to_nfc);
-    } else if (is_metaspace(*node)) {
-      plan.parts.normalizer.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
-    } else if (type == "Prepend") {
-      plan.parts.normalizer.add({.kind = Step::Kind::kPrepend, .to = plain(json_text(*node, "prepend", ""))});
-    } else if (type == "Replace") {
-      const Pattern pattern = pattern_of(*node, "normalizer");
-      if (pattern.is_regex) unsupported("normalizer", "Replace with a Regex");
-      if (pattern.text.empty()) throw Error(ErrorKind::kInput, "normalizer: Replace of nothing");
-      plan.parts.normalizer.add(
-          {.kind = Step::Kind::kReplace, .from = plain(pattern.text), .to = plain(json_text(*node, "content", ""))});
-    } else {
-      unsupported("normalizer", type);
-    }
-  }
-}
-
-SplitOptions split_options(const json& node) {
-  const std::string name = json_text(node, "behavior", "");
-  SplitOptions options{.invert = json_flag(node, "invert", false)};
-  constexpr std::pair<std::string_view, SplitBehavior> kBehaviors[] = {
-      {"Isolated", SplitBehavior::kIsolated},
-      {"Removed", SplitBehavior::kRemoved},
-      {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
-      {"MergedWithNext", SplitBehavior::kMergedWithNext},
-      {"Contiguous", SplitBehavior::kContiguous}};
-  for (const auto& [known, behavior] : kBehaviors) {
-    if (name != known) continue;
-    options.behavior = behavior;
-    return options;
-  }
-  unsupported("pre_tokenizer", fmt::format("Split with behavior '{}'", name));
-}
-
-void read_split(const json& node, Plan& plan) {
-  const Pattern pattern = pattern_of(node, "pre_tokenizer");
-  const SplitOptions options = split_options(node);
-  PreTokenizer& cut = plan.parts.pre_tokenizer;
-  if (!pattern.is_regex) {
-    // Where the normalizer has turned every space into U+2581, a split at spaces finds none.
-    if (plan.metaspace && pattern.text == " ") return;
-    const std::string text = plan.metaspace ? replace_all(pattern.text, kMetaspace, " ") : pattern.text;
-    return cut.add(make_literal_splitter(text, options));
-  }
-  if (plan.metaspace) unsupported("pre_tokenizer", "Split with a Regex over text with U+2581");
-  const KnownCut* known = find_cut_for_pattern(pattern.text);
-  const bool isolates = options.behavior == SplitBehavior::kIsolated;
-  // Where a pattern matches every character, there is nothing between the matches to remove.
-  const bool keeps_matches = options.behavior == SplitBehavior::kRemoved && options.invert;
-  if (known != nullptr && (isolates || (keeps_matches && known->covers == KnownCut::Covers::kText)))
-    return cut.add(known->scanner);
-  cut.add(make_regex_splitter(pattern.text, options));
-}
-
-void read_byte_level_cut(const json& node, Plan& plan) {
-  plan.byte_level = true;
-  if (json_flag(node, "add_prefix_space", true)) {
-    if (!plan.parts.pre_tokenizer.empty())
-      unsupported("pre_tokenizer", "ByteLevel with add_prefix_space after a split");
-    plan.parts.before_pieces.add({.kind = Step::Kind::kPrepend, .to = " ", .prepend = Step::Prepend::kUnlessThere});
-  }
-  if (json_flag(node, "use_regex", true)) plan.parts.pre_tokenizer.add(scan_gpt2);
-}
-
-void read_metaspace_cut(const json& node, Plan& plan) {
-  if (json_text(node, "replacement", kMetaspace) != kMetaspace)
-    unsupported("pre_tokenizer", "Metaspace with another replacement");
-  const bool prefix = json_flag(node, "add_prefix_space", true);  // files before tokenizers 0.15
-  const std::string scheme = json_text(node, "prepend_scheme", prefix ? "always" : "never");
-  if (!plan.parts.pre_tokenizer.empty()) unsupported("pre_tokenizer", "Metaspace after a split");
-  plan.metaspace = true;
-  plan.parts.before_pieces.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
-  if (scheme == "always" || scheme == "first") {
-    plan.parts.before_pieces.add(
-        {.kind = Step::Kind::kPrepend,
-         .to = " ",
-         .prepend = scheme == "first" ? Step::Prepend::kAtStartUnlessThere : Step::Prepend::kUnlessThere});
-  } else if (scheme != "never") {
-    unsupported("pre_tokenizer", fmt::format("Metaspace with prepend_scheme '{}'", scheme));
-  }
-  if (json_flag(node, "split", true)) {
-    plan.parts.pre_tokenizer.add(make_literal_splitter(" ", {.behavior = SplitBehavior::kMergedWithNext}));
-  }
-}
-
-void read_pre_tokenizer(const json& root, Plan& plan) {
-  for (const json* node : nodes(root, "pre_tokenizer", "pretokenizers")) {
-    const std::string type = json_text(*node, "type", "");
-    if (plan.byte_level) unsupported("pre_tokenizer", fmt::format("{} after ByteLevel", type));
-    if (type == "ByteLevel") {
-      read_byte_level_cut(*node, plan);
-    } else if (type == "Split") {
-      read_split(*node, plan);
-    } else if (type == "Digits") {
-      plan.parts.pre_tokenizer.add(json_flag(*node, "individual_digits", false) ? scan_single_digits : scan_digit_runs);
-    } else if (type == "Metaspace") {
-      read_metaspace_cut(*node, plan);
-    } else {
-      unsupported("pre_tokenizer", type);
-    }
-  }
-}
-
-void read_decoder(const json& root, Plan& plan) {
-  const auto section = nodes(root, "decoder", "decoders");
-  if (section.empty()) unsupported("decoder", "null (pieces joined by spaces)");
-  for (const json* node : section) {
-    const std::string type = json_text(*node, "type", "");
-    if (type == "ByteLevel") {
-      plan.decodes_byte_level = true;
-    } else if (type == "Metaspace") {
-      plan.decodes_metaspace = true;
-      const std::string scheme =
-          json_text(*node, "prepend_scheme", json_flag(*node, "add_prefix_space", true) ? "always" : "never");
-      plan.parts.strips_leading_space = scheme != "never";
-    } else if (type == "Replace") {
-      const Pattern pattern = pattern_of(*node, "decoder");
-      if (pattern.is_regex || pattern.text != kMetaspace || json_text(*node, "content", "") != " ") {
-        unsupported("decoder", "Replace other than of U+2581 by a space");
-      }
-      plan.decodes_metaspace = true;
-    } else if (type == "Strip") {
-      if (json_text(*node, "content", "") != " " || json_index(*node, "start") != 1 || json_index(*node, "stop") != 0) {
-        unsupported("decoder", "Strip other than of one leading space");
-      }
-      plan.parts.strips_leading_space = true;
-    } else if (type != "ByteFallback" && type != "Fuse") {
-      unsupported("decoder", type);
-    }
-  }
-}
+namespace {
 
 void require_agreement(const Plan& plan) {
   if (plan.byte_level && plan.metaspace) unsupported("tokenizer.json", "with both ByteLevel and U+2581");
@@ -264,50 +98,11 @@ void read_model(const json& root, VocabularyText text, Plan& plan) {
   }
 }
 
-// TemplateProcessing.single: special tokens around one Sequence.
-void read_template(const json& node, TokenizerParts& parts) {
-  const json* single = json_field(node, "single");
-  if (single == nullptr || !single->is_array()) throw Error(ErrorKind::kInput, "post_processor: \"single\" is no list");
-  bool before = true;
-  for (const json& item : *single) {
-    if (json_field(item, "Sequence") != nullptr) {
-      before = false;
-      continue;
-    }
-    const json* token = json_field(item, "SpecialToken");
-    const json* tokens = json_field(node, "special_tokens");
-    if (token == nullptr || tokens == nullptr)
-      throw Error(ErrorKind::kInput, "post_processor: an item is neither text nor token");
-    const std::string name = json_text(*token, "id", "");
-    const json* entry = json_field(*tokens, name);
-    const json* ids = entry == nullptr ? nullptr : json_field(*entry, "ids");
-    if (ids == nullptr || !ids->is_array()) {
-      throw Error(ErrorKind::kInput, fmt::format("post_processor: special token '{}' has no ids", name));
-    }
-    for (const json& id : *ids) {
-      if (!id.is_number_integer()) throw Error(ErrorKind::kInput, "post_processor: an id is no number");
-      (before ? parts.prefix : parts.suffix).push_back(checked_token(parts.vocabulary, id.get<Index>(), name));
-    }
-  }
-  if (before) throw Error(ErrorKind::kInput, "post_processor: the template has no place for the text");
-}
-
-void read_post_processor(const json& root, TokenizerParts& parts) {
-  for (const json* node : nodes(root, "post_processor", "processors")) {
-    const std::string type = json_text(*node, "type", "");
-    if (type == "TemplateProcessing") {
-      read_template(*node, parts);
-    } else if (type != "ByteLevel") {  // ByteLevel moves offsets only
-      unsupported("post_processor", type);
-    }
-  }
-  if (!parts.prefix.empty()) parts.bos = parts.prefix.front();
-  if (!parts.suffix.empty()) parts.eos = parts.suffix.back();
-}
-
 }  // namespace
+}  // namespace tokenizer_json
 
 TokenizerParts read_tokenizer_json(std::string_view text) {
+  using namespace tokenizer_json;
   json root;
   VocabularyText vocabulary = parse_tokenizer_json(text, root);
   if (!root.is_object()) throw Error(ErrorKind::kInput, "not a JSON object");
