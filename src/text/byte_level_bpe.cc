@@ -107,23 +107,14 @@ std::optional<Merge> MergeTable::find(TokenId left, TokenId right) const {
   return slot.merge;
 }
 
-std::string MergeReader::plain(std::string_view side) const {
-  switch (spelling_) {
-    case MergeSpelling::kByteAlphabet: return from_byte_alphabet(side).value_or(std::string(side));
-    case MergeSpelling::kMetaspace: return replace_all(side, kMetaspace, " ");
-    case MergeSpelling::kPlain: return std::string(side);
-  }
-  return {};
-}
-
 void MergeReader::add(std::string_view rule) {
   const auto [left, right] = split_merge_rule(rule);
   add(left, right);
 }
 
 void MergeReader::add(std::string_view left, std::string_view right) {
-  const std::string left_text = plain(left);
-  const std::string right_text = plain(right);
+  const std::string left_text = spelling_(left);
+  const std::string right_text = spelling_(right);
   const auto left_id = vocabulary_.find(left_text);
   const auto right_id = vocabulary_.find(right_text);
   const auto result = vocabulary_.find(left_text + right_text);
@@ -166,11 +157,12 @@ Bytes ByteLevelBpe::memory_bytes() const {
 }
 
 CharacterBpe::CharacterBpe(const Vocabulary& vocabulary, MergeTable merges, ByteLevelBpe::Lookup lookup,
-                           std::optional<TokenId> unknown, UnknownRuns runs)
+                           std::optional<TokenId> unknown, UnknownRuns runs, Words words)
     : merges_(std::move(merges)),
       bytes_(vocabulary, unknown, runs),
       lookup_(lookup),
-      by_words_(pieces_stay_within_words(vocabulary)) {}
+      words_(words),
+      by_words_(words == Words::kOpen && pieces_stay_within_words(vocabulary)) {}
 
 void CharacterBpe::encode(const Vocabulary& vocabulary, std::string_view piece, MergeScratch& scratch,
                           std::vector<TokenId>& out) const {
@@ -188,7 +180,8 @@ void CharacterBpe::encode(const Vocabulary& vocabulary, std::string_view piece, 
     at = end;
     scratch.symbols.clear();
     for (std::size_t i = 0; i < word.size();) {
-      const std::size_t size = decode_utf8(word, i).size;
+      std::size_t size = decode_utf8(word, i).size;
+      if (words_ == Words::kEndInSpace && i + size + 1 == word.size() && word.back() == ' ') ++size;
       scratch.add(i, size, emittable(word.substr(i, size)));
       i += size;
     }

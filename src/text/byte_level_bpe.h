@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "text/byte_tokens.h"
+#include "text/piece_spelling.h"
 #include "text/token_model.h"
 
 namespace jericho {
@@ -45,22 +46,19 @@ class MergeTable {
 // The two sides of "a b", split at the first space after position 0. Error(kInput) when there is none.
 std::pair<std::string_view, std::string_view> split_merge_rule(std::string_view rule);
 
-// Reads "a b" rules, or pairs, whose sides and result are pieces. `unmap` turns a side into the vocabulary's bytes.
-// Error(kInput) names a rule that does not fit the vocabulary.
-enum class MergeSpelling { kByteAlphabet, kMetaspace, kPlain };
+// Reads "a b" rules, or pairs, whose sides and result are pieces in the spelling of the file. Error(kInput) names a rule
+// that does not fit the vocabulary.
 class MergeReader {
  public:
-  MergeReader(const Vocabulary& vocabulary, MergeSpelling spelling, Index rules)
-      : vocabulary_(vocabulary), spelling_(spelling), table_(rules) {}
+  MergeReader(const Vocabulary& vocabulary, PieceSpelling spelling, Index rules)
+      : vocabulary_(vocabulary), spelling_(std::move(spelling)), table_(rules) {}
   void add(std::string_view rule);
   void add(std::string_view left, std::string_view right);
   [[nodiscard]] MergeTable take() { return std::move(table_); }
 
  private:
-  [[nodiscard]] std::string plain(std::string_view side) const;
-
   const Vocabulary& vocabulary_;
-  MergeSpelling spelling_;
+  PieceSpelling spelling_;
   MergeTable table_;
 };
 
@@ -85,8 +83,10 @@ class ByteLevelBpe : public TokenModel {
 // without a piece become byte tokens, which take part in no merge, or the unknown token.
 class CharacterBpe : public TokenModel {
  public:
+  // kEndInSpace: a space behind the last character of a piece belongs to that character's symbol.
+  enum class Words { kOpen, kEndInSpace };
   CharacterBpe(const Vocabulary& vocabulary, MergeTable merges, ByteLevelBpe::Lookup lookup,
-               std::optional<TokenId> unknown, UnknownRuns runs);
+               std::optional<TokenId> unknown, UnknownRuns runs, Words words = Words::kOpen);
 
   void encode(const Vocabulary& vocabulary, std::string_view piece, MergeScratch& scratch,
               std::vector<TokenId>& out) const override;
@@ -96,6 +96,7 @@ class CharacterBpe : public TokenModel {
   MergeTable merges_;
   ByteTokens bytes_;
   ByteLevelBpe::Lookup lookup_;
+  Words words_;
   bool by_words_;
 };
 

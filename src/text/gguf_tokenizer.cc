@@ -3,6 +3,7 @@
 
 #include <cctype>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include <fmt/format.h>
@@ -12,11 +13,13 @@
 #include "text/byte_level_bpe.h"
 #include "text/charsmap.h"
 #include "text/known_pre_tokenizers.h"
+#include "text/regex_split.h"
 #include "text/rewrites.h"
 #include "text/sentencepiece_bpe.h"
 #include "text/special_ids.h"
 #include "text/unicode.h"
 #include "text/unigram.h"
+#include "text/word_piece.h"
 
 namespace jericho {
 namespace {
@@ -175,6 +178,29 @@ TokenizerParts read_unigram(Metadata& metadata) {
   return parts;
 }
 
+// BERT and its kin: [CLS] text [SEP]. Files have the pieces as the model wants them: "\u2581play" and "ing".
+TokenizerParts read_word_piece(Metadata& metadata) {
+  TokenizerParts parts;
+  const bool typed = read_vocabulary(metadata, Spelling::kMetaspace, parts.vocabulary);
+  read_special_ids(metadata, {.bos = 101, .unk = 100}, typed, parts);
+  if (const auto cls = read_id(metadata, "cls_token_id", parts.vocabulary)) parts.bos = cls;
+  const auto separator = read_id(metadata, "seperator_token_id", parts.vocabulary, 102);  // sic
+  parts.vocabulary.build_index();
+  parts.model = std::make_unique<WordPiece>(parts.vocabulary, parts.unk, std::numeric_limits<std::size_t>::max());
+
+  const bool lowercase = metadata.boolean(key("normalizer.lowercase")).value_or(true);
+  parts.normalizer.add(clean_for_bert);
+  parts.normalizer.add(space_ideographs);
+  if (metadata.boolean(key("normalizer.strip_accents")).value_or(lowercase)) parts.normalizer.add(strip_accents);
+  if (lowercase) parts.normalizer.add(to_lower);
+  parts.pre_tokenizer.add(make_class_splitter(is_white_space, {.behavior = SplitBehavior::kRemoved}));
+  parts.pre_tokenizer.add(make_class_splitter(is_bert_punctuation, {}));
+  parts.strips_leading_space = true;
+  set_affixes(parts, metadata.boolean(key("add_bos_token")).value_or(true), false);
+  if (separator && metadata.boolean(key("add_sep_token")).value_or(true)) parts.suffix = {*separator};
+  return parts;
+}
+
 const KnownPreTokenizer& require_pre_tokenizer(const Metadata& metadata, TokenizerParts& parts) {
   const std::string* name = metadata.text(key("pre"));
   if (name == nullptr) {
@@ -198,7 +224,7 @@ TokenizerParts read_byte_level(Metadata& metadata) {
   parts.vocabulary.build_index();
 
   const std::vector<std::string>& rules = metadata.require_texts(key("merges"));
-  MergeReader merges(parts.vocabulary, MergeSpelling::kByteAlphabet, static_cast<Index>(rules.size()));
+  MergeReader merges(parts.vocabulary, from_bytes_spelling, static_cast<Index>(rules.size()));
   for (const std::string& rule : rules) merges.add(rule);
   metadata.erase(key("merges"));
   const auto lookup = known.ignore_merges ? ByteLevelBpe::Lookup::kWholePieces : ByteLevelBpe::Lookup::kMergesOnly;
@@ -229,9 +255,11 @@ TokenizerParts read_gguf_tokenizer(Metadata& metadata) {
     parts = read_byte_level(metadata);
   } else if (*model == "t5") {
     parts = read_unigram(metadata);
+  } else if (*model == "bert") {
+    parts = read_word_piece(metadata);
   } else {
     throw Error(ErrorKind::kUnsupported,
-                fmt::format("tokenizer model '{}' is not supported; supported are llama, gpt2 and t5", *model));
+                fmt::format("tokenizer model '{}' is not supported; supported are llama, gpt2, t5 and bert", *model));
   }
   parts.added = added_tokens_by_kind(parts.vocabulary);
   apply_phi3_rule(metadata, parts);

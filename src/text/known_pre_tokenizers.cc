@@ -69,7 +69,7 @@ const std::vector<KnownCut>& known_cuts() {
       {scan_newlines, Covers::kMatches, {"[\r\n]", R"([\r\n])"}},
       {scan_cased_words, Covers::kMatches, {}},
       {scan_wide_punctuation, Covers::kMatches, {R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)"}},
-      {scan_trailing_space, Covers::kMatches, {R"(\s+$)"}},
+      {scan_trailing_space, Covers::kMatches, {}},
       {scan_cjk, Covers::kMatches, {"[一-龥ࠀ-一가-\uD7FF]+"}},
       {scan_han_and_kana, Covers::kMatches, {"[一-龥\u3040-ゟ゠-ヿ]+"}},
       {scan_spaced_letters, Covers::kMatches, {R"(\s?\p{L}+)"}},

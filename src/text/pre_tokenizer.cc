@@ -21,7 +21,9 @@ class ScannerSplitter : public Splitter {
 
 }  // namespace
 
-void PreTokenizer::add(Scanner scanner) { stages_.push_back(std::make_unique<ScannerSplitter>(scanner)); }
+std::unique_ptr<Splitter> make_scanner_splitter(Scanner scanner) { return std::make_unique<ScannerSplitter>(scanner); }
+
+void PreTokenizer::add(Scanner scanner) { add(make_scanner_splitter(scanner)); }
 
 void PreTokenizer::run(std::size_t stage, std::string_view text, const EmitPiece& emit) const {
   if (text.empty()) return;

@@ -21,6 +21,8 @@ class Splitter {
   virtual void split(std::string_view text, const EmitPiece& emit) const = 0;
 };
 
+std::unique_ptr<Splitter> make_scanner_splitter(Scanner scanner);
+
 // A chain of cuts; the empty chain leaves the text whole. Movable, thread-safe.
 class PreTokenizer {
  public:

@@ -1,4 +1,4 @@
-// PCRE2 and literal cuts; Pieces turns matches into pieces as each split behaviour asks.
+// PCRE2, literals and character classes; Pieces turns matches into pieces as each split behaviour asks.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex_split.h"
 
@@ -78,17 +78,20 @@ std::string complaint(int number) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-class RegexSplitter : public Splitter {
+// One compiled expression. Thread-safe.
+class Regex {
  public:
-  RegexSplitter(std::string_view pattern, const SplitOptions& options) : pattern_(pattern), options_(options) {
+  // Hugging Face's tokenizers run Oniguruma with Ruby's syntax, where ^ and $ hold at every line.
+  explicit Regex(std::string_view pattern) : pattern_(pattern) {
     int number = 0;
     PCRE2_SIZE offset = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &number,
-                              &offset, nullptr));
+    code_.reset(
+        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+                      &number, &offset, nullptr));
     if (code_ == nullptr) {
       throw Error(ErrorKind::kUnsupported,
-                  fmt::format("pre-tokenizer pattern '{}': {} at byte {}", pattern_, complaint(number), offset));
+                  fmt::format("the pattern '{}': {} at byte {}", pattern_, complaint(number), offset));
     }
     pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);  // where it cannot, the interpreter runs
     limits_.reset(pcre2_match_context_create(nullptr));
@@ -98,24 +101,21 @@ class RegexSplitter : public Splitter {
     }
   }
 
-  void split(std::string_view text, const EmitPiece& emit) const override {
-    Pieces pieces(text, options_, emit);
+  // Calls on_match(begin, end) for the matches from left to right, empty ones included.
+  template <class OnMatch>
+  void for_each_match(std::string_view text, const OnMatch& on_match) const {
     const std::unique_ptr<pcre2_match_data, Free> data(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
     if (data == nullptr) throw std::bad_alloc();
-    for (std::size_t at = 0; at < text.size();) {
-      if (!find(text, at, data.get())) break;
+    for (std::size_t at = 0; at <= text.size() && find(text, at, data.get());) {
       const PCRE2_SIZE* span = pcre2_get_ovector_pointer(data.get());
-      const std::size_t begin = span[0];
-      const std::size_t end = span[1];
-      if (end > begin && begin >= at) {
-        pieces.match(begin, end);
-        at = end;
-      } else {  // an empty match separates nothing
-        at = std::max(at, begin);
-        if (at < text.size()) at += decode_utf8(text, at).size;
-      }
+      const std::size_t begin = std::max<std::size_t>(span[0], at);
+      const std::size_t end = std::max<std::size_t>(span[1], begin);
+      on_match(begin, end);
+      at = end;
+      if (end > begin) continue;
+      if (at == text.size()) break;
+      at += decode_utf8(text, at).size;
     }
-    pieces.finish();
   }
 
  private:
@@ -128,13 +128,46 @@ class RegexSplitter : public Splitter {
     if (result >= 0) return true;
     if (result == PCRE2_ERROR_NOMATCH) return false;
     throw Error(ErrorKind::kUnsupported,
-                fmt::format("pre-tokenizer pattern '{}' fails on this text: {}", pattern_, complaint(result)));
+                fmt::format("the pattern '{}' fails on this text: {}", pattern_, complaint(result)));
   }
 
   std::string pattern_;
-  SplitOptions options_;
   std::unique_ptr<pcre2_code, Free> code_;
   std::unique_ptr<pcre2_match_context, Free> limits_;
+};
+
+class RegexSplitter : public Splitter {
+ public:
+  RegexSplitter(std::string_view pattern, const SplitOptions& options) : regex_(pattern), options_(options) {}
+  void split(std::string_view text, const EmitPiece& emit) const override {
+    Pieces pieces(text, options_, emit);
+    regex_.for_each_match(text, [&](std::size_t begin, std::size_t end) {
+      if (end > begin) pieces.match(begin, end);  // an empty match separates nothing
+    });
+    pieces.finish();
+  }
+
+ private:
+  Regex regex_;
+  SplitOptions options_;
+};
+
+class ClassSplitter : public Splitter {
+ public:
+  ClassSplitter(InCharacterClass in_class, const SplitOptions& options) : in_class_(in_class), options_(options) {}
+  void split(std::string_view text, const EmitPiece& emit) const override {
+    Pieces pieces(text, options_, emit);
+    for (std::size_t at = 0; at < text.size();) {
+      const CodePoint code = decode_utf8(text, at);
+      if (in_class_(code.value)) pieces.match(at, at + code.size);
+      at += code.size;
+    }
+    pieces.finish();
+  }
+
+ private:
+  InCharacterClass in_class_;
+  SplitOptions options_;
 };
 
 class LiteralSplitter : public Splitter {
@@ -163,6 +196,26 @@ std::unique_ptr<Splitter> make_regex_splitter(std::string_view pattern, const Sp
 std::unique_ptr<Splitter> make_literal_splitter(std::string_view literal, const SplitOptions& options) {
   if (literal.empty()) throw Error(ErrorKind::kInput, "a Split pattern is empty");
   return std::make_unique<LiteralSplitter>(literal, options);
+}
+
+std::unique_ptr<Splitter> make_class_splitter(InCharacterClass in_class, const SplitOptions& options) {
+  return std::make_unique<ClassSplitter>(in_class, options);
+}
+
+Rewrite make_regex_rewrite(std::string_view pattern, std::string_view replacement) {
+  return [regex = std::make_shared<const Regex>(pattern), to = std::string(replacement)](std::string_view text) {
+    std::string out;
+    std::size_t written = 0;
+    std::size_t last_end = std::string_view::npos;
+    regex->for_each_match(text, [&](std::size_t begin, std::size_t end) {
+      if (begin == end && begin == last_end) return;  // right behind a match
+      out += text.substr(written, begin - written);
+      out += to;
+      written = last_end = end;
+    });
+    out += text.substr(written);
+    return out;
+  };
 }
 
 }  // namespace jericho

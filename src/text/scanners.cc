@@ -304,6 +304,13 @@ std::size_t scan_symbols_but_backtick(std::string_view text, std::size_t at) {
 }
 std::size_t scan_deepseek3(std::string_view text, std::size_t at) { return isolate<match_deepseek3>(text, at); }
 
+std::size_t scan_word_runs(std::string_view text, std::size_t at) {
+  const Walk walk{text};
+  const bool is_word = is_regex_word(decode_utf8(text, at).value);
+  while (!walk.at_end(at) && is_regex_word(decode_utf8(text, at).value) == is_word) at = walk.after(at);
+  return at;
+}
+
 std::size_t scan_trailing_space(std::string_view text, std::size_t at) {
   std::size_t trailing = text.size();
   while (trailing > at) {

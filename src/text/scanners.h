@@ -20,6 +20,8 @@ std::size_t scan_qwen35(std::string_view text, std::size_t at);  // the same, wh
 std::size_t scan_gpt4o(std::string_view text, std::size_t at);   // words begin at a capital behind small letters
 std::size_t scan_tekken(std::string_view text, std::size_t at);  // the same without 's and with single digits
 
+std::size_t scan_word_runs(std::string_view text, std::size_t at);  // \w+|\W+, with \w of Rust's regex
+
 // Cuts that set off what they know; what lies between stays whole.
 std::size_t scan_single_digits(std::string_view text, std::size_t at);       // \p{N}
 std::size_t scan_three_digits(std::string_view text, std::size_t at);        // \p{N}{1,3}

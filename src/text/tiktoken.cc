@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "text/base64.h"
 #include "text/byte_level_bpe.h"
 #include "text/special_ids.h"
 #include "text/vocabulary_json.h"
@@ -55,35 +56,6 @@ class RankBpe : public TokenModel {
   Index ranks_;  // ids from here on are special tokens
   std::array<TokenId, 256> byte_ids_{};
 };
-
-// RFC 4648, section 4, with padding.
-std::optional<std::string> decode_base64(std::string_view text) {
-  if (text.empty() || text.size() % 4 != 0) return std::nullopt;
-  std::string bytes;
-  for (std::size_t at = 0; at < text.size(); at += 4) {
-    const bool last = at + 4 == text.size();
-    const int padding = last ? (text[at + 3] == '=') + (text[at + 2] == '=' && text[at + 3] == '=') : 0;
-    std::uint32_t bits = 0;
-    for (std::size_t i = 0; i < 4; ++i) {
-      const char c = text[at + i];
-      std::uint32_t digit = 0;
-      if (c >= 'A' && c <= 'Z') {
-        digit = static_cast<std::uint32_t>(c - 'A');
-      } else if (c >= 'a' && c <= 'z') {
-        digit = static_cast<std::uint32_t>(c - 'a') + 26;
-      } else if (c >= '0' && c <= '9') {
-        digit = static_cast<std::uint32_t>(c - '0') + 52;
-      } else if (c == '+' || c == '/') {
-        digit = c == '+' ? 62 : 63;
-      } else if (c != '=' || static_cast<int>(4 - i) > padding) {
-        return std::nullopt;
-      }
-      bits = bits << 6 | digit;
-    }
-    for (int i = 0; i < 3 - padding; ++i) bytes.push_back(static_cast<char>((bits >> (16 - 8 * i)) & 0xFF));
-  }
-  return bytes;
-}
 
 // tokenizer.py of the Llama 3 release.
 std::vector<AddedToken> llama3_specials() {
@@ -137,7 +109,7 @@ TokenizerParts read_tiktoken(std::string_view text, const HuggingFaceSettings& s
     if (token.id >= ranks) parts.added.push_back(token);
   }
   if (parts.added.empty() && ranks == kLlama3Ranks) parts.added = llama3_specials();
-  parts.vocabulary = pieces.take_vocabulary(parts.added, MergeSpelling::kPlain, false);
+  parts.vocabulary = pieces.take_vocabulary(parts.added, from_plain_spelling, false);
   parts.model = std::make_unique<RankBpe>(parts.vocabulary, ranks);
   parts.pre_tokenizer.add(scan_llama3);
   parts.bos = parts.vocabulary.find("<|begin_of_text|>");

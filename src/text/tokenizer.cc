@@ -98,6 +98,11 @@ std::string Tokenizer::piece(TokenId id) const {
   return parts_.vocabulary.contains(id) ? std::string(parts_.vocabulary.text(id)) : std::string();
 }
 
+std::string Tokenizer::decoded_piece(TokenId id) const {
+  if (!parts_.decode_piece || !parts_.vocabulary.contains(id)) return piece(id);
+  return parts_.decode_piece(parts_.vocabulary.text(id));
+}
+
 bool Tokenizer::adds_bos() const {
   return parts_.bos && std::find(parts_.prefix.begin(), parts_.prefix.end(), *parts_.bos) != parts_.prefix.end();
 }

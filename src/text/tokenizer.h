@@ -41,8 +41,10 @@ struct TokenizerParts {
   std::optional<TokenId> eos{};
   std::optional<TokenId> unk{};
   std::vector<TokenId> end_of_generation{};
-  bool strips_leading_space = false;  // decode() takes back the space that encode() put before the text
-  std::vector<std::string> notes{};   // what a user should know about how the files were read
+  bool strips_leading_space = false;   // decode() takes back the space that encode() put before the text
+  bool strips_trailing_space = false;  // decode() drops a space at the end: words end in one
+  Rewrite decode_piece{};              // what a token's text becomes in decode(); none: itself
+  std::vector<std::string> notes{};    // what a user should know about how the files were read
 };
 
 // Immutable, thread-safe.
@@ -70,6 +72,8 @@ class Tokenizer {
   [[nodiscard]] bool adds_bos() const;
   [[nodiscard]] bool is_control(TokenId id) const;                          // has no text in decode()
   [[nodiscard]] std::optional<TokenId> find(std::string_view piece) const;  // by the bytes that piece() returns
+  [[nodiscard]] std::string decoded_piece(TokenId id) const;  // the text of one token in decode(), nothing stripped
+  [[nodiscard]] bool strips_trailing_space() const { return parts_.strips_trailing_space; }
   [[nodiscard]] bool strips_leading_space() const { return parts_.strips_leading_space; }
   [[nodiscard]] const std::vector<std::string>& notes() const { return parts_.notes; }
   [[nodiscard]] Bytes memory_bytes() const;  // heap held, for the ledger's purpose `tokenizer`

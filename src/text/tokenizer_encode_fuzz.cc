@@ -11,7 +11,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto* const tokenizers = [] {  // loaded once; never destroyed
     auto* list = new std::vector<std::unique_ptr<jericho::Tokenizer>>;
-    for (const char* name : {"byte-level", "metaspace", "sentencepiece", "unigram", "vocab-merges", "tiktoken"}) {
+    for (const char* name : {"byte-level", "metaspace", "sentencepiece", "unigram", "unigram-json", "vocab-merges",
+                             "tiktoken", "word-piece", "word-ends"}) {
       list->push_back(jericho::load_tokenizer_directory(jericho::text_fixture(std::string("testdata/") + name)));
     }
     return list;

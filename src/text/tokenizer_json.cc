@@ -1,4 +1,4 @@
-// What the sections share, the model, and the order in which they are read. Start at read_tokenizer_json().
+// What the sections share, and the order in which they are read. Start at read_tokenizer_json().
 #include "text/tokenizer_json.h"
 
 #include <utility>
@@ -7,10 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "text/byte_level_bpe.h"
 #include "text/hf_settings.h"
 #include "text/tokenizer_json_sections.h"
-#include "text/vocabulary_json.h"
 
 namespace jericho {
 namespace tokenizer_json {
@@ -65,37 +63,6 @@ std::vector<AddedToken> read_added_tokens(const json& root) {
     added.back().id = static_cast<TokenId>(json_index(entry, "id"));
   }
   return added;
-}
-
-void read_model(const json& root, VocabularyText text, Plan& plan) {
-  const json* node = json_field(root, "model");
-  if (node == nullptr) throw Error(ErrorKind::kInput, "\"model\" is missing");
-  const std::string type = json_text(*node, "type", "BPE");  // absent in old files, which knew no other
-  if (type != "BPE") unsupported("model", type);
-  if (const json* dropout = json_field(*node, "dropout"); dropout != nullptr && *dropout != 0.0)
-    unsupported("model", "dropout");
-  if (!json_text(*node, "continuing_subword_prefix", "").empty()) unsupported("model", "continuing_subword_prefix");
-  if (!json_text(*node, "end_of_word_suffix", "").empty()) unsupported("model", "end_of_word_suffix");
-  const bool byte_fallback = json_flag(*node, "byte_fallback", false);
-
-  TokenizerParts& parts = plan.parts;
-  const MergeSpelling spelling = plan.byte_level                            ? MergeSpelling::kByteAlphabet
-                                 : plan.metaspace || plan.decodes_metaspace ? MergeSpelling::kMetaspace
-                                                                            : MergeSpelling::kPlain;
-  parts.vocabulary = text.take_vocabulary(parts.added, spelling, byte_fallback);
-  if (const std::string unk = json_text(*node, "unk_token", ""); !unk.empty()) {
-    parts.unk = parts.vocabulary.find(unk);
-    if (!parts.unk) throw Error(ErrorKind::kInput, fmt::format("unk_token '{}' is not in the vocabulary", unk));
-  }
-  const auto lookup =
-      json_flag(*node, "ignore_merges", false) ? ByteLevelBpe::Lookup::kWholePieces : ByteLevelBpe::Lookup::kMergesOnly;
-  MergeTable merges = text.take_merges(parts.vocabulary, spelling);
-  if (plan.byte_level) {
-    parts.model = std::make_unique<ByteLevelBpe>(parts.vocabulary, std::move(merges), lookup, parts.unk);
-  } else {
-    const auto runs = json_flag(*node, "fuse_unk", false) ? UnknownRuns::kFused : UnknownRuns::kEach;
-    parts.model = std::make_unique<CharacterBpe>(parts.vocabulary, std::move(merges), lookup, parts.unk, runs);
-  }
 }
 
 }  // namespace

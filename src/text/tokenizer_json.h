@@ -1,6 +1,6 @@
-// A tokenizer.json of Hugging Face's tokenizers library, as far as byte-pair models need it. Whatever it asks for
-// beyond that is an Error(kUnsupported) that names it, never ignored. Start at read_tokenizer_json(); each section of
-// the file has a function of its own.
+// A tokenizer.json of Hugging Face's tokenizers library. What is not known here is an Error(kUnsupported) that names it,
+// never ignored. Start at read_tokenizer_json(); each section of the file has a file of its own
+// (tokenizer_json_sections.h).
 #pragma once
 
 #include <string_view>

@@ -10,11 +10,30 @@
 namespace jericho::tokenizer_json {
 namespace {
 
+// Puts tokens around what the text has around it already.
+void wrap(TokenizerParts& parts, const std::vector<TokenId>& prefix, const std::vector<TokenId>& suffix) {
+  parts.prefix.insert(parts.prefix.begin(), prefix.begin(), prefix.end());
+  parts.suffix.insert(parts.suffix.end(), suffix.begin(), suffix.end());
+}
+
+// BertProcessing and RobertaProcessing: "cls" and "sep" are a token's name and id each.
+void read_cls_and_sep(const json& node, TokenizerParts& parts) {
+  const auto id_of = [&](std::string_view key) {
+    const json* pair = json_field(node, key);
+    if (pair == nullptr || !pair->is_array() || pair->size() != 2 || !(*pair)[1].is_number_integer())
+      throw Error(ErrorKind::kInput, fmt::format("post_processor: \"{}\" is not a token and its id", key));
+    return checked_token(parts.vocabulary, (*pair)[1].get<Index>(), key);
+  };
+  wrap(parts, {id_of("cls")}, {id_of("sep")});
+}
+
 // TemplateProcessing.single: special tokens around one Sequence.
 void read_template(const json& node, TokenizerParts& parts) {
   const json* single = json_field(node, "single");
   if (single == nullptr || !single->is_array()) throw Error(ErrorKind::kInput, "post_processor: \"single\" is no list");
   bool before = true;
+  std::vector<TokenId> prefix;
+  std::vector<TokenId> suffix;
   for (const json& item : *single) {
     if (json_field(item, "Sequence") != nullptr) {
       before = false;
@@ -32,10 +51,11 @@ void read_template(const json& node, TokenizerParts& parts) {
     }
     for (const json& id : *ids) {
       if (!id.is_number_integer()) throw Error(ErrorKind::kInput, "post_processor: an id is no number");
-      (before ? parts.prefix : parts.suffix).push_back(checked_token(parts.vocabulary, id.get<Index>(), name));
+      (before ? prefix : suffix).push_back(checked_token(parts.vocabulary, id.get<Index>(), name));
     }
   }
   if (before) throw Error(ErrorKind::kInput, "post_processor: the template has no place for the text");
+  wrap(parts, prefix, suffix);
 }
 
 }  // namespace
@@ -45,6 +65,8 @@ void read_post_processor(const json& root, TokenizerParts& parts) {
     const std::string type = json_text(*node, "type", "");
     if (type == "TemplateProcessing") {
       read_template(*node, parts);
+    } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+      read_cls_and_sep(*node, parts);
     } else if (type != "ByteLevel") {  // ByteLevel moves offsets only
       unsupported("post_processor", type);
     }

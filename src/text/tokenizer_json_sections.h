@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "text/tokenizer.h"
+#include "text/vocabulary_json.h"
 
 namespace jericho::tokenizer_json {
 
@@ -21,7 +22,8 @@ struct Plan {
   bool metaspace = false;   // pieces write U+2581 for a space; text and pieces hold plain spaces from here on
   bool decodes_metaspace = false;
   bool decodes_byte_level = false;
-  bool byte_fallback = false;
+  bool decodes_word_piece = false;
+  std::string decodes_word_end{};  // the suffix that stands for a space: "</w>"
   TokenizerParts parts{};
 };
 
@@ -38,6 +40,7 @@ Pattern pattern_of(const json& node, std::string_view section);
 
 void read_normalizer(const json& root, Plan& plan);
 void read_pre_tokenizer(const json& root, Plan& plan);
+void read_model(const json& root, VocabularyText text, Plan& plan);
 void read_decoder(const json& root, Plan& plan);
 void read_post_processor(const json& root, TokenizerParts& parts);
 

@@ -109,19 +109,6 @@ TEST(TokenizerJson, MetaspacePrefixesOnlyTheStart) {
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("abc  \u00E9")), "abc  \u00E9");
 }
 
-TEST(TokenizerJson, UnsupportedFeaturesAreNamed) {
-  const std::string head = R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"decoder":{"type":"Fuse"})";
-  const auto complaint = [&](const std::string& more) {
-    return error_of([&] { read_tokenizer_json(head + "," + more + "}"); });
-  };
-  EXPECT_THAT(complaint(R"("normalizer":{"type":"NFKC"})"), HasSubstr("NFKC"));
-  EXPECT_THAT(complaint(R"("pre_tokenizer":{"type":"BertPreTokenizer"})"), HasSubstr("BertPreTokenizer"));
-  EXPECT_THAT(complaint(R"("post_processor":{"type":"RobertaProcessing"})"), HasSubstr("RobertaProcessing"));
-  EXPECT_THAT(complaint(R"("decoder":{"type":"WordPiece"})"), HasSubstr("WordPiece"));
-  EXPECT_THAT(complaint(R"("model":{"type":"WordLevel"})"), HasSubstr("WordLevel"));
-  EXPECT_EQ(complaint(R"("normalizer":null)"), "no error");
-}
-
 TEST(TokenizerModel, SentencePieceFollowsScores) {
   const auto tokenizer = fixture("sentencepiece");
   EXPECT_THAT(pieces_of(*tokenizer, "ab"), ElementsAre("<s>", " a", "b", "</s>"));
@@ -253,7 +240,8 @@ TEST(AddedTokenMatcher, SingleWordsStandAlone) {
 
 // Every way to cut a sequence in two: what the first part gave never changes, and the whole is decode()'s text.
 TEST(Detokenizer, EqualsDecodeAtEveryCut) {
-  for (const char* name : {"byte-level", "metaspace", "sentencepiece", "unigram", "tiktoken"}) {
+  for (const char* name :
+       {"byte-level", "metaspace", "sentencepiece", "unigram", "unigram-json", "tiktoken", "word-piece", "word-ends"}) {
     const auto tokenizer = fixture(name);
     RandomText random(3);
     for (int i = 0; i < 200; ++i) {

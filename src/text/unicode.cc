@@ -138,6 +138,20 @@ CharClass char_class(char32_t code) {
 
 bool is_word(char32_t code) { return (category(code) & (kLetter | kNumber | kMark | 1u << UTF8PROC_CATEGORY_PC)) != 0; }
 
+bool is_regex_word(char32_t code) {
+  constexpr Categories kAlways =
+      kLetter | kMark | 1u << UTF8PROC_CATEGORY_ND | 1u << UTF8PROC_CATEGORY_NL | 1u << UTF8PROC_CATEGORY_PC;
+  if ((category(code) & kAlways) != 0) return true;
+  return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||  // letters in circles and squares
+         (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+         (code >= 0x1F170 && code <= 0x1F189);
+}
+
+bool is_bert_punctuation(char32_t code) {
+  const Categories kind = category(code);
+  return (kind & kPunctuation) != 0 || (code < 0x80 && (kind & kSymbol) != 0);
+}
+
 std::string to_nfc(std::string_view text) { return to_form(text, UTF8PROC_COMPOSE, 0x300); }
 std::string to_nfd(std::string_view text) { return to_form(text, UTF8PROC_DECOMPOSE, 0xC0); }
 std::string to_nfkc(std::string_view text) { return to_form(text, UTF8PROC_COMPOSE | UTF8PROC_COMPAT, 0xA0); }

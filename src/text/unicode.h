@@ -42,7 +42,9 @@ inline constexpr Categories kOtherCategory = 1u | 0xFu << 26;  // Cn Cc Cf Cs Co
 Categories category(char32_t code);  // one bit; of code points that are none, no bit of the sets above
 
 bool is_white_space(char32_t code);
-bool is_word(char32_t code);  // \w: letters, marks, numbers, connector punctuation
+bool is_word(char32_t code);        // letters, marks, numbers, connector punctuation
+bool is_regex_word(char32_t code);  // \w of Unicode's regular expressions (UTS 18, annex C): no fractions, but ZWJ
+bool is_bert_punctuation(char32_t code);  // general category P, and all symbols of ASCII
 
 // Normalization forms. Broken bytes stay as they are.
 std::string to_nfc(std::string_view text);

@@ -49,9 +49,9 @@ TokenizerParts read_vocab_merges(std::string_view vocab_json, std::string_view m
 
   TokenizerParts parts;
   parts.added = settings.added;
-  parts.vocabulary = text.take_vocabulary(parts.added, MergeSpelling::kByteAlphabet, false);
+  parts.vocabulary = text.take_vocabulary(parts.added, from_bytes_spelling, false);
   MergeTable merges = with_context([] { return std::string("merges.txt"); },
-                                   [&] { return text.take_merges(parts.vocabulary, MergeSpelling::kByteAlphabet); });
+                                   [&] { return text.take_merges(parts.vocabulary, from_bytes_spelling); });
   if (settings.added.empty()) {  // GPT-2 itself: one special token, which is BOS and EOS too
     if (const auto end = parts.vocabulary.find(kGpt2End)) {
       parts.vocabulary.set_kind(*end, TokenKind::kControl);

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "text/unicode.h"
 
 namespace jericho {
 namespace {
@@ -26,10 +25,17 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(number_unsigned_t number) override {
     return number_value(number > std::uint64_t{1} << 62 ? -1 : static_cast<number_integer_t>(number));
   }
-  bool number_float(number_float_t number, const string_t&) override { return value(number); }
+  bool number_float(number_float_t number, const string_t&) override {
+    return taking_ == Taking::kScored ? score(number) : value(number);
+  }
   bool string(string_t& text) override {
     if (taking_ == Taking::kMerges) {
       merge_text(text);
+      return true;
+    }
+    if (taking_ == Taking::kScored) {
+      if (levels_ != 1 || scored_items_++ != 0) return not_scored();
+      piece_ = std::move(text);
       return true;
     }
     return value(std::move(text));
@@ -37,6 +43,7 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   bool binary(binary_t&) override { return false; }  // JSON has none
 
   bool start_object(std::size_t) override {
+    if (taking_ == Taking::kScored) return not_scored();
     if (taking_ != Taking::kNothing) return nested();
     if (is_vocabulary()) return take(Taking::kVocabulary);
     return open(nlohmann::json::object());
@@ -49,15 +56,20 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return close(); }
   bool start_array(std::size_t) override {
     if (taking_ == Taking::kMerges && levels_ == 0) pair_.clear();
+    if (taking_ == Taking::kScored && levels_ == 0) scored_items_ = 0;
     if (taking_ != Taking::kNothing) return nested();
     if (root_ == Root::kTokenizer && keys_ == std::vector<std::string>{"model", "merges"}) return take(Taking::kMerges);
-    if (root_ == Root::kTokenizer && is_vocabulary()) return take(Taking::kSkipped);
+    if (root_ == Root::kTokenizer && is_vocabulary()) return take(Taking::kScored);
     return open(nlohmann::json::array());
   }
   bool end_array() override {
     if (taking_ == Taking::kMerges && levels_ == 1) {
       if (pair_.size() != 2) throw Error(ErrorKind::kInput, "a merge rule has not two sides");
       text_.add_merge(pair_[0], pair_[1]);
+    }
+    if (taking_ == Taking::kScored && levels_ == 1) {
+      if (scored_items_ != 2) return not_scored();
+      text_.add_scored_piece(piece_, score_);
     }
     return close();
   }
@@ -66,7 +78,7 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
-  enum class Taking { kNothing, kVocabulary, kMerges, kSkipped };
+  enum class Taking { kNothing, kVocabulary, kMerges, kScored };
 
   [[nodiscard]] bool is_vocabulary() const {
     if (root_ == Root::kVocabulary) return stack_.empty();
@@ -75,9 +87,11 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   bool take(Taking what) {
     taking_ = what;
     levels_ = 0;
+    if (what == Taking::kScored) text_.set_form(VocabularyText::Form::kScored);
     return true;
   }
   bool nested() {
+    if (taking_ == Taking::kScored && levels_ > 0) return not_scored();
     if (taking_ == Taking::kVocabulary || (taking_ == Taking::kMerges && levels_ > 0)) {
       throw Error(ErrorKind::kInput, "a piece or merge rule is a list or an object");
     }
@@ -121,13 +135,24 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
       throw Error(ErrorKind::kInput, fmt::format("the id of piece '{}' is {}, not a number", piece_, item.type_name()));
     }
     if (taking_ == Taking::kMerges) throw Error(ErrorKind::kInput, "a merge rule is no text");
+    if (taking_ == Taking::kScored) return not_scored();
     if (taking_ == Taking::kNothing) place(std::move(item));
     return true;
   }
   bool number_value(number_integer_t number) {
+    if (taking_ == Taking::kScored) return score(static_cast<double>(number));
     if (taking_ != Taking::kVocabulary) return value(number);
     text_.add_piece(piece_, number);
     return true;
+  }
+  bool score(double number) {
+    if (levels_ != 1 || scored_items_++ != 1) return not_scored();
+    score_ = number;
+    return true;
+  }
+  bool not_scored() const {
+    throw Error(ErrorKind::kInput,
+                fmt::format("the entry of the vocabulary behind piece '{}' is not a piece and its score", piece_));
   }
   void merge_text(const std::string& text) {
     if (levels_ == 0) {
@@ -147,6 +172,8 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   std::size_t levels_ = 0;  // containers open within what is being taken
   std::string piece_;
   std::vector<std::string> pair_;
+  int scored_items_ = 0;
+  double score_ = 0.0;
 };
 
 VocabularyText parse(Reader::Root root, std::string_view text, nlohmann::json& rest) {
@@ -154,15 +181,6 @@ VocabularyText parse(Reader::Root root, std::string_view text, nlohmann::json& r
   Reader reader(root, result, rest);
   nlohmann::json::sax_parse(text, &reader);
   return result;
-}
-
-std::string plain(std::string_view piece, MergeSpelling spelling) {
-  switch (spelling) {
-    case MergeSpelling::kByteAlphabet: return from_byte_alphabet(piece).value_or(std::string(piece));
-    case MergeSpelling::kMetaspace: return replace_all(piece, kMetaspace, " ");
-    case MergeSpelling::kPlain: return std::string(piece);
-  }
-  return {};
 }
 
 }  // namespace
@@ -174,6 +192,11 @@ void VocabularyText::add_piece(std::string_view text, Index id) {
   piece_spans_.push_back(
       {static_cast<std::uint32_t>(pieces_.size()), static_cast<std::uint32_t>(text.size()), static_cast<TokenId>(id)});
   pieces_ += text;
+}
+
+void VocabularyText::add_scored_piece(std::string_view text, double score) {
+  add_piece(text, static_cast<Index>(scores_.size()));
+  scores_.push_back(score);
 }
 
 void VocabularyText::add_merge(std::string_view left, std::string_view right) {
@@ -188,7 +211,7 @@ void VocabularyText::add_merge(std::string_view rule) {
   add_merge(left, right);
 }
 
-Vocabulary VocabularyText::take_vocabulary(const std::vector<AddedToken>& added, MergeSpelling spelling,
+Vocabulary VocabularyText::take_vocabulary(const std::vector<AddedToken>& added, const PieceSpelling& spelling,
                                            bool byte_fallback) {
   std::sort(piece_spans_.begin(), piece_spans_.end(), [](const Piece& a, const Piece& b) { return a.id < b.id; });
   std::vector<const AddedToken*> extra;
@@ -210,8 +233,7 @@ Vocabulary VocabularyText::take_vocabulary(const std::vector<AddedToken>& added,
     } else if (is_piece) {
       const std::string_view text = std::string_view(pieces_).substr(piece->begin, piece->size);
       const auto byte = byte_fallback ? parse_byte_piece(text) : std::nullopt;
-      vocabulary.add(byte ? std::string(1, *byte) : plain(text, spelling),
-                     byte ? TokenKind::kByte : TokenKind::kNormal);
+      vocabulary.add(byte ? std::string(1, *byte) : spelling(text), byte ? TokenKind::kByte : TokenKind::kNormal);
     } else {
       vocabulary.add("", TokenKind::kUnused);
     }
@@ -226,7 +248,7 @@ Vocabulary VocabularyText::take_vocabulary(const std::vector<AddedToken>& added,
   return vocabulary;
 }
 
-MergeTable VocabularyText::take_merges(const Vocabulary& vocabulary, MergeSpelling spelling) {
+MergeTable VocabularyText::take_merges(const Vocabulary& vocabulary, const PieceSpelling& spelling) {
   MergeReader reader(vocabulary, spelling, merges());
   std::uint32_t begin = 0;
   for (std::size_t i = 0; i < merge_ends_.size(); i += 2) {

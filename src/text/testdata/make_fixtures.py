@@ -127,6 +127,57 @@ UNIGRAM = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), ("▁", -2, 1), ("a",
            ("bc", -4, 1), ("▁a", -3.25, 1), ("▁abcb", -1, 5), ("fi", -4, 1), ("<tool>", 0, 4), ("f", -9, 1), ("i", -9, 1)]
 
 
+def unigram_json():
+    return {
+        "added_tokens": [{"id": i, "content": UNIGRAM[i][0], "special": True, "normalized": False, "single_word": False,
+                          "lstrip": False, "rstrip": False} for i in range(3)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(CHARSMAP).decode()},
+            {"type": "Strip", "strip_left": False, "strip_right": True},
+            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}]},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
+        "post_processor": {"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]},
+        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": [[text, score] for text, score, kind in UNIGRAM if kind != 5]},
+    }
+
+
+def word_piece():
+    pieces = ["[UNK]", "[CLS]", "[SEP]", "the", "he", "##ll", "##o", "h", "##e", "a", "##b", "b", "!", ".", "1", "##2"]
+    return {
+        "added_tokens": [{"id": i, "content": pieces[i], "special": True, "normalized": False, "single_word": False,
+                          "lstrip": False, "rstrip": False} for i in range(3)],
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+                       "lowercase": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "TemplateProcessing", "single": [
+            {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "[SEP]", "type_id": 0}}], "pair": [], "special_tokens": {
+                "[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}, "[SEP]": {"id": "[SEP]", "ids": [2], "tokens": ["[SEP]"]}}},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                  "vocab": {piece: i for i, piece in enumerate(pieces)}},
+    }
+
+
+def word_ends():
+    pieces = ["<unk>", *"abchelo", *[c + "</w>" for c in "abchelo"], "he", "ll", "o</w>x", "hell", "ab</w>"]
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "Punctuation", "behavior": "Contiguous"}]},
+        "decoder": {"type": "BPEDecoder", "suffix": "</w>"},
+        "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "end_of_word_suffix": "</w>",
+                  "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": ["h e", "l l", "he ll", "a b</w>"]},
+    }
+
+
+def falcon():
+    return byte_level(normalizer={"type": "Nmt"}, pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Punctuation", "behavior": "Contiguous"}, {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True},
+        {"type": "Digits", "individual_digits": False},
+        {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": False}]})
+
+
 def write(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
@@ -141,6 +192,9 @@ def main():
     write(HERE / "sentencepiece" / "generation_config.json", {"eos_token_id": [2, 0]})
     write(HERE / "unigram" / "tokenizer.model", sentencepiece(UNIGRAM, 1, field(2, CHARSMAP) + field(4, 1)))
     write(HERE / "charsmap", CHARSMAP)
+    write(HERE / "unigram-json" / "tokenizer.json", unigram_json())
+    write(HERE / "word-piece" / "tokenizer.json", word_piece())
+    write(HERE / "word-ends" / "tokenizer.json", word_ends())
     plain = byte_level()
     write(HERE / "vocab-merges" / "vocab.json", {**plain["model"]["vocab"], "<|endoftext|>": len(plain["model"]["vocab"])})
     write(HERE / "vocab-merges" / "merges.txt", ("#version: 0.2\n" + "\n".join(MERGES) + "\n").encode())
@@ -157,7 +211,16 @@ def main():
         "bad_twin_ids": {**small, "model": {**small["model"], "vocab": {"a": 0, "b": 0}}},
         "bad_regex": {**small, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}},
         "bad_types": {**small, "added_tokens": [{"id": "1", "content": 2}]},
-        "bad_unigram": {"model": {"type": "Unigram", "vocab": [["a", -1.5]]}, "decoder": {"type": "Fuse"}},
+        "good_unigram_small": {"model": {"type": "Unigram", "vocab": [["a", -1.5]]}, "decoder": {"type": "Fuse"}},
+        "good_unigram": unigram_json(), "good_word_piece": word_piece(), "good_word_ends": word_ends(), "good_falcon": falcon(),
+        "bad_unigram_entry": {"model": {"type": "Unigram", "vocab": [["a", -1.5, 2]]}, "decoder": {"type": "Fuse"}},
+        "bad_unigram_object": {"model": {"type": "Unigram", "vocab": {"a": 1}}, "decoder": {"type": "Fuse"}},
+        "bad_unigram_nested": {"model": {"type": "Unigram", "vocab": [[["a"], -1.5]]}, "decoder": {"type": "Fuse"}},
+        "bad_unk_id": {"model": {"type": "Unigram", "unk_id": 5, "vocab": [["a", -1.5]]}, "decoder": {"type": "Fuse"}},
+        "bad_precompiled": {**small, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        "bad_word_piece_decoder": {**word_piece(), "decoder": {"type": "Fuse"}},
+        "bad_word_ends_decoder": {**word_ends(), "decoder": {"type": "Fuse"}},
+        "bad_replace": {**small, "normalizer": {"type": "Replace", "pattern": {"Regex": "(?<"}, "content": ""}},
         "bad_depth": b"[" * 5000,
         "bad_depth_in_merges": b'{"model":{"merges":' + b"[" * 5000,
         "bad_depth_of_sequences": b'{"normalizer":' + b'{"type":"Sequence","normalizers":[' * 40 + b"]}" * 40 + b"}",
