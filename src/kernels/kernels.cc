@@ -4,12 +4,11 @@
 #include "base/check.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/rms_norm.h"
-#include "kernels/swiglu.h"
 
 namespace jericho {
 
 const Kernels& kernels_for(CpuPath path) {
-  static const Kernels scalar = {CpuPath::kScalar, ref::rms_norm, ref::swiglu, ref::quantize_q8,
+  static const Kernels scalar = {CpuPath::kScalar, ref::rms_norm, ref::glu,    ref::quantize_q8,
                                  ref::round_bf16,  kv_store,      ref::matmul, ref::attention};
   static const Kernels avx2 = kernels::avx2_table(scalar);
   static const Kernels avx512 = kernels::avx512_table(avx2);

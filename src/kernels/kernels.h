@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "kernels/activations.h"
 #include "kernels/attention.h"
+#include "kernels/glu.h"
 #include "kernels/kv_tile.h"
 #include "kernels/matmul.h"
 #include "kernels/packed_matrix.h"
@@ -18,7 +19,8 @@ namespace jericho {
 struct Kernels {
   CpuPath path{};
   void (*rms_norm)(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y) = nullptr;
-  void (*swiglu)(MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) = nullptr;
+  void (*glu)(Activation activation, MatrixView<const float> gate, MatrixView<const float> up,
+              MatrixView<float> y) = nullptr;
   void (*quantize_q8)(const float* x, Index count, Index padded, const Q8Row& out) = nullptr;
   void (*round_bf16)(const float* x, Index count, Index padded, BF16* out) = nullptr;
   void (*kv_store)(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) = nullptr;

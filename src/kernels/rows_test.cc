@@ -6,15 +6,16 @@
 
 #include "kernels/bit_equal.h"
 #include "kernels/exp.h"
+#include "kernels/glu.h"
 #include "kernels/kernels.h"
 #include "kernels/rms_norm.h"
-#include "kernels/swiglu.h"
 
 namespace jericho {
 namespace {
 
 constexpr std::array<Index, 8> kLengths = {1, 7, 16, 17, 63, 64, 65, 4096};
 constexpr std::array<Values, 2> kValues = {Values::kPlain, Values::kSpecial};
+constexpr std::array kActivations = {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu2};
 
 class RowKernels : public OnPath {};
 INSTANTIATE_TEST_SUITE_P(Paths, RowKernels, testing::ValuesIn(usable_cpu_paths()), path_name);
@@ -44,17 +45,32 @@ TEST_P(RowKernels, RmsNormWorksInPlace) {
   EXPECT_THAT(x, BitEqual(expected));
 }
 
-TEST_P(RowKernels, SwigluEqualsReference) {
-  for (const Values values : kValues) {
-    for (const Index C : kLengths) {
-      const std::vector<float> gate = random_row(2 * C, 5, values, 30.0f);
-      const std::vector<float> up = random_row(2 * C, 6, values);
-      std::vector<float> expected(gate.size());
-      std::vector<float> actual(gate.size());
-      ref::swiglu({gate.data(), 2, C}, {up.data(), 2, C}, {expected.data(), 2, C});
-      kernels_for(GetParam()).swiglu({gate.data(), 2, C}, {up.data(), 2, C}, {actual.data(), 2, C});
-      ASSERT_THAT(actual, BitEqual(expected)) << "C " << C;
+TEST_P(RowKernels, GatedActivationsEqualReference) {
+  for (const Activation activation : kActivations) {
+    for (const Values values : kValues) {
+      for (const Index C : kLengths) {
+        const std::vector<float> gate = random_row(2 * C, 5, values, 30.0f);
+        const std::vector<float> up = random_row(2 * C, 6, values);
+        std::vector<float> expected(gate.size());
+        std::vector<float> actual(gate.size());
+        ref::glu(activation, {gate.data(), 2, C}, {up.data(), 2, C}, {expected.data(), 2, C});
+        kernels_for(GetParam()).glu(activation, {gate.data(), 2, C}, {up.data(), 2, C}, {actual.data(), 2, C});
+        ASSERT_THAT(actual, BitEqual(expected)) << "activation " << static_cast<int>(activation) << " C " << C;
+      }
     }
+  }
+}
+
+TEST_P(RowKernels, GatedActivationsWorkInPlaceOfEitherInput) {
+  for (const Activation activation : kActivations) {
+    const std::vector<float> gate = random_row(100, 5), up = random_row(100, 6);
+    std::vector<float> expected(100), over_gate = gate, over_up = up;
+    ref::glu(activation, {gate.data(), 1, 100}, {up.data(), 1, 100}, {expected.data(), 1, 100});
+    const Kernels& kernels = kernels_for(GetParam());
+    kernels.glu(activation, {over_gate.data(), 1, 100}, {up.data(), 1, 100}, {over_gate.data(), 1, 100});
+    kernels.glu(activation, {gate.data(), 1, 100}, {over_up.data(), 1, 100}, {over_up.data(), 1, 100});
+    EXPECT_THAT(over_gate, BitEqual(expected));
+    EXPECT_THAT(over_up, BitEqual(expected));
   }
 }
 
@@ -168,6 +184,49 @@ TEST(RmsNorm, ADifferentOrderOfTheSumGivesOtherBits) {  // negative control: the
     if (first_difference(y, z) >= 0) ++different;
   }
   EXPECT_GE(different, 2);
+}
+
+float activated(Activation activation, float z) {
+  const float one = 1;
+  float y = 0;
+  ref::glu(activation, {&z, 1, 1}, {&one, 1, 1}, {&y, 1, 1});
+  return y;
+}
+
+TEST(GatedActivations, AreTheFormulasInDouble) {
+  flush_subnormals();
+  for (float z = -12.0f; z <= 30.0f; z += 0.00317f) {
+    const double x = double{z};
+    const double silu = x / (1 + std::exp(-x));
+    // exp 2^-23; sum and quotient a unit each.
+    ASSERT_NEAR(double{activated(Activation::kSilu, z)}, silu, 4 * 0x1p-24 * std::abs(silu)) << z;
+    const double t = 2 * std::sqrt(2 / 3.14159265358979324) * (x + 0.044715 * x * x * x);
+    if (std::abs(t) > 80) continue;  // soon beyond what exp tells apart from 0
+    // 0.5 (1 + tanh(t / 2)), without the cancellation; the argument is off by 4 units, which exp passes on.
+    const double gelu = x / (1 + std::exp(-t));
+    ASSERT_NEAR(double{activated(Activation::kGeluTanh, z)}, gelu,
+                (4 + 4 * std::max(0.0, -t) + 4) * 0x1p-24 * std::abs(gelu))
+        << z;
+    const double relu2 = x > 0 ? x * x : 0;
+    ASSERT_NEAR(double{activated(Activation::kRelu2, z)}, relu2, 0x1p-24 * relu2) << z;
+  }
+  EXPECT_NEAR(activated(Activation::kGeluTanh, 1), 0.841192f, 5e-7f);
+}
+
+TEST(GatedActivations, AreZeroFarBelowAndTheIdentityFarAbove) {
+  flush_subnormals();
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+    for (const float z : {-100.0f, -1e10f, -3e38f}) EXPECT_EQ(activated(activation, z), 0.0f) << z;
+    for (const float z : {100.0f, 1e10f, 3e38f}) EXPECT_EQ(activated(activation, z), z) << z;
+    EXPECT_EQ(activated(activation, 0), 0.0f);
+  }
+  EXPECT_EQ(activated(Activation::kRelu2, -1e30f), 0.0f);
+  EXPECT_EQ(activated(Activation::kRelu2, 3), 9.0f);
+}
+
+TEST(GatedActivations, PassNanOn) {
+  for (const Activation activation : kActivations)
+    EXPECT_TRUE(std::isnan(activated(activation, std::numeric_limits<float>::quiet_NaN())));
 }
 
 TEST(Exp, RelativeErrorIsBelowItsBound) {

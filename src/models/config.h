@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/index.h"
+#include "kernels/glu.h"
 #include "models/weight_names.h"
 
 namespace jericho {
@@ -46,8 +47,7 @@ struct LayerConfig {
   LayerRope rope = LayerRope::kGlobal;
 };
 
-enum class Activation { kSilu, kGeluTanh, kRelu2 };  // of the gate: act(gate) * up
-enum class QkNorm { kNone, kHead, kProjection };     // RMSNorm of q and k before RoPE: per head, or all heads at once
+enum class QkNorm { kNone, kHead, kProjection };  // RMSNorm of q and k before RoPE: per head, or all heads at once
 
 enum class Gating { kSoftmax, kSigmoid };
 enum class GroupScore { kMax, kTopTwoSum };
@@ -122,7 +122,7 @@ struct ModelConfig {
   StateSpaceConfig state_space{};
   Multipliers multipliers{};
 
-  Activation activation = Activation::kSilu;
+  Activation activation = Activation::kSilu;  // of the gate: act(gate) * up
   QkNorm qk_norm = QkNorm::kNone;
   bool post_norms = false;          // RMSNorm on the output of attention and of the feed-forward, before the residual
   bool sub_norms = false;           // RMSNorm before o_proj and before down_proj (BitNet)

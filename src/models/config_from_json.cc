@@ -12,8 +12,12 @@ using Json = nlohmann::json;
 
 Activation activation_named(const std::string& name) {
   if (name == "silu" || name == "swish") return Activation::kSilu;
-  throw Error(ErrorKind::kUnsupported,
-              fmt::format("config.json: hidden_act '{}' is not supported yet; supported: silu", name));
+  if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast") return Activation::kGeluTanh;
+  if (name == "relu2") return Activation::kRelu2;
+  throw Error(
+      ErrorKind::kUnsupported,
+      fmt::format("config.json: hidden_act '{}' is not supported yet; supported: silu, gelu_pytorch_tanh, relu2",
+                  name));
 }
 
 std::vector<double> factors(const Json& parameters, const char* key) {

@@ -175,10 +175,20 @@ TEST(ConfigJson, NamesTheArchitectureItDoesNotKnowAndThoseItDoes) {
               AllOf(HasSubstr("unsupported: "), HasSubstr("MambaForCausalLM"), HasSubstr("Qwen3ForCausalLM")));
 }
 
+TEST(ConfigJson, ReadsTheActivationByAnyOfItsNames) {
+  Json json = llama2_7b();
+  for (const char* name : {"gelu_pytorch_tanh", "gelu_new", "gelu_fast"}) {
+    json["hidden_act"] = name;
+    EXPECT_EQ(config_from_json(json).activation, Activation::kGeluTanh) << name;
+  }
+  json["hidden_act"] = "relu2";
+  EXPECT_EQ(config_from_json(json).activation, Activation::kRelu2);
+}
+
 TEST(ConfigJson, NamesTheFeatureItCannotDo) {
   Json json = llama2_7b();
-  json["hidden_act"] = "gelu";
-  EXPECT_THAT(refusal(json), AllOf(HasSubstr("unsupported: "), HasSubstr("gelu")));
+  json["hidden_act"] = "gelu";  // the one with erf
+  EXPECT_THAT(refusal(json), AllOf(HasSubstr("unsupported: "), HasSubstr("'gelu'"), HasSubstr("gelu_pytorch_tanh")));
   json = llama2_7b();
   json["quantization_config"] = {{"quant_method", "gptq"}};
   EXPECT_THAT(refusal(json), AllOf(HasSubstr("unsupported: "), HasSubstr("gptq")));

@@ -29,7 +29,7 @@ void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInp
   const Buffers b = Buffers::take(scratch, c, pass.forms, pass.rows());
   project(pass, w.gate, x, c.multipliers.gate, b.gate);
   project(pass, w.up, x, 1, b.up);
-  swiglu(pass.context, b.gate, b.up, b.gate);
+  glu(pass.context, c.activation, b.gate, b.up, b.gate);
   const LinearInput gated(pass.context, b.gate, pass.forms, b.gated_input);
   project(pass, w.down, gated, c.multipliers.down, out);
 }

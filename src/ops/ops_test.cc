@@ -137,12 +137,12 @@ TEST_P(Ops, RmsNormGivesTheExampleOfTheFormulasInEveryRow) {
   }
 }
 
-TEST_P(Ops, SwigluIsTheDoubleFormula) {
+TEST_P(Ops, GluIsTheDoubleFormulaInEveryRow) {
   constexpr Index T = 11, C = 70;
   std::vector<float> gate = random_row(T * C, 5), up = random_row(T * C, 6);
   const std::vector<float> z = gate;
   const MatrixView<float> y(gate.data(), T, C);
-  swiglu(context_, y, {up.data(), T, C}, y);
+  glu(context_, Activation::kSilu, y, {up.data(), T, C}, y);
   for (std::size_t i = 0; i < z.size(); ++i) {
     const auto g = static_cast<double>(z[i]), u = static_cast<double>(up[i]);
     const double expected = g / (1 + std::exp(-g)) * u;

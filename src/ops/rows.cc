@@ -39,9 +39,10 @@ void rms_norm(const Context& context, MatrixView<const float> x, std::span<const
   });
 }
 
-void swiglu(const Context& context, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) {
+void glu(const Context& context, Activation activation, MatrixView<const float> gate, MatrixView<const float> up,
+         MatrixView<float> y) {
   for_row_blocks(context, gate.extent(0), [&](Index begin, Index rows) {
-    context.kernels.swiglu(gate.rows(begin, rows), up.rows(begin, rows), y.rows(begin, rows));
+    context.kernels.glu(activation, gate.rows(begin, rows), up.rows(begin, rows), y.rows(begin, rows));
   });
 }
 

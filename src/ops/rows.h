@@ -1,10 +1,11 @@
-// The ops that treat every row on its own: embedding, normalisation, SwiGLU, residual add. Rows are split over the
+// The ops that treat every row on its own: embedding, normalisation, gated activations, residual add. Rows are split over the
 // pool.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
+#include "kernels/glu.h"
 #include "kernels/packed_matrix.h"
 #include "ops/context.h"
 #include "tensor/view.h"
@@ -19,8 +20,9 @@ void embedding(const Context& context, const PackedMatrix& table, std::span<cons
 void rms_norm(const Context& context, MatrixView<const float> x, std::span<const float> weight, float eps,
               MatrixView<float> y);
 
-// kernels/swiglu.h; y may be gate.
-void swiglu(const Context& context, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y);
+// kernels/glu.h; y may be gate or up.
+void glu(const Context& context, Activation activation, MatrixView<const float> gate, MatrixView<const float> up,
+         MatrixView<float> y);
 
 // x *= factor.
 void scale(const Context& context, float factor, MatrixView<float> x);

@@ -7,9 +7,9 @@
 
 #include "kernels/activations.h"
 #include "kernels/cpu/targets.h"
+#include "kernels/glu.h"
 #include "kernels/kv_tile.h"
 #include "kernels/rms_norm.h"
-#include "kernels/swiglu.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/rows.cc"
@@ -38,14 +38,36 @@ void rms_norm(MatrixView<const float> x, std::span<const float> weight, float ep
   }
 }
 
-void swiglu(MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) {
+template <Activation kActivation>
+HWY_INLINE F32x16 activated(F32x16 z) {
+  using namespace glu_constants;
+  if constexpr (kActivation == Activation::kRelu2) {
+    const F32x16 positive = where_less(z, zero(), zero(), z);
+    return multiply(positive, positive);
+  }
+  F32x16 t = z;
+  if constexpr (kActivation == Activation::kGeluTanh)
+    t = multiply(z, fma(multiply(z, z), set(kGeluCubic), set(kGeluLinear)));
+  return divide(z, add(set(1.0f), exp(negate(t))));
+}
+
+template <Activation kActivation>
+HWY_INLINE void glu_rows(MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) {
   const Index C = gate.extent(1);
   for (Index t = 0; t < gate.extent(0); ++t) {
     for (Index c = 0; c < C; c += 16) {
       const F32x16 z = load_up_to_16(gate.row(t).data() + c, C - c);
-      const F32x16 silu = divide(z, add(set(1.0f), exp(negate(z))));
-      store_up_to_16(multiply(silu, load_up_to_16(up.row(t).data() + c, C - c)), y.row(t).data() + c, C - c);
+      const F32x16 product = multiply(activated<kActivation>(z), load_up_to_16(up.row(t).data() + c, C - c));
+      store_up_to_16(product, y.row(t).data() + c, C - c);
     }
+  }
+}
+
+void glu(Activation activation, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y) {
+  switch (activation) {
+    case Activation::kSilu: return glu_rows<Activation::kSilu>(gate, up, y);
+    case Activation::kGeluTanh: return glu_rows<Activation::kGeluTanh>(gate, up, y);
+    case Activation::kRelu2: return glu_rows<Activation::kRelu2>(gate, up, y);
   }
 }
 

@@ -9,7 +9,7 @@ Kernels avx2_table(const Kernels& below) {
   Kernels table = below;
   table.path = CpuPath::kAvx2;
   table.rms_norm = N_AVX2::rms_norm;
-  table.swiglu = N_AVX2::swiglu;
+  table.glu = N_AVX2::glu;
   table.quantize_q8 = N_AVX2::quantize_q8;
   table.round_bf16 = N_AVX2::round_bf16;
   table.kv_store = N_AVX2::kv_store;
@@ -22,7 +22,7 @@ Kernels avx512_table(const Kernels& below) {
   Kernels table = below;
   table.path = CpuPath::kAvx512;
   table.rms_norm = N_AVX3::rms_norm;
-  table.swiglu = N_AVX3::swiglu;
+  table.glu = N_AVX3::glu;
   table.quantize_q8 = N_AVX3::quantize_q8;
   table.round_bf16 = N_AVX3::round_bf16;
   table.kv_store = N_AVX3::kv_store;
