@@ -10,7 +10,8 @@
 
 namespace jericho {
 
-// Special tokens are those of `settings`, else the 256 of Llama 3 from 128,000 on when there are as many pieces.
+// The number of pieces tells GPT-2, cl100k, o200k, Llama 3 and Llama 4 apart: how they cut text, and their special tokens
+// where `settings` has none. Any other number is cut as Llama 3 cuts, with a note.
 TokenizerParts read_tiktoken(std::string_view text, const HuggingFaceSettings& settings);
 
 }  // namespace jericho

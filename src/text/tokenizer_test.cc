@@ -6,6 +6,8 @@
 
 #include <functional>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "formats/metadata.h"
 #include "text/byte_level_bpe.h"
@@ -15,6 +17,7 @@
 #include "text/random_text.h"
 #include "text/sentencepiece_bpe.h"
 #include "text/test_files.h"
+#include "text/tiktoken.h"
 #include "text/tokenizer_json.h"
 #include "text/unicode.h"
 
@@ -148,6 +151,39 @@ TEST(TokenizerModel, TiktokenTakesWholePieces) {
   const auto tokenizer = fixture("tiktoken");
   EXPECT_THAT(pieces_of(*tokenizer, "hello world he"), ElementsAre("hello", " world", " ", "he"));
   EXPECT_EQ(tokenizer->bos(), std::nullopt);
+}
+
+// Ranks as large as the family's, with the bytes and one long piece that only one way of cutting lets through.
+TEST(TokenizerModel, TiktokenFamiliesAreToldByTheirSize) {
+  const auto of_size = [](Index ranks) {
+    std::string text;
+    constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (int byte = 0; byte < 256; ++byte) {
+      text += kDigits[static_cast<std::size_t>(byte >> 2)];
+      text += kDigits[static_cast<std::size_t>((byte & 3) << 4)];
+      text += fmt::format("== {}\n", byte);
+    }
+    for (Index rank = 256; rank + 1 < ranks; ++rank) {  // bytes from 0xFC on, which no text has
+      const auto digit = [&](int shift) { return kDigits[static_cast<std::size_t>((rank >> shift) & 63)]; };
+      text += fmt::format("/{}{}{} {}\n", digit(12), digit(6), digit(0), rank);
+    }
+    text += fmt::format("aUlQ {}\n", ranks - 1);  // "iIP"
+    return Tokenizer(read_tiktoken(text, {}));
+  };
+  const Tokenizer llama4 = of_size(200000);
+  EXPECT_EQ(llama4.size(), 202048);
+  EXPECT_EQ(llama4.find("<|header_start|>"), 200005);
+  EXPECT_EQ(llama4.find("<|finetune_right_pad|>"), 200018);
+  EXPECT_EQ(llama4.find("<|image_start|>"), 200080);
+  EXPECT_EQ(llama4.find("<|patch|>"), 200092);
+  EXPECT_EQ(llama4.find("<|reasoning_thinking_start|>"), 201142);
+  EXPECT_EQ(llama4.bos(), 200000);
+  EXPECT_THAT(pieces_of(llama4, "iIP", {.add_bos = false}), ElementsAre("i", "I", "P"));  // cut before the capital
+  EXPECT_EQ(of_size(199998).eos(), 199999);
+  EXPECT_THAT(pieces_of(of_size(100256), "iIP<|fim_middle|>"), ElementsAre("iIP", "<|fim_middle|>"));
+  EXPECT_EQ(of_size(50256).eos(), 50256);
+  EXPECT_TRUE(of_size(50256).notes().empty());
+  EXPECT_THAT(of_size(300).notes(), ElementsAre(HasSubstr("300 pieces")));
 }
 
 TEST(VocabMerges, EndOfTextIsTheOneSpecialToken) {
