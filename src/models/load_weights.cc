@@ -1,21 +1,17 @@
-// From the file's rows to the arena: chunks are read ahead in file order, and each is turned into what the model
+// From the file's rows to the arena: chunks come in file order (weight_reader.h), and each is turned into what the model
 // multiplies with while the next is on its way. Start at ModelWeights::load(); see weights.h.
 #include <algorithm>
 #include <cstring>
 #include <functional>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "base/check.h"
-#include "base/error.h"
 #include "base/math.h"
+#include "models/weight_reader.h"
 #include "models/weights.h"
 
 namespace jericho {
 namespace {
-
-constexpr int kSlots = 2;  // one chunk is packed while the next is read
 
 // Where row i + j count / 2 of the pairs of a head lies in the file: at row 2 i + j of them.
 Index file_row_of(const RowPairs& pairs, Index row) {
@@ -137,17 +133,10 @@ void copy_values(const WeightPlacement& p, std::span<const std::byte> chunk, Ind
   }
 }
 
-// Calls body(first row, rows) for each chunk of a tensor.
-template <class Body>
-void for_chunks(const WeightPlacement& p, Body body) {
-  for (Index first = 0; first < p.file_rows(); first += chunk_rows(p))
-    body(first, std::min(chunk_rows(p), p.file_rows() - first));
-}
-
 }  // namespace
 
 Bytes ModelWeights::staging_bytes(const WeightLayout& layout, int threads) {
-  return StreamReader::staging_bytes(layout.largest_chunk(), kSlots) + rooms_bytes(layout, threads);
+  return WeightReader::staging_bytes(layout) + rooms_bytes(layout, threads);
 }
 
 ModelWeights ModelWeights::load(const Context& context, const ModelConfig& config, const WeightLayout& layout,
@@ -159,35 +148,23 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
   std::sort(in_file_order.begin(), in_file_order.end(), [](const WeightPlacement* a, const WeightPlacement* b) {
     return std::pair(a->source->file, a->file_offset()) < std::pair(b->source->file, b->file_offset());
   });
-  std::vector<File> files;
-  for (const auto& path : file.files()) files.push_back(File::open_read(path));
-
   const auto rooms = staging.first(rooms_bytes(layout, context.pool.threads()).size());
   const Bytes room = StripRoom::bytes(layout);
-  StreamReader reader(io, staging.subspan(rooms.size()),
-                      {.slot_bytes = StreamReader::slot_bytes(layout.largest_chunk())});
-  for (const WeightPlacement* p : in_file_order) {
-    for_chunks(*p, [&](Index first, Index rows) {
-      reader.enqueue(files[static_cast<std::size_t>(p->source->file)], p->file_offset() + first * p->file_row().count,
-                     p->file_row() * rows);
-    });
-  }
+  WeightReader reader(file, layout, std::move(in_file_order), io, staging.subspan(rooms.size()));
   Bytes done{};
-  for (const WeightPlacement* p : in_file_order) {
-    std::byte* to = weights.arena_.bytes().data() + p->offset.count;
-    const MatrixPacker packer(context, *p, rooms, room, to);
-    const auto read = [&](Index first, Index rows) {
-      const std::span<const std::byte> chunk = reader.next(stop);
-      if (p->spec.is_matrix()) {
-        packer.pack(chunk, p->form.transposed ? 0 : first, p->form.transposed ? p->spec.rows : rows);
-      } else {
-        copy_values(*p, chunk, first, rows, {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4},
-                    reinterpret_cast<float*>(to));
-      }
-      done += Bytes{static_cast<std::int64_t>(chunk.size())};
-      if (progress) progress(done, layout.file_bytes());
-    };
-    with_context([&] { return fmt::format("tensor '{}'", p->source->name); }, [&] { for_chunks(*p, read); });
+  while (const std::optional<WeightRows> chunk = reader.next(stop)) {
+    const WeightPlacement& p = *chunk->weight;
+    std::byte* to = weights.arena_.bytes().data() + p.offset.count;
+    if (p.spec.is_matrix()) {
+      const Index first = p.form.transposed ? 0 : chunk->first;
+      const Index rows = p.form.transposed ? p.spec.rows : chunk->rows;
+      MatrixPacker(context, p, rooms, room, to).pack(chunk->bytes, first, rows);
+    } else {
+      copy_values(p, chunk->bytes, chunk->first, chunk->rows,
+                  {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4}, reinterpret_cast<float*>(to));
+    }
+    done += Bytes{static_cast<std::int64_t>(chunk->bytes.size())};
+    if (progress) progress(done, layout.file_bytes());
   }
   return weights;
 }

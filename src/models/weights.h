@@ -12,7 +12,6 @@
 #include "formats/model_file.h"
 #include "memory/arena.h"
 #include "memory/io.h"
-#include "memory/stream_reader.h"
 #include "models/config.h"
 #include "models/weight_list.h"
 #include "ops/context.h"
