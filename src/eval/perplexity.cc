@@ -3,7 +3,6 @@
 #include "eval/perplexity.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numbers>
 #include <vector>
 
@@ -12,26 +11,10 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/math.h"
+#include "eval/log_probability.h"
 
 namespace jericho {
 namespace {
-
-Estimate estimate(std::span<const double> values) {
-  const auto n = static_cast<double>(values.size());
-  double sum = 0;
-  for (const double value : values) sum += value;
-  const double mean = sum / n;
-  double squares = 0;
-  for (const double value : values) squares += (value - mean) * (value - mean);
-  return {mean, values.size() > 1 ? std::sqrt(squares / (n - 1) / n) : 0};
-}
-
-double log_sum_exp(std::span<const float> logits) {
-  const double maximum = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
-  double sum = 0;
-  for (const float logit : logits) sum += exp_double(static_cast<double>(logit) - maximum);
-  return maximum + log_double(sum);
-}
 
 Index argmax(std::span<const float> logits) { return std::max_element(logits.begin(), logits.end()) - logits.begin(); }
 
@@ -98,14 +81,7 @@ class WindowScorer {
     const auto score_row = [&](Index r, int) {
       const auto row = logits.row(r);
       const auto at = base + static_cast<std::size_t>(r);
-      const auto next = static_cast<std::size_t>(window[static_cast<std::size_t>(begin + r + 1)]);
-      if (next >= row.size()) {  // a token of the next chunk, which no forward() has looked at yet
-        throw Error(
-            ErrorKind::kInput,
-            fmt::format("token id {} of the text is not in the model's vocabulary of {}; is the tokenizer another's?",
-                        next, row.size()));
-      }
-      scores.nll[at] = log_sum_exp(row) - static_cast<double>(row[next]);
+      scores.nll[at] = -log_probability(row, window[static_cast<std::size_t>(begin + r + 1)]);
       if (reference_ == nullptr) return;
       scores.kl[at] = kl_divergence(reference_logits.row(r), row);
       scores.same_top[at] = argmax(reference_logits.row(r)) == argmax(row) ? 1 : 0;
@@ -147,6 +123,7 @@ Perplexity perplexity(const Context& context, Session& session, Session* referen
   Perplexity result;
   result.windows = windows;
   result.tokens = static_cast<Index>(scores.nll.size());
+  result.bytes = bytes;
   result.nll = estimate(scores.nll);
   result.ppl = exp_double(result.nll.mean);
   result.ppl_stderr = result.ppl * result.nll.standard_error;

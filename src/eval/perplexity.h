@@ -9,16 +9,11 @@
 #include <stop_token>
 
 #include "engine/session.h"
+#include "eval/estimate.h"
 #include "ops/context.h"
 #include "text/tokenizer.h"
 
 namespace jericho {
-
-// A mean and its standard error.
-struct Estimate {
-  double mean = 0;
-  double standard_error = 0;
-};
 
 struct Divergence {
   Estimate kl{};    // KL(reference || model) per token, nats
@@ -31,6 +26,7 @@ struct Perplexity {
   Estimate nll{};            // nats per token
   double bits_per_byte = 0;  // over the bytes of the scored tokens
   Index tokens = 0;          // scored
+  Index bytes = 0;           // of the scored tokens
   Index windows = 0;
   std::optional<Divergence> divergence{};  // with a reference
 };
