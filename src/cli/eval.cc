@@ -1,125 +1,124 @@
-// jericho eval: perplexity of a model on a text, and its divergence from a reference model, both under one budget.
-#include <algorithm>
+// jericho eval: what models are worth on a text or on multiple-choice questions, one after the other under one budget,
+// and how much of it a GiB buys (docs/evaluation.md).
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/progress.h"
+#include "cli/eval_model.h"
+#include "cli/eval_report.h"
 #include "cli/read_text.h"
 #include "cli/verbs.h"
-#include "cli/workspace.h"
-#include "eval/perplexity.h"
+#include "eval/choices_file.h"
+#include "memory/process_memory.h"
 
 namespace jericho::cli {
 namespace {
 
 struct EvalOptions {
   WorkspaceOptions workspace{};
+  std::vector<std::string> models{};
   std::string text{};
+  std::string choices{};
   std::string reference{};
+
+  void validate() const {
+    if (text.empty() == choices.empty()) {
+      throw Error(ErrorKind::kUsage, fmt::format("eval: expected --text FILE or --choices FILE, found {}",
+                                                 text.empty() ? "none" : "both"));
+    }
+    if (!choices.empty() && !reference.empty()) {
+      throw Error(ErrorKind::kUsage,
+                  "--reference: compares on a --text, not on --choices; name both models to compare their answers");
+    }
+    workspace.validate();
+  }
+
+  [[nodiscard]] EvalTask task() const {
+    if (choices.empty()) return {.text = read_text_file(text), .reference = reference};
+    return {.questions = parse_choices(read_text_file(choices), choices)};
+  }
 };
 
-constexpr Index kDefaultWindow = 512;
-
-// Logits of a whole chunk are wanted: chunks of a large vocabulary stay near 64 MiB of logits.
-Index chunk_for(Index vocab) {
-  return std::clamp<Index>((Index{64} << 20) / (4 * vocab), kSmallestChunk, kLargestChunk);
-}
-
-void print_text(const Perplexity& result, Index context) {
-  fmt::print("perplexity      {:.4f} +/- {:.4f}\nnll per token   {:.6f} +/- {:.6f} nats\nbits per byte   {:.4f}\n",
-             result.ppl, result.ppl_stderr, result.nll.mean, result.nll.standard_error, result.bits_per_byte);
-  fmt::print("scored          {} tokens in {} windows of {}\n", result.tokens, result.windows, context);
-  if (!result.divergence) return;
-  fmt::print("KL(reference)   {:.6f} +/- {:.6f} nats per token\nsame top token  {:.2f} +/- {:.2f} %\n",
-             result.divergence->kl.mean, result.divergence->kl.standard_error, 100 * result.divergence->top1.mean,
-             100 * result.divergence->top1.standard_error);
-}
-
-nlohmann::json to_json(const Perplexity& result, Index context) {
-  nlohmann::json json = {{"ppl", result.ppl},
-                         {"ppl_stderr", result.ppl_stderr},
-                         {"nll_per_token", result.nll.mean},
-                         {"bits_per_byte", result.bits_per_byte},
-                         {"tokens", result.tokens},
-                         {"windows", result.windows},
-                         {"context", context}};
-  if (result.divergence) {
-    json["kl"] = result.divergence->kl.mean;
-    json["kl_stderr"] = result.divergence->kl.standard_error;
-    json["top1_agreement"] = result.divergence->top1.mean;
-  }
-  return json;
-}
-
-void require_same_vocabulary(const Workspace& reference, const Workspace& model) {
-  if (reference.config().vocab_size == model.config().vocab_size) return;
-  throw Error(ErrorKind::kInput,
-              fmt::format("--reference {}: has a vocabulary of {}, the model one of {}; they cannot be compared",
-                          reference.name(), reference.config().vocab_size, model.config().vocab_size));
-}
-
-int eval(EvalOptions options, const std::stop_token& stop) {
-  const std::string text = read_text_file(options.text);
-  Workspace workspace(options.workspace, NeedsTokenizer::kYes);
-  const Tokenizer& tokenizer = workspace.tokenizer();
-  const Index window =
-      options.workspace.context.value_or(std::min(kDefaultWindow, workspace.config().max_position_embeddings));
-  if (window < 4)
-    throw Error(ErrorKind::kUsage, fmt::format("--context {}: eval needs windows of at least 4 tokens", window));
-  const std::vector<TokenId> ids = tokenizer.encode(text);
-  const InferenceWish wish = {.context = window, .chunk = chunk_for(workspace.config().vocab_size), .all_logits = true};
-  const Bytes growth = Bytes{static_cast<std::int64_t>(ids.size()) * 24};  // scores per token
-  std::unique_ptr<Workspace> reference;
-  if (!options.reference.empty()) {
-    WorkspaceOptions beside = options.workspace;
-    beside.model = options.reference;
-    reference = std::make_unique<Workspace>(beside, NeedsTokenizer::kNo, &workspace);
-    require_same_vocabulary(*reference, workspace);
-  }
-  // Both are planned before either is loaded, so that a refusal names the budget for both.
-  workspace.plan_and_load(wish, growth, stop, reference ? reference->cost_beside(wish) : Bytes{});
-  if (reference) reference->plan_and_load(wish, Bytes{}, stop);
-  Progress progress("evaluating");
-  const PerplexityInput input = {ids, tokenizer.adds_bos() ? tokenizer.bos() : std::nullopt, window,
-                                 [&](TokenId id) { return static_cast<Index>(tokenizer.piece(id).size()); }};
-  const Perplexity result =
-      perplexity(workspace.context(), workspace.session(), reference ? &reference->session() : nullptr, input, stop,
-                 [&](Index done, Index total) { progress.update(done, total); });
-  if (options.workspace.json) {
-    nlohmann::json json = to_json(result, window);
-    json["memory"] = workspace.memory_json();
-    fmt::print("{}\n", json.dump());
+int evaluate_one(const EvalOptions& options, const EvalTask& task, const std::stop_token& stop) {
+  WorkspaceOptions workspace = options.workspace;
+  workspace.model = options.models.front();
+  const ModelResult result = evaluate(workspace, task, stop);
+  if (workspace.json) {
+    fmt::print("{}\n", to_json(result).dump());
   } else {
-    print_text(result, window);
-    fmt::print(stderr, "{}", workspace.memory_report());
+    fmt::print("{}", report(result));
+    fmt::print(stderr, "{}", result.memory_report);
   }
   return 0;
+}
+
+// A model is a task of its own here: what fails with it is its row, and the others go on.
+int evaluate_all(const EvalOptions& options, const EvalTask& task, const std::stop_token& stop) {
+  std::vector<ModelResult> results;
+  std::optional<Error> interrupted;
+  int code = 0;
+  for (const std::string& model : options.models) {
+    WorkspaceOptions workspace = options.workspace;
+    workspace.model = model;
+    workspace.json = false;  // a refusal is part of the object printed at the end
+    reset_peak();            // the peak of the model before is none of this one's
+    try {
+      results.push_back(evaluate(workspace, task, stop));
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kInterrupted) {
+        interrupted = error;
+        break;
+      }
+      fmt::print(stderr, "error: {}\n", error.what());
+      ModelResult& failed = results.emplace_back();
+      failed.model = model;
+      failed.failure = error;
+      if (code == 0) code = exit_code(error.kind());
+    }
+  }
+  if (options.workspace.json) {
+    fmt::print("{}\n", to_json(std::span<const ModelResult>(results)).dump());
+  } else if (!results.empty()) {
+    fmt::print("{}", table(results));
+  }
+  if (interrupted) throw Error(*interrupted);
+  return code;
 }
 
 }  // namespace
 
 void add_eval(CLI::App& app, Run& chosen) {
-  CLI::App* verb = app.add_subcommand("eval", "Measure a model on a text: perplexity, and divergence from a reference");
+  CLI::App* verb = app.add_subcommand(
+      "eval", "Measure models on a text (perplexity, divergence from a reference) or on multiple-choice questions");
   verb->footer(
-      "Windows of -c tokens [512, or the model's context], the first token of each replaced by BOS, the second half "
-      "scored.");
+      "--text: windows of -c tokens [512, or the model's context], the first token of each replaced by BOS, the second "
+      "half scored.\n--choices: log-likelihood of each choice after its context, as lm-eval-harness; -c is the most "
+      "that "
+      "is read [the model's context].\nSeveral models are loaded one after the other under the same --memory, and "
+      "printed as one table.");
   auto options = std::make_shared<EvalOptions>();
-  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory")
-      ->required();
-  verb->add_option("--text", options->text, "FILE with the text")->required();
+  verb->add_option("-m,--model,MODEL", options->models, "MODELs: .gguf files or Hugging Face directories")->required();
+  verb->add_option("--text", options->text, "FILE with the text");
+  verb->add_option("--choices", options->choices,
+                   "FILE of JSON lines: {\"context\": \"...\", \"choices\": [\"...\", \"...\"], \"label\": 0}");
   verb->add_option("--reference", options->reference,
-                   "MODEL to compare with: KL divergence and agreement of the top token");
+                   "MODEL to compare with on the text: KL divergence and agreement of the top token");
   options->workspace.add_flags(*verb);
   verb->add_flag("--json", options->workspace.json,
-                 "Print one object: ppl, ppl_stderr, nll_per_token, bits_per_byte, tokens, ...");
-  verb->callback(
-      [options, &chosen] { chosen = [options](const std::stop_token& stop) { return eval(*options, stop); }; });
+                 "Print one object: ppl, ppl_stderr, bits_per_byte, tokens, acc, acc_stderr, per_gib, ...");
+  verb->callback([options, &chosen] {
+    chosen = [options](const std::stop_token& stop) {
+      options->validate();
+      const EvalTask task = options->task();
+      return options->models.size() == 1 ? evaluate_one(*options, task, stop) : evaluate_all(*options, task, stop);
+    };
+  });
 }
 
 }  // namespace jericho::cli

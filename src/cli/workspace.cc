@@ -136,6 +136,11 @@ Bytes Workspace::cost_beside(const InferenceWish& wish) const {
   return std::get<Plan>(plan_inference(config_, weights_, machine({}), kUnlimited, with_flags(wish))).peak();
 }
 
+bool Workspace::fits(const InferenceWish& wish, Bytes growth) const {
+  return std::holds_alternative<Plan>(
+      plan_inference(config_, weights_, machine(growth), parsed_budget().ram, with_flags(wish)));
+}
+
 void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std::stop_token& stop, Bytes kept) {
   const auto start = std::chrono::steady_clock::now();
   budget_ = beside_ != nullptr ? beside_->budget_ : parsed_budget();

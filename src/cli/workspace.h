@@ -66,6 +66,9 @@ class Workspace {
   // What `wish` will take beside another model, with the options' context, chunk and KV type.
   [[nodiscard]] Bytes cost_beside(const InferenceWish& wish) const;
 
+  // Whether plan_and_load() of a model that stands alone would find room. Error(kUsage) as there.
+  [[nodiscard]] bool fits(const InferenceWish& wish, Bytes growth) const;
+
   // Plans `wish` under the budget, less what is `kept` for a model to be loaded beside this one, and loads the model. When it does
   // not fit, throws Error(kBudget) that says by how much. `growth` is heap the verb will add.
   void plan_and_load(const InferenceWish& wish, Bytes growth, const std::stop_token& stop, Bytes kept = {});

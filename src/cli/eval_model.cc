@@ -1,0 +1,148 @@
+// From options to figures of one model: see eval_model.h.
+#include "cli/eval_model.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "cli/progress.h"
+#include "eval/choice_scorer.h"
+#include "eval/same_tokenizer.h"
+#include "text/load_tokenizer.h"
+
+namespace jericho::cli {
+namespace {
+
+constexpr Index kDefaultWindow = 512;
+constexpr Index kMostSequences = 64;
+
+// Logits of a whole chunk are wanted: chunks of a large vocabulary stay near 64 MiB of logits.
+Index chunk_for(Index vocab) {
+  return std::clamp<Index>((Index{64} << 20) / (4 * vocab), kSmallestChunk, kLargestChunk);
+}
+
+ModelResult result_of(const Workspace& workspace, Index context) {
+  ModelResult result;
+  result.model = workspace.name();
+  result.weights = workspace.weights().file_bytes();
+  result.memory_json = workspace.memory_json();
+  result.memory_report = workspace.memory_report();
+  result.memory = {result.memory_json.at("ledger_peak_bytes").get<std::int64_t>()};
+  result.context = context;
+  return result;
+}
+
+void require_same_tokens(const Workspace& reference, const Workspace& model, const std::string& text,
+                         std::span<const TokenId> ids) {
+  if (reference.config().vocab_size != model.config().vocab_size) {
+    throw Error(ErrorKind::kInput,
+                fmt::format("--reference {}: has a vocabulary of {}, the model one of {}; they cannot be compared",
+                            reference.name(), reference.config().vocab_size, model.config().vocab_size));
+  }
+  // Loaded for this alone: while the models run, one tokenizer is enough.
+  const auto file = open_model(reference.name());
+  const auto tokenizer =
+      with_context([&] { return "--reference " + reference.name(); }, [&] { return load_tokenizer(*file); });
+  if (const auto difference = tokenizer_difference(model.tokenizer(), *tokenizer, text, ids)) {
+    throw Error(ErrorKind::kInput,
+                fmt::format("--reference {}: has another tokenizer than {}: {}; probabilities of different tokens "
+                            "cannot be compared",
+                            reference.name(), model.name(), *difference));
+  }
+}
+
+ModelResult evaluate_text(const WorkspaceOptions& options, const EvalTask& task, const std::stop_token& stop) {
+  Workspace workspace(options, NeedsTokenizer::kYes);
+  const Tokenizer& tokenizer = workspace.tokenizer();
+  const Index window = options.context.value_or(std::min(kDefaultWindow, workspace.config().max_position_embeddings));
+  if (window < 4)
+    throw Error(ErrorKind::kUsage, fmt::format("--context {}: eval needs windows of at least 4 tokens", window));
+  const std::vector<TokenId> ids = tokenizer.encode(task.text);
+  const InferenceWish wish = {.context = window, .chunk = chunk_for(workspace.config().vocab_size), .all_logits = true};
+  const Bytes growth = Bytes{static_cast<std::int64_t>(ids.size()) * 24};  // scores per token
+  std::unique_ptr<Workspace> reference;
+  if (!task.reference.empty()) {
+    WorkspaceOptions beside = options;
+    beside.model = task.reference;
+    reference = std::make_unique<Workspace>(beside, NeedsTokenizer::kNo, &workspace);
+    require_same_tokens(*reference, workspace, task.text, ids);
+  }
+  // Both are planned before either is loaded, so that a refusal names the budget for both.
+  workspace.plan_and_load(wish, growth, stop, reference ? reference->cost_beside(wish) : Bytes{});
+  if (reference) reference->plan_and_load(wish, Bytes{}, stop);
+  Progress progress("evaluating");
+  const PerplexityInput input = {ids, tokenizer.adds_bos() ? tokenizer.bos() : std::nullopt, window,
+                                 [&](TokenId id) { return static_cast<Index>(tokenizer.piece(id).size()); }};
+  const Perplexity figures =
+      perplexity(workspace.context(), workspace.session(), reference ? &reference->session() : nullptr, input, stop,
+                 [&](Index done, Index total) { progress.update(done, total); });
+  ModelResult result = result_of(workspace, window);
+  result.has_reference = reference != nullptr;
+  result.perplexity = figures;
+  return result;
+}
+
+// The fastest of the wishes that fit: many choices at once, one at a time, one at a time in small chunks. The answer is
+// the same.
+InferenceWish wish_for_choices(const Workspace& workspace, const WorkspaceOptions& options, Index context,
+                               Index choices, Bytes growth) {
+  const Index rows = options.chunk.value_or(chunk_for(workspace.config().vocab_size));
+  const Index sequences = std::clamp<Index>(rows / context, 1, std::min(choices, kMostSequences));
+  const std::array<InferenceWish, 3> wishes = {
+      {{.context = context, .sequences = sequences, .chunk = rows, .all_logits = true},
+       {.context = context, .chunk = rows, .all_logits = true},
+       {.context = context, .chunk = std::min(rows, kSmallestChunk), .all_logits = true}}};
+  const auto fits = std::find_if(wishes.begin(), wishes.end(),
+                                 [&](const InferenceWish& wish) { return workspace.fits(wish, growth); });
+  return fits != wishes.end() ? *fits : wishes.back();  // whose refusal names the smallest budget
+}
+
+ModelResult evaluate_choices(const WorkspaceOptions& options, const EvalTask& task, const std::stop_token& stop) {
+  WorkspaceOptions without_context = options;  // -c is the most that is read; what is planned is what will be
+  without_context.context.reset();
+  Workspace workspace(without_context, NeedsTokenizer::kYes);
+  const Index most = std::min(workspace.config().max_position_embeddings, kLargestContext);
+  const Index limit = options.context.value_or(most);
+  if (limit < 1 || limit > most) {
+    throw Error(ErrorKind::kUsage, fmt::format("--context {}: expected 1 to {}, the model's own", limit, most));
+  }
+  std::vector<EncodedQuestion> encoded;
+  encoded.reserve(task.questions.size());
+  Index choices = 0;
+  for (const ChoiceQuestion& question : task.questions) {
+    encoded.push_back(encode_question(workspace.tokenizer(), question));
+    choices += static_cast<Index>(question.choices.size());
+  }
+  const Index context = std::min(limit, longest_input(encoded));
+  const Bytes growth{8 * choices + 96 * static_cast<std::int64_t>(encoded.size())};  // scores, sums, verdicts
+  workspace.plan_and_load(wish_for_choices(workspace, options, context, choices, growth), growth, stop);
+  Progress progress("evaluating");
+  const auto log_likelihoods = choice_log_likelihoods(
+      workspace.context(), workspace.session(), encoded, {.context = context, .sequences = workspace.plan().sequences},
+      stop, [&](Index done, Index total) { progress.update(done, total); });
+  ModelResult result = result_of(workspace, limit);
+  result.accuracy = accuracy(task.questions, encoded, log_likelihoods);
+  result.accuracy->truncated = truncated_questions(encoded, context);
+  return result;
+}
+
+}  // namespace
+
+ModelResult evaluate(const WorkspaceOptions& options, const EvalTask& task, const std::stop_token& stop) {
+  return task.questions.empty() ? evaluate_text(options, task, stop) : evaluate_choices(options, task, stop);
+}
+
+std::vector<Quality> qualities(const ModelResult& result) {
+  if (result.perplexity) return {{"compression", 8 / result.perplexity->bits_per_byte}};
+  const ChoiceAccuracy& a = *result.accuracy;
+  return {{"acc", a.acc.mean},
+          {"acc_norm", a.acc_norm.mean},
+          {"acc_above_chance", a.acc.mean - a.chance},
+          {"acc_norm_above_chance", a.acc_norm.mean - a.chance}};
+}
+
+double per_gib(double quality, Bytes bytes) { return quality * 0x1p30 / static_cast<double>(bytes.count); }
+
+}  // namespace jericho::cli
