@@ -61,6 +61,19 @@ std::string aligned(const std::vector<Row>& rows) {
   return text;
 }
 
+// Of the qualities those a table has room for; a report of one model and the JSON have all.
+std::vector<Quality> tabled_qualities(const ModelResult& result) {
+  std::vector<Quality> list = qualities(result);
+  std::erase_if(list, [](const Quality& quality) { return quality.name.starts_with("acc_norm"); });
+  return list;
+}
+
+// A model without any idea of the text has a perplexity of many digits.
+std::string perplexity_of(const Perplexity& p) {
+  return p.ppl < 1e6 ? fmt::format("{:.4f} +/- {:.4f}", p.ppl, p.ppl_stderr)
+                     : fmt::format("{:.4g} +/- {:.4g}", p.ppl, p.ppl_stderr);
+}
+
 Row header(const ModelResult& result) {
   Row row{{"model", "weights GiB", "memory GiB"}};
   const auto add = [&](std::initializer_list<const char*> names) {
@@ -68,7 +81,7 @@ Row header(const ModelResult& result) {
   };
   if (result.perplexity) add({"perplexity", "bits/byte", "compression"});
   if (result.accuracy) add({"acc", "acc_norm"});
-  for (const Quality& quality : qualities(result)) {
+  for (const Quality& quality : tabled_qualities(result)) {
     row.cells.push_back(quality.name + "/GiB weights");
     if (!result.has_reference) row.cells.push_back("/GiB memory");
   }
@@ -83,7 +96,7 @@ Row cells(const ModelResult& result) {
   }
   Row row{{result.model, fmt::format("{:.4g}", gib(result.weights)), fmt::format("{:.4g}", gib(result.memory))}};
   if (const auto& p = result.perplexity) {
-    row.cells.push_back(fmt::format("{:.4f} +/- {:.4f}", p->ppl, p->ppl_stderr));
+    row.cells.push_back(perplexity_of(*p));
     row.cells.push_back(fmt::format("{:.4f}", p->bits_per_byte));
     row.cells.push_back(fmt::format("{:.4f}", 8 / p->bits_per_byte));
   }
@@ -91,7 +104,7 @@ Row cells(const ModelResult& result) {
     row.cells.push_back(with_error(a->acc));
     row.cells.push_back(with_error(a->acc_norm));
   }
-  for (const Quality& quality : qualities(result)) {
+  for (const Quality& quality : tabled_qualities(result)) {
     row.cells.push_back(fmt::format("{:.4g}", per_gib(quality.value, result.weights)));
     if (!result.has_reference) row.cells.push_back(fmt::format("{:.4g}", per_gib(quality.value, result.memory)));
   }
