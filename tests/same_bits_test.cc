@@ -157,6 +157,49 @@ INSTANTIATE_TEST_SUITE_P(, SameBitsOfOddSizes,
                                           testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
                          model_case_name);
 
+// Blocks that only some families have.
+struct BlockCase {
+  const char* name;
+  ModelConfig (*config)();
+  DType dtype;
+};
+void PrintTo(const BlockCase& c, std::ostream* out) { *out << c.name << " " << name(c.dtype); }
+
+class SameBitsOfBlocks : public testing::TestWithParam<BlockCase> {};
+
+TEST_P(SameBitsOfBlocks, ForAnyPathThreadsChunksAndCompany) {
+  const TestMachine machine(1), two(2), four(4);
+  const WholeModel model = WholeModel::random(machine.context, GetParam().config(), GetParam().dtype);
+  const std::vector<TokenId> prompt = random_tokens(kPrompt, model.config().vocab_size, 7);
+  const std::vector<float> reference = logits_under(machine.context, model, prompt, {});
+  ASSERT_TRUE(all_finite(reference));
+  const auto expect_same = [&](const TestMachine& with, const Circumstances& how, const char* what) {
+    EXPECT_THAT(logits_under(with.context, model, prompt, how), BitEqual(reference)) << what;
+  };
+  expect_same(machine, {.chunk = 1}, "token by token");
+  expect_same(two, {.chunk = 7}, "2 threads, chunks of 7");
+  expect_same(four, {.chunk = 64}, "4 threads, chunks of 64");
+  expect_same(two, {.chunk = 512, .company = Company::kAmongSeven}, "among seven others");
+  expect_same(machine, {.chunk = 7, .company = Company::kAmongSeven, .context = 300}, "among seven, chunks of 7");
+  for (const CpuPath path : usable_cpu_paths()) {
+    const TestMachine other(2, path);
+    const std::span shorter(prompt.data(), static_cast<std::size_t>(kShortPrompt));
+    EXPECT_THAT(
+        logits_under(other.context, model, shorter, {.chunk = 64}),
+        BitEqual(std::span(reference).first(shorter.size() * static_cast<std::size_t>(model.config().vocab_size))))
+        << name(path);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, SameBitsOfBlocks,
+                         testing::Values(BlockCase{"experts", experts_config, DType::kF32},
+                                         BlockCase{"experts", experts_config, DType::kBF16},
+                                         BlockCase{"experts", experts_config, DType::kQ4_0},
+                                         BlockCase{"experts", experts_config, DType::kQ6_K}),
+                         [](const auto& test) {
+                           return std::string(test.param.name) + "_" + std::string(name(test.param.dtype));
+                         });
+
 // Of logits in every weight format: what any compiler and any processor must give. It changes only with a definition;
 // formats that are new get a list and digests of their own.
 constexpr std::array kFirstTypes = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,

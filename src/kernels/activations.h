@@ -29,6 +29,22 @@ struct Activations {  // a view; only the arrays of its form are set; `cols` is 
   const float* scale = nullptr;       // [T, cols / 32]
   const float* scaled_sum = nullptr;  // [T, cols / 32] scale * float(sum of the group's codes), for formats with minima
   const std::int32_t* half_sum = nullptr;  // [T, cols / 16] sums of the codes of each half group, for the codes' offset
+
+  // Rows [begin, begin + count) of it.
+  [[nodiscard]] Activations rows(Index begin, Index count) const {
+    const auto from = [&](const auto* first, Index per_row) {
+      return first == nullptr ? first : first + begin * per_row;
+    };
+    return {form,
+            count,
+            cols,
+            from(f32, cols),
+            from(bf16, cols),
+            from(q8, cols),
+            from(scale, cols / 32),
+            from(scaled_sum, cols / 32),
+            from(half_sum, cols / 16)};
+  }
 };
 
 // Row `t` of x, padded with zeros to `cols`, as 8-bit groups: absmax / 127 by division, codes by division and rint. A

@@ -58,5 +58,13 @@ void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, Ac
 void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
                         MatrixView<float> out);
 void feed_forward_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
+// The same for weights of another width.
+void feed_forward_scratch(ScratchSize& scratch, Index intermediate_size, ActivationForms forms, Index rows);
+
+// The experts that each token's router chooses (ops/moe.h), weighted and added in ascending order, then the shared
+// expert where there is one.
+void experts_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                   MatrixView<float> out);
+void experts_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 
 }  // namespace jericho

@@ -11,6 +11,7 @@
 #include "base/index.h"
 #include "kernels/glu.h"
 #include "models/weight_names.h"
+#include "ops/moe.h"
 
 namespace jericho {
 
@@ -49,23 +50,12 @@ struct LayerConfig {
 
 enum class QkNorm { kNone, kHead, kProjection };  // RMSNorm of q and k before RoPE: per head, or all heads at once
 
-enum class Gating { kSoftmax, kSigmoid };
-enum class GroupScore { kMax, kTopTwoSum };
-
-// A layer of experts: specs of the selection are in ops/moe.h.
-struct MoeConfig {
-  Index experts = 0;  // 0: the model has none
-  Index experts_per_token = 0;
+// A layer of experts. RouterRule::experts 0: the model has none.
+struct MoeConfig : RouterRule {
   Index intermediate_size = 0;         // of one expert
   Index shared_intermediate_size = 0;  // of the expert that every token uses; 0: none
   bool shared_gate = false;            // its output times sigmoid(shared_router x)
-  Gating gating = Gating::kSoftmax;
-  bool selection_bias = false;  // added to the scores for the choice only
-  bool normalize = false;       // the chosen weights are divided by their sum
-  float scale = 1;              // then multiplied with this
-  Index groups = 1;             // experts are chosen from the topk_groups best groups only
-  Index topk_groups = 1;
-  GroupScore group_score = GroupScore::kMax;
+  bool selection_bias = false;         // added to the scores for the choice only
 };
 
 // Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1).

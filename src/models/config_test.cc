@@ -44,6 +44,13 @@ Json llama32_1b() {
   config["tie_word_embeddings"] = true;
   return config;
 }
+Json mixtral_8x7b() {
+  Json config = llama(32, 4096, 14336, 32, 8, 32000);
+  config["architectures"] = {"MixtralForCausalLM"};
+  config["num_local_experts"] = 8;
+  config["num_experts_per_tok"] = 2;
+  return config;
+}
 Json qwen25_05b() {
   Json config = llama(24, 896, 4864, 14, 2, 151936);
   config["architectures"] = {"Qwen2ForCausalLM"};
@@ -61,6 +68,7 @@ TEST(ModelConfig, AmountsToThePublishedParameters) {
   EXPECT_EQ(parameters(llama2_7b()), 6'738'415'616);
   EXPECT_EQ(parameters(llama32_1b()), 1'235'814'400);
   EXPECT_EQ(parameters(qwen25_05b()), 494'032'768);
+  EXPECT_EQ(parameters(mixtral_8x7b()), 46'702'792'704);
 }
 
 std::vector<Index> windows(const ModelConfig& config) {
@@ -80,6 +88,7 @@ TEST(ModelConfig, AmountsToThePublishedKvBytes) {
   EXPECT_EQ(kv_per_token(llama2_7b()), 524288);
   EXPECT_EQ(kv_per_token(llama32_1b()), 32768);
   EXPECT_EQ(kv_per_token(qwen25_05b()), 12288);
+  EXPECT_EQ(kv_per_token(mixtral_8x7b()), 131072);
   EXPECT_EQ(kv_per_token(llama3_8b(), KvType::kF32), 262144);
   EXPECT_EQ(kv_per_token(llama3_8b(), KvType::kQ8), 69632);
 }
@@ -236,8 +245,8 @@ TEST(ConfigJson, RefusesSizesThatCannotBe) {
 
 TEST(ConfigsOfTheWorld, AreReadOrRefusedByTheFeatureTheyNeed) {
   JERICHO_NEEDS_DATA("configs");
-  const std::set<std::string> runnable = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM",
-                                          "Qwen3ForCausalLM"};
+  const std::set<std::string> runnable = {"LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM",
+                                          "Qwen2ForCausalLM", "Qwen3ForCausalLM"};
   int read = 0, refused = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data("configs"))) {
     if (entry.path().extension() != ".json") continue;
@@ -315,9 +324,6 @@ TEST_F(GgufConfig, NamesTheKeyThatIsMissing) {
 }
 
 TEST_F(GgufConfig, NamesTheFeatureItCannotDo) {
-  set("expert_count", std::uint32_t{8});
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("unsupported: "), HasSubstr("8 experts")));
-  set("expert_count", std::uint32_t{0});
   set("rope.scaling.type", std::string("longrope"));
   EXPECT_THAT(refusal(), AllOf(HasSubstr("unsupported: "), HasSubstr("longrope")));
   set("rope.scaling.type", std::string("none"));
@@ -325,6 +331,22 @@ TEST_F(GgufConfig, NamesTheFeatureItCannotDo) {
   EXPECT_THAT(refusal(), AllOf(HasSubstr("unsupported: "), HasSubstr("head_count_kv per layer")));
   writer_.set("general.architecture", "gemma2");
   EXPECT_THAT(refusal(), AllOf(HasSubstr("unsupported: "), HasSubstr("gemma2"), HasSubstr("qwen3")));
+}
+
+TEST_F(GgufConfig, IsAMixtralWhereALlamaHasExperts) {
+  set("expert_count", std::uint32_t{8});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("input: "), HasSubstr("llama.expert_used_count")));
+  set("expert_used_count", std::uint32_t{9});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("input: "), HasSubstr("experts per token is 9")));
+  set("expert_used_count", std::uint32_t{2});
+  const ModelConfig c = config();
+  EXPECT_EQ(c.moe.experts, 8);
+  EXPECT_EQ(c.moe.experts_per_token, 2);
+  EXPECT_EQ(c.moe.intermediate_size, 128);
+  EXPECT_TRUE(c.moe.normalize && c.interleaved_qk_rows);
+  for (const LayerConfig& layer : c.layers) EXPECT_EQ(layer.feed_forward, FeedForward::kExperts);
+  set("expert_count", std::uint32_t{0});
+  EXPECT_EQ(config().layers[0].feed_forward, FeedForward::kDense);
 }
 
 TEST_F(GgufConfig, RefusesSizesThatCannotBe) {

@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 // One line per file of families.
 std::vector<Family> all_families() {
   std::vector<Family> families;
-  for (const auto& group : {llama_families(), qwen_families()})
+  for (const auto& group : {llama_families(), mixtral_families(), qwen_families()})
     families.insert(families.end(), group.begin(), group.end());
   return families;
 }

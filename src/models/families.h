@@ -21,7 +21,11 @@ struct Family {
 };
 
 std::span<const Family> llama_families();
+std::span<const Family> mixtral_families();
 std::span<const Family> qwen_families();
+
+// "llama" with experts.
+ModelConfig mixtral_from_gguf(const GgufKeys& keys);
 
 // Errors: kUnsupported naming the architecture and those that are known, or a feature that is missing; kInput for wrong
 // values.

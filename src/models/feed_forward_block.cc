@@ -10,23 +10,27 @@ struct Buffers {
   LinearBuffers gated_input;
 
   template <class S>
-  static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
-    return {.gate = take_matrix(scratch, rows, c.intermediate_size),
-            .up = take_matrix(scratch, rows, c.intermediate_size),
-            .gated_input = LinearBuffers::take(scratch, forms, rows, c.intermediate_size)};
+  static Buffers take(S& scratch, Index intermediate_size, ActivationForms forms, Index rows) {
+    return {.gate = take_matrix(scratch, rows, intermediate_size),
+            .up = take_matrix(scratch, rows, intermediate_size),
+            .gated_input = LinearBuffers::take(scratch, forms, rows, intermediate_size)};
   }
 };
 
 }  // namespace
 
+void feed_forward_scratch(ScratchSize& scratch, Index intermediate_size, ActivationForms forms, Index rows) {
+  static_cast<void>(Buffers::take(scratch, intermediate_size, forms, rows));
+}
+
 void feed_forward_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
-  static_cast<void>(Buffers::take(scratch, config, forms, rows));
+  feed_forward_scratch(scratch, config.intermediate_size, forms, rows);
 }
 
 void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
                         MatrixView<float> out) {
   const ModelConfig& c = pass.config;
-  const Buffers b = Buffers::take(scratch, c, pass.forms, pass.rows());
+  const Buffers b = Buffers::take(scratch, w.gate.matrix.rows, pass.forms, pass.rows());
   project(pass, w.gate, x, c.multipliers.gate, b.gate);
   project(pass, w.up, x, 1, b.up);
   glu(pass.context, c.activation, b.gate, b.up, b.gate);

@@ -3,8 +3,6 @@
 // in rotation pairs.
 #include <array>
 
-#include <fmt/format.h>
-
 #include "models/families.h"
 
 namespace jericho {
@@ -19,8 +17,7 @@ ModelConfig mistral_from_json(const nlohmann::json& config) {
 }
 
 ModelConfig llama_from_gguf(const GgufKeys& keys) {
-  if (const Index experts = keys.integer("expert_count").value_or(0); experts > 0)
-    not_supported(fmt::format("{}: mixture of experts ({} experts)", keys.architecture(), experts));
+  if (keys.integer("expert_count").value_or(0) > 0) return mixtral_from_gguf(keys);
   ModelConfig c = decoder_from_gguf(keys);
   c.interleaved_qk_rows = true;
   return c;

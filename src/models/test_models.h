@@ -74,6 +74,26 @@ inline ModelConfig odd_config() {
   return c;
 }
 
+// Two of three layers with experts in groups, a bias on their choice, and a gated shared expert beside them.
+inline ModelConfig experts_config() {
+  ModelConfig c = small_config();
+  c.architecture = "experts";
+  c.num_hidden_layers = 3;
+  c.layers.assign(3, {});
+  c.layers[1].feed_forward = c.layers[2].feed_forward = FeedForward::kExperts;
+  c.moe.experts = 12;
+  c.moe.experts_per_token = 3;
+  c.moe.intermediate_size = 256;
+  c.moe.shared_intermediate_size = 512;
+  c.moe.shared_gate = c.moe.selection_bias = c.moe.normalize = true;
+  c.moe.gating = Gating::kSigmoid;
+  c.moe.scale = 2.5f;
+  c.moe.groups = 4;
+  c.moe.topk_groups = 2;
+  c.moe.group_score = GroupScore::kTopTwoSum;
+  return c;
+}
+
 inline std::vector<std::int32_t> random_tokens(Index count, Index vocab, unsigned seed) {
   std::mt19937 random(seed);
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));

@@ -39,6 +39,7 @@ void take_blocks(ScratchSize& scratch, const ModelConfig& config, ActivationForm
   };
   block(config.attention_layers() > 0, attention_block_scratch);
   block(has(config, FeedForward::kDense), feed_forward_block_scratch);
+  block(has(config, FeedForward::kExperts), experts_block_scratch);
 }
 
 }  // namespace
@@ -142,7 +143,8 @@ void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b
   if (layer.feed_forward == FeedForward::kNone) return;
   const LinearInput input = prepared(w.feed_forward_norm);
   const ScratchScope scope(scratch);
-  feed_forward_block(pass, w, input, scratch, b.branch);
+  const auto block = layer.feed_forward == FeedForward::kExperts ? experts_block : feed_forward_block;
+  block(pass, w, input, scratch, b.branch);
   add_branch(pass, w.feed_forward_post_norm, b.branch, b.x);
 }
 

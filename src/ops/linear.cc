@@ -73,4 +73,23 @@ void linear(const Context& context, const PackedMatrix& w, const LinearInput& x,
   context.pool.run(shares, std::ref(share));
 }
 
+void linear_each(const Context& context, std::span<const LinearTask> tasks, const LinearInput& x) {
+  Index strips = 0;
+  for (const LinearTask& task : tasks) strips += task.w->strips();
+  const Index shares = std::min<Index>(strips, kSharesPerThread * context.pool.threads());
+  const auto share = [&](Index part, int) {
+    const Index begin = part * strips / shares, end = (part + 1) * strips / shares;
+    Index before = 0;  // strips of the tasks passed so far
+    for (const LinearTask& task : tasks) {
+      const Index from = std::max(begin - before, Index{0}), to = std::min(end - before, task.w->strips());
+      if (from < to) {
+        const Activations& input = x.as(activation_form(task.w->dtype));
+        context.kernels.matmul(*task.w, input.rows(task.first, task.y.extent(0)), nullptr, from, to, task.y);
+      }
+      before += task.w->strips();
+    }
+  };
+  context.pool.run(shares, std::ref(share));
+}
+
 }  // namespace jericho

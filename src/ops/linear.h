@@ -62,4 +62,14 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
 void linear(const Context& context, const PackedMatrix& w, const LinearInput& x, std::span<const float> bias,
             MatrixView<float> y);
 
+struct LinearTask {  // y [n, w.rows] of the rows [first, first + n) of an input; views
+  const PackedMatrix* w;
+  Index first;
+  MatrixView<float> y;
+};
+
+// Many products of different weights at once, without bias: the strips of all of them are split over the pool together,
+// so that small weights do not wait for one another.
+void linear_each(const Context& context, std::span<const LinearTask> tasks, const LinearInput& x);
+
 }  // namespace jericho

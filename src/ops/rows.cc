@@ -1,9 +1,11 @@
 // Row-wise ops over the pool: see rows.h.
 #include "ops/rows.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "base/check.h"
+#include "kernels/exp.h"
 
 namespace jericho {
 namespace {
@@ -17,6 +19,15 @@ void for_row_blocks(const Context& context, Index rows, Body body) {
     body(begin, std::min(kRowsPerPart, rows - begin));
   };
   context.pool.run(ceil_div(rows, kRowsPerPart), std::ref(part));
+}
+
+template <class F>  // x = f(x)
+void for_values(const Context& context, MatrixView<float> x, F f) {
+  for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
+    for (Index t = begin; t < begin + rows; ++t) {
+      for (float& value : x.row(t)) value = f(value);
+    }
+  });
 }
 
 }  // namespace
@@ -47,10 +58,28 @@ void glu(const Context& context, Activation activation, MatrixView<const float> 
 }
 
 void scale(const Context& context, float factor, MatrixView<float> x) {
+  for_values(context, x, [factor](float value) { return value * factor; });
+}
+
+void scale_rows(const Context& context, MatrixView<const float> factors, MatrixView<float> x) {
   for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
     for (Index t = begin; t < begin + rows; ++t) {
-      for (float& value : x.row(t)) value *= factor;
+      for (float& value : x.row(t)) value *= factors(t, 0);
     }
+  });
+}
+
+void sigmoid(const Context& context, MatrixView<float> x) {
+  for_values(context, x, [](float value) { return 1.0f / (1.0f + ref::exp(-value)); });
+}
+
+void clamp(const Context& context, float limit, MatrixView<float> x) {
+  for_values(context, x, [limit](float value) { return value < -limit ? -limit : value > limit ? limit : value; });
+}
+
+void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y) {
+  for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
+    for (Index t = begin; t < begin + rows; ++t) std::copy(x.row(t).begin(), x.row(t).end(), y.row(t).begin());
   });
 }
 

@@ -27,6 +27,18 @@ void glu(const Context& context, Activation activation, MatrixView<const float> 
 // x *= factor.
 void scale(const Context& context, float factor, MatrixView<float> x);
 
+// x[t] *= factors[t]; factors [T, 1].
+void scale_rows(const Context& context, MatrixView<const float> factors, MatrixView<float> x);
+
+// x = 1 / (1 + exp(-x)).
+void sigmoid(const Context& context, MatrixView<float> x);
+
+// x = min(max(x, -limit), limit); NaN stays.
+void clamp(const Context& context, float limit, MatrixView<float> x);
+
+// y = x.
+void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y);
+
 // x += dx, the residual connection.
 void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x);
 

@@ -1,0 +1,162 @@
+// The experts of one layer: see blocks.h. Tokens are routed first; then each expert that any of them chose meets all of
+// its tokens at once, so that its weights are read once however many sequences the batch holds. Experts are computed in
+// ascending order, a wave of them at a time: as many as the wave's rows hold. Each token's sum therefore grows by
+// ascending expert, and depends on neither its company nor the waves (docs/numerics.md 5).
+#include <algorithm>
+#include <cstdint>
+
+#include "models/blocks.h"
+#include "ops/moe.h"
+#include "ops/rows.h"
+
+namespace jericho {
+namespace {
+
+// A wave holds at least the rows of one expert, which are the batch's at most; of small batches it holds all experts, so
+// that the threads have enough to share.
+constexpr Index kFullWave = 64;
+
+Index wave_rows(const MoeConfig& m, Index rows) {
+  return std::max(rows, std::min(rows * m.experts_per_token, kFullWave));
+}
+
+template <class T, class S>
+MatrixView<T> take_table(S& scratch, Index rows, Index cols) {
+  return {scratch.template take<T>(rows * cols).data(), rows, cols};
+}
+
+struct Buffers {
+  MatrixView<float> logits, group_scores;  // [T, experts], [T, groups]
+  Routing routing;                         // [T, experts_per_token]
+  MatrixView<std::int32_t> places;         // [T, experts_per_token] row of `tokens` that each choice became
+  std::span<std::int32_t> tokens;          // [T experts_per_token] by ascending expert, then by token
+  std::span<std::int32_t> begins;          // [experts + 1] where each expert's rows begin
+  std::span<LinearTask> tasks;             // gate and up of a wave's experts, or their down
+  MatrixView<float> sum;                   // [T, hidden]
+  MatrixView<float> shared_scale;          // [T, 1]
+  // Of a wave:
+  MatrixView<float> x;  // [W, hidden] the experts' input, then their output
+  LinearBuffers input;
+  MatrixView<float> gate, up;  // [W, size of an expert]
+  LinearBuffers gated_input;
+
+  template <class S>
+  static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
+    const MoeConfig& m = c.moe;
+    const Index chosen = m.experts_per_token, wave = wave_rows(m, rows);
+    Buffers b;
+    b.logits = take_matrix(scratch, rows, m.experts);
+    b.group_scores = take_matrix(scratch, rows, m.groups);
+    b.routing = {take_table<std::int32_t>(scratch, rows, chosen), take_matrix(scratch, rows, chosen)};
+    b.places = take_table<std::int32_t>(scratch, rows, chosen);
+    b.tokens = scratch.template take<std::int32_t>(rows * chosen);
+    b.begins = scratch.template take<std::int32_t>(m.experts + 1);
+    b.tasks = scratch.template take<LinearTask>(2 * std::min(m.experts, wave));
+    b.sum = take_matrix(scratch, rows, c.hidden_size);
+    if (m.shared_gate) b.shared_scale = take_matrix(scratch, rows, 1);
+    b.x = take_matrix(scratch, wave, c.hidden_size);
+    b.input = LinearBuffers::take(scratch, forms, wave, c.hidden_size);
+    b.gate = take_matrix(scratch, wave, m.intermediate_size);
+    b.up = take_matrix(scratch, wave, m.intermediate_size);
+    b.gated_input = LinearBuffers::take(scratch, forms, wave, m.intermediate_size);
+    return b;
+  }
+};
+
+// Gives every choice a row: experts ascending, the tokens of each ascending.
+void place_choices(const Buffers& b) {
+  std::fill(b.begins.begin(), b.begins.end(), 0);
+  const MatrixView<std::int32_t> chosen = b.routing.experts;
+  for (Index t = 0; t < chosen.extent(0); ++t) {
+    for (const std::int32_t e : chosen.row(t)) ++b.begins[static_cast<std::size_t>(e) + 1];
+  }
+  for (std::size_t e = 1; e < b.begins.size(); ++e) b.begins[e] += b.begins[e - 1];
+  for (Index t = 0; t < chosen.extent(0); ++t) {
+    for (Index j = 0; j < chosen.extent(1); ++j) {  // begins[e] runs ahead to the end of its rows
+      const std::int32_t row = b.begins[static_cast<std::size_t>(chosen(t, j))]++;
+      b.places(t, j) = row;
+      b.tokens[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(t);
+    }
+  }
+  std::copy_backward(b.begins.begin(), b.begins.end() - 1, b.begins.end());
+  b.begins.front() = 0;
+}
+
+// Experts [first, last) on their rows, added to the sums of the rows' tokens.
+void run_wave(const Pass& pass, const DecoderLayer& w, const Buffers& b, MatrixView<const float> x, Index first,
+              Index last) {
+  const auto begin_of = [&](Index e) { return Index{b.begins[static_cast<std::size_t>(e)]}; };
+  const Index begin = begin_of(first), rows = begin_of(last) - begin;
+  const MatrixView<float> input_rows = b.x.rows(0, rows), gate = b.gate.rows(0, rows), up = b.up.rows(0, rows);
+  for (Index r = 0; r < rows; ++r) {
+    const auto from = x.row(b.tokens[static_cast<std::size_t>(begin + r)]);
+    std::copy(from.begin(), from.end(), input_rows.row(r).begin());
+  }
+  std::size_t tasks = 0;
+  const auto each = [&](auto add) {  // add(expert's weights, its first row in the wave, its rows)
+    tasks = 0;
+    for (Index e = first; e < last; ++e) {
+      const Index own = begin_of(e + 1) - begin_of(e);
+      if (own > 0) add(w.experts[static_cast<std::size_t>(e)], begin_of(e) - begin, own);
+    }
+    return b.tasks.first(tasks);
+  };
+  const LinearInput input(pass.context, input_rows, pass.forms, b.input);
+  linear_each(pass.context, each([&](const ExpertWeights& expert, Index row, Index own) {
+                b.tasks[tasks++] = {&expert.gate, row, gate.rows(row, own)};
+                b.tasks[tasks++] = {&expert.up, row, up.rows(row, own)};
+              }),
+              input);
+  swiglu(pass.context, gate, up, gate);
+  const LinearInput gated(pass.context, gate, pass.forms, b.gated_input);
+  linear_each(pass.context, each([&](const ExpertWeights& expert, Index row, Index own) {
+                b.tasks[tasks++] = {&expert.down, row, input_rows.rows(row, own)};
+              }),
+              gated);
+  add_expert_rows(pass.context, b.routing.weights, b.places, begin, input_rows, b.sum);
+}
+
+}  // namespace
+
+void experts_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
+  static_cast<void>(Buffers::take(scratch, config, forms, rows));
+  if (config.moe.shared_intermediate_size > 0)
+    feed_forward_scratch(scratch, config.moe.shared_intermediate_size, forms, rows);
+}
+
+void experts_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                   MatrixView<float> out) {
+  const ModelConfig& c = pass.config;
+  const MoeConfig& m = c.moe;
+  const Index T = pass.rows();
+  const Buffers b = Buffers::take(scratch, c, pass.forms, T);
+  linear(pass.context, w.router, x, {}, b.logits);
+  route(pass.context, m, b.logits, w.router_bias, b.group_scores, b.routing);
+  place_choices(b);
+
+  for (Index t = 0; t < T; ++t) std::fill(b.sum.row(t).begin(), b.sum.row(t).end(), 0.0f);
+  // The router's type makes sure that the input is there in fp32.
+  const Activations& values = x.as(ActivationForm::kF32);
+  const MatrixView<const float> input(values.f32, T, c.hidden_size, values.cols);
+  for (Index first = 0, last = 0; first < m.experts; first = last) {
+    const auto rows_up_to = [&](Index e) {
+      return b.begins[static_cast<std::size_t>(e)] - b.begins[static_cast<std::size_t>(first)];
+    };
+    while (last < m.experts && rows_up_to(last + 1) <= b.x.extent(0)) ++last;
+    if (rows_up_to(last) > 0) run_wave(pass, w, b, input, first, last);
+  }
+
+  if (m.shared_intermediate_size == 0) {
+    copy(pass.context, b.sum, out);
+    return;
+  }
+  if (m.shared_gate) {
+    linear(pass.context, w.shared_router, x, {}, b.shared_scale);
+    sigmoid(pass.context, b.shared_scale);
+  }
+  feed_forward_block(pass, w, x, scratch, out);  // writes `out`, where x may lie, last
+  if (m.shared_gate) scale_rows(pass.context, b.shared_scale, out);
+  add(pass.context, b.sum, out);
+}
+
+}  // namespace jericho
