@@ -231,7 +231,8 @@ TokenizerParts read_byte_level(Metadata& metadata) {
   parts.model = std::make_unique<ByteLevelBpe>(parts.vocabulary, merges.take(), lookup, parts.unk);
 
   using Step = NormalizerStep;
-  if (known.nfc) parts.normalizer.add(to_nfc);
+  // A key of ours, for models that normalize and are known by the name of a family that does not.
+  if (metadata.boolean(key("normalizer.nfc")).value_or(known.nfc)) parts.normalizer.add(to_nfc);
   if (metadata.boolean(key("add_space_prefix")).value_or(false)) {
     parts.before_pieces.add({.kind = Step::Kind::kPrepend, .to = " ", .prepend = Step::Prepend::kUnlessThere});
   }

@@ -98,6 +98,23 @@ const KnownPreTokenizer* find_pre_tokenizer(std::string_view name) {
   return nullptr;
 }
 
+const KnownPreTokenizer* find_pre_tokenizer(const KnownPreTokenizer& wanted) {
+  const KnownPreTokenizer* found = nullptr;
+  for (const KnownPreTokenizer& known : known_pre_tokenizers()) {
+    if (known.scanners != wanted.scanners || known.ignore_merges != wanted.ignore_merges) continue;
+    if (known.nfc == wanted.nfc) return &known;
+    if (found == nullptr) found = &known;
+  }
+  return found;
+}
+
+const KnownCut* find_cut_of_scanner(Scanner scanner) {
+  for (const KnownCut& cut : known_cuts()) {
+    if (cut.scanner == scanner) return &cut;
+  }
+  return nullptr;
+}
+
 std::string known_pre_tokenizer_names() {
   std::string names;
   for (const KnownPreTokenizer& known : known_pre_tokenizers()) {

@@ -30,6 +30,10 @@ struct KnownPreTokenizer {
 const std::vector<KnownCut>& known_cuts();
 const KnownCut* find_cut_for_pattern(std::string_view pattern);      // nullptr: none
 const KnownPreTokenizer* find_pre_tokenizer(std::string_view name);  // nullptr: unknown
-std::string known_pre_tokenizer_names();                             // "gpt-2, llama-bpe, ...", for error messages
+// The other way: how `wanted` cuts, and whether it ignores merges, decide; of several the one that agrees on NFC too,
+// else the first. nullptr: there is none.
+const KnownPreTokenizer* find_pre_tokenizer(const KnownPreTokenizer& wanted);
+const KnownCut* find_cut_of_scanner(Scanner scanner);  // nullptr: none
+std::string known_pre_tokenizer_names();               // "gpt-2, llama-bpe, ...", for error messages
 
 }  // namespace jericho

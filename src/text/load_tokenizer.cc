@@ -1,6 +1,7 @@
-// Which file is read when several are there. Start at read_directory().
+// Which file is read when several are there. Start at read_hugging_face_tokenizer().
 #include "text/load_tokenizer.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -19,8 +20,6 @@
 
 namespace jericho {
 namespace {
-
-constexpr Bytes kMaxFile = 256_MiB;
 
 std::optional<std::string> read_file(const std::filesystem::path& path, Bytes limit) {
   std::error_code failure;
@@ -45,10 +44,24 @@ TokenizerParts with_settings(TokenizerParts parts, const HuggingFaceSettings& se
   return parts;
 }
 
+// What the settings say about tokens that the model's own file has too.
+void apply_added_tokens(const HuggingFaceSettings& settings, TokenizerParts& parts) {
+  for (AddedToken& token : parts.added) {
+    const auto same = [&](const AddedToken& other) { return other.id == token.id && other.text == token.text; };
+    const auto found = std::find_if(settings.added.begin(), settings.added.end(), same);
+    if (found == settings.added.end()) continue;
+    token.lstrip = found->lstrip;
+    token.rstrip = found->rstrip;
+    token.single_word = found->single_word;
+  }
+}
+
 TokenizerParts read_tokenizer_model(std::string_view bytes, const HuggingFaceSettings& settings) {
   if (!looks_like_sentencepiece_model(bytes)) return with_settings(read_tiktoken(bytes, settings), settings, true);
   const auto prefix = settings.legacy.value_or(true) ? SpacePrefix::kAfterSpecialTokens : SpacePrefix::kAtStart;
-  return with_settings(read_sentencepiece_model(bytes, prefix), settings, true);
+  TokenizerParts parts = with_settings(read_sentencepiece_model(bytes, prefix), settings, true);
+  apply_added_tokens(settings, parts);
+  return parts;
 }
 
 TokenizerParts read_json(std::string_view text, const HuggingFaceSettings& settings) {
@@ -57,16 +70,17 @@ TokenizerParts read_json(std::string_view text, const HuggingFaceSettings& setti
   return parts;
 }
 
-std::unique_ptr<Tokenizer> read_directory(const SideFiles& files, const nlohmann::json& config) {
+}  // namespace
+
+TokenizerParts read_hugging_face_tokenizer(const SideFiles& files, const nlohmann::json& config) {
   const HuggingFaceSettings settings = read_hugging_face_settings(files, config);
-  const auto read = [&](const char* name, auto reader) {
+  const auto read = [&](const char* name, auto reader) -> std::optional<TokenizerParts> {
     const std::optional<std::string> text = files(name);
-    if (!text) return std::unique_ptr<Tokenizer>();
-    return with_context([&] { return std::string(name); },
-                        [&] { return std::make_unique<Tokenizer>(reader(*text, settings)); });
+    if (!text) return std::nullopt;
+    return with_context([&] { return std::string(name); }, [&] { return reader(*text, settings); });
   };
-  if (auto tokenizer = read("tokenizer.json", read_json)) return tokenizer;
-  if (auto tokenizer = read("tokenizer.model", read_tokenizer_model)) return tokenizer;
+  if (auto parts = read("tokenizer.json", read_json)) return std::move(*parts);
+  if (auto parts = read("tokenizer.model", read_tokenizer_model)) return std::move(*parts);
   const auto vocab = files("vocab.json");
   const auto merges = files("merges.txt");
   if (!vocab || !merges) {
@@ -74,34 +88,33 @@ std::unique_ptr<Tokenizer> read_directory(const SideFiles& files, const nlohmann
                 "no tokenizer: looked for tokenizer.json, tokenizer.model, and vocab.json with merges.txt; give ids "
                 "with --tokens");
   }
-  return std::make_unique<Tokenizer>(with_settings(read_vocab_merges(*vocab, *merges, settings), settings, false));
+  return with_settings(read_vocab_merges(*vocab, *merges, settings), settings, false);
 }
 
-}  // namespace
-
 std::unique_ptr<Tokenizer> load_tokenizer(ModelFile& model) {
-  return with_context([&] { return model.path().string(); },
-                      [&] {
-                        if (model.format() == ModelFormat::kGguf) {
-                          return std::make_unique<Tokenizer>(read_gguf_tokenizer(model.metadata()));
-                        }
-                        return read_directory([&](std::string_view name) { return model.side_file(name, kMaxFile); },
-                                              model.config());
-                      });
+  return with_context(
+      [&] { return model.path().string(); },
+      [&] {
+        if (model.format() == ModelFormat::kGguf) {
+          return std::make_unique<Tokenizer>(read_gguf_tokenizer(model.metadata()));
+        }
+        return std::make_unique<Tokenizer>(read_hugging_face_tokenizer(
+            [&](std::string_view name) { return model.side_file(name, kMaxTokenizerFile); }, model.config()));
+      });
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer_directory(const std::filesystem::path& directory) {
-  return with_context([&] { return directory.string(); },
-                      [&] {
-                        return read_directory(
-                            [&](std::string_view name) { return read_file(directory / name, kMaxFile); },
-                            nlohmann::json());
-                      });
+  return with_context(
+      [&] { return directory.string(); },
+      [&] {
+        return std::make_unique<Tokenizer>(read_hugging_face_tokenizer(
+            [&](std::string_view name) { return read_file(directory / name, kMaxTokenizerFile); }, nlohmann::json()));
+      });
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer_file(const std::filesystem::path& file) {
   if (file.extension() == ".gguf") return load_tokenizer(*open_model(file));
-  const auto bytes = read_file(file, kMaxFile);
+  const auto bytes = read_file(file, kMaxTokenizerFile);
   if (!bytes) throw Error(ErrorKind::kInput, fmt::format("{}: no such file", file.string()));
   return with_context([&] { return file.string(); },
                       [&] {

@@ -6,7 +6,7 @@ namespace {
 
 class ScannerSplitter : public Splitter {
  public:
-  explicit ScannerSplitter(Scanner scanner) : scanner_(scanner) {}
+  explicit ScannerSplitter(Scanner cut) : scanner_(cut) {}
   void split(std::string_view text, const EmitPiece& emit) const override {
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = scanner_(text, at);
@@ -14,6 +14,7 @@ class ScannerSplitter : public Splitter {
       at = end;
     }
   }
+  [[nodiscard]] Scanner scanner() const override { return scanner_; }
 
  private:
   Scanner scanner_;
@@ -24,6 +25,15 @@ class ScannerSplitter : public Splitter {
 std::unique_ptr<Splitter> make_scanner_splitter(Scanner scanner) { return std::make_unique<ScannerSplitter>(scanner); }
 
 void PreTokenizer::add(Scanner scanner) { add(make_scanner_splitter(scanner)); }
+
+std::optional<std::vector<Scanner>> PreTokenizer::scanners() const {
+  std::vector<Scanner> chain;
+  for (const auto& stage : stages_) {
+    if (stage->scanner() == nullptr) return std::nullopt;
+    chain.push_back(stage->scanner());
+  }
+  return chain;
+}
 
 void PreTokenizer::run(std::size_t stage, std::string_view text, const EmitPiece& emit) const {
   if (text.empty()) return;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@ class Splitter {
  public:
   virtual ~Splitter() = default;
   virtual void split(std::string_view text, const EmitPiece& emit) const = 0;
+  [[nodiscard]] virtual Scanner scanner() const { return nullptr; }  // that does it, if one does
 };
 
 std::unique_ptr<Splitter> make_scanner_splitter(Scanner scanner);
@@ -30,6 +32,8 @@ class PreTokenizer {
   void add(std::unique_ptr<Splitter> splitter) { stages_.push_back(std::move(splitter)); }
   void for_each_piece(std::string_view text, const EmitPiece& emit) const { run(0, text, emit); }
   [[nodiscard]] bool empty() const { return stages_.empty(); }
+  // The chain, when hand scanners do all of it: what a name in known_pre_tokenizers.h stands for.
+  [[nodiscard]] std::optional<std::vector<Scanner>> scanners() const;
 
  private:
   void run(std::size_t stage, std::string_view text, const EmitPiece& emit) const;

@@ -192,5 +192,25 @@ TEST(RegexSplit, RunawayPatternEndsInAnError) {
   EXPECT_THROW(pieces(by_regex("(a+)+$"), std::string(64, 'a') + "b"), Error);
 }
 
+TEST(KnownPreTokenizers, AreFoundByWhatTheyDo) {
+  for (const char* name : {"gpt-2", "llama-bpe", "qwen2", "hunyuan", "starcoder", "deepseek-v3"}) {
+    const KnownPreTokenizer* known = find_pre_tokenizer(name);
+    ASSERT_NE(known, nullptr) << name;
+    EXPECT_EQ(find_pre_tokenizer(*known), known) << name;
+  }
+  // no family cuts as GPT-2 and normalizes: the one that cuts so is as near as a name comes
+  EXPECT_EQ(find_pre_tokenizer(KnownPreTokenizer{.scanners = {scan_gpt2}, .nfc = true}), find_pre_tokenizer("gpt-2"));
+  EXPECT_EQ(find_pre_tokenizer(KnownPreTokenizer{.scanners = {scan_gpt2}, .ignore_merges = true}), nullptr);
+}
+
+TEST(PreTokenizer, TellsItsScanners) {
+  PreTokenizer cuts;
+  cuts.add(scan_single_digits);
+  cuts.add(scan_gpt2);
+  EXPECT_EQ(cuts.scanners(), (std::vector<Scanner>{scan_single_digits, scan_gpt2}));
+  cuts.add(make_literal_splitter(" ", {}));
+  EXPECT_EQ(cuts.scanners(), std::nullopt);
+}
+
 }  // namespace
 }  // namespace jericho

@@ -1,6 +1,5 @@
-// A SentencePiece tokenizer.model: a protobuf of pieces, scores and a few flags (sentencepiece_model.proto of the
-// library): unigram and byte-pair models with their normalization. Every length is checked against the bytes that are
-// left.
+// A SentencePiece tokenizer.model as a tokenizer: unigram and byte-pair models with their normalization. The file itself
+// is read in sentencepiece_proto.h.
 #pragma once
 
 #include <string_view>

@@ -7,15 +7,15 @@
 
 #include "base/error.h"
 #include "text/byte_level_bpe.h"
-#include "text/known_pre_tokenizers.h"
 #include "text/special_ids.h"
 #include "text/unicode.h"
-#include "text/vocabulary_json.h"
 
 namespace jericho {
 namespace {
 
 constexpr std::string_view kGpt2End = "<|endoftext|>";
+
+}  // namespace
 
 const KnownPreTokenizer& pre_tokenizer_of_class(std::string_view name) {
   if (name.ends_with("Fast")) name.remove_suffix(4);
@@ -37,8 +37,6 @@ void read_merges(std::string_view text, VocabularyText& vocabulary) {
     vocabulary.add_merge(line);
   }
 }
-
-}  // namespace
 
 TokenizerParts read_vocab_merges(std::string_view vocab_json, std::string_view merges_txt,
                                  const HuggingFaceSettings& settings) {

@@ -248,14 +248,19 @@ Vocabulary VocabularyText::take_vocabulary(const std::vector<AddedToken>& added,
   return vocabulary;
 }
 
+std::pair<std::string_view, std::string_view> VocabularyText::merge(Index i) const {
+  const std::string_view text = merges_;
+  const auto at = static_cast<std::size_t>(2 * i);
+  const std::uint32_t begin = at == 0 ? 0 : merge_ends_[at - 1];
+  return {text.substr(begin, merge_ends_[at] - begin),
+          text.substr(merge_ends_[at], merge_ends_[at + 1] - merge_ends_[at])};
+}
+
 MergeTable VocabularyText::take_merges(const Vocabulary& vocabulary, const PieceSpelling& spelling) {
   MergeReader reader(vocabulary, spelling, merges());
-  std::uint32_t begin = 0;
-  for (std::size_t i = 0; i < merge_ends_.size(); i += 2) {
-    const std::string_view text = merges_;
-    reader.add(text.substr(begin, merge_ends_[i] - begin),
-               text.substr(merge_ends_[i], merge_ends_[i + 1] - merge_ends_[i]));
-    begin = merge_ends_[i + 1];
+  for (Index i = 0; i < merges(); ++i) {
+    const auto [left, right] = merge(i);
+    reader.add(left, right);
   }
   merges_ = {};
   merge_ends_ = {};

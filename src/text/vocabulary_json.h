@@ -31,6 +31,7 @@ class VocabularyText {
   void add_merge(std::string_view left, std::string_view right);
   void add_merge(std::string_view rule);  // "left right"
   [[nodiscard]] Index merges() const { return static_cast<Index>(merge_ends_.size() / 2); }
+  [[nodiscard]] std::pair<std::string_view, std::string_view> merge(Index i) const;  // as spelled in the file
 
   // The pieces by id, in the vocabulary's bytes; `added` by their own text, control or user-defined, wherever their ids
   // are. Ids no one names become unused pieces. Frees the text of the pieces.
