@@ -239,13 +239,13 @@ TEST_P(SameBitsEverywhere, ForAnyCompilerAndProcessor) {
 INSTANTIATE_TEST_SUITE_P(
     , SameBitsEverywhere,
     testing::Values(PinnedBits{KvType::kF32, "f1f5077cc4d97cac962dbc87017d6ce49a7b6f1b84de4190d8491e373eefbe6d",
-                               "771246cae81350b1c197da66a136c77f6b23be2d44da9826a4a688e402160baf", "8b8b9b2667aff7e40e9970cf50c22ba8bd0e2c7f1271f66f9e8ae41a5e6fe4b6"},
+                               "771246cae81350b1c197da66a136c77f6b23be2d44da9826a4a688e402160baf", "a48cd71f08ae225ebbde74ecc90638341c1e9e0cb66bcc2e9c70fda16c1ab6eb"},
                     PinnedBits{KvType::kF16, "9063fdb350620542a30371528216c4807576e76adb27832ca69e3aee5c1da060",
-                               "4f0e258c13b6f342b94050e6a32271779b1b7a8fcbd02c57fefe7b81df6e730c", "6c38da317e53d3c4c0b62d7cd2d321c512133fa67259f55199cd2238596b133f"},
+                               "4f0e258c13b6f342b94050e6a32271779b1b7a8fcbd02c57fefe7b81df6e730c", "4c3afe7d26103daaa453b2c5555e10db567ef99feafa26e09f0b6fb5b6e42c0a"},
                     PinnedBits{KvType::kBF16, "516d26bb0c121fb5024735c3a3c7d107590b7623544faad7b7e8951651e6716a",
-                               "a2e60ebb6784cde7b96faaac00aca24476e2775bebebd4ae4b566dce60015787", "faf44ccc191a3acdaf96551b085806144106781225288cbed2467754ccae291c"},
+                               "a2e60ebb6784cde7b96faaac00aca24476e2775bebebd4ae4b566dce60015787", "8984a452f5b4e20a815cf08e1bee127de284b47deba738a8de25489bdfb84bc8"},
                     PinnedBits{KvType::kQ8, "e30e08b6e1c950400b14e175024834b528382337a530754b55a1a47be215eba8",
-                               "22f8586b07e539af31cb8a3097657b729451b7aa0248855441e30cf1491c078c", "82f75f6bc06afc95720fd539b39fab98b037397a16f16a83ca9bbd39fe2d74a3"}),
+                               "22f8586b07e539af31cb8a3097657b729451b7aa0248855441e30cf1491c078c", "ea87fa2671d36e60b680e2ae1aea8689fdc82c908c7902ca3b5893cc35add282"}),
     [](const auto& test) { return std::string(name(test.param.kv)); });
 
 class SameBitsControl : public testing::Test {

@@ -231,10 +231,13 @@ TEST(BlockFormats, TQ2FIsTernaryWithAScaleInFp32) {
 }
 
 TEST(RowFormats, NF4IsATableTimesItsScale) {
-  const std::vector<float> values = values_of(DType::kNF4, "00004040" + repeated("0123456789abcdef", 4));  // 3
-  for (std::size_t j = 0; j < 64; ++j) {
-    EXPECT_EQ(values[j], kNF4Values[2 * (j % 8) + (j % 32 < 16 ? 1 : 0)] * 3.0f) << j;
+  // Scale 3; words 0x76543210 + w 0x11111111: nibble n of word w is n + w.
+  std::string words;
+  for (unsigned w = 0; w < 8; ++w) {
+    for (unsigned b = 0; b < 4; ++b) words += fmt::format("{:x}{:x}", 2 * b + 1 + w, 2 * b + w);
   }
+  const std::vector<float> values = values_of(DType::kNF4, "00004040" + words);
+  for (std::size_t j = 0; j < 64; ++j) EXPECT_EQ(values[j], kNF4Values[j / 8 + j % 8] * 3.0f) << j;
 }
 
 TEST(RowFormats, FP8HasTheValuesOfE4M3) {  // arXiv:2209.05433, table 1

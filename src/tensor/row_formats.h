@@ -1,6 +1,6 @@
 // Block formats whose values are fp32 numbers, not integers: they multiply like F32 and F16 weights (docs/numerics.md 3)
 // and their rows stay as they are, one after the other. A block of 64 values is an fp32 scale and the codes; a value is
-// table[code] * scale, rounded once.
+// what a code stands for times the scale, rounded once.
 //   NF4  the 16 quantiles of a normal distribution (QLoRA, Dettmers et al. 2023, arXiv:2305.14314, appendix E)
 //   FP8  E4M3 without infinities (Micikevicius et al. 2022, arXiv:2209.05433, table 1)
 // Start at NF4; visit_row_format() is what kernels use.
@@ -35,12 +35,15 @@ inline constexpr std::array<float, 16> kNF4Values{-1.0f,
                                                   0.7229568362236023f,
                                                   1.0f};
 
-struct NF4 {  // scale; twice 16 bytes of nibbles: the low ones are the first 16 of 32 values
+// Scale; eight words of eight nibbles: nibble n of word w, from the low end, is value 8 n + w, so that one shift of all
+// words brings forth eight values in their order.
+struct NF4 {
   static constexpr DType kDType = DType::kNF4;
   static constexpr Index kBlockBytes = 4 + kRowBlock / 2;
+  static constexpr Index byte_of(Index j) { return 4 + j % 8 * 4 + j / 16; }
+  static constexpr int shift_of(Index j) { return static_cast<int>(j / 8 % 2 * 4); }
   static float value(const std::uint8_t* block, Index j) {
-    const unsigned byte = block[4 + j / 32 * 16 + j % 16];
-    return kNF4Values[(byte >> (j % 32 / 16 * 4)) & 15u] * read_float(block);
+    return kNF4Values[(block[byte_of(j)] >> shift_of(j)) & 15u] * read_float(block);
   }
 };
 
@@ -55,10 +58,13 @@ constexpr float float_of_e4m3(std::uint8_t code) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
 }
 
-struct FP8 {  // scale; 64 codes
+// Scale; 64 codes. The scale takes 2^8 that the code gives: the product is the same, but where the scale is above 2^119.
+struct FP8 {
   static constexpr DType kDType = DType::kFP8;
   static constexpr Index kBlockBytes = 4 + kRowBlock;
-  static float value(const std::uint8_t* block, Index j) { return float_of_e4m3(block[4 + j]) * read_float(block); }
+  static float value(const std::uint8_t* block, Index j) {
+    return float_of_e4m3(block[4 + j]) * 0x1p-8f * (read_float(block) * 0x1p8f);
+  }
 };
 
 // Calls f.template operator()<Format>() for the row format `dtype`; `otherwise` is returned for all other types.

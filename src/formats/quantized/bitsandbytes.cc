@@ -60,11 +60,10 @@ class Nf4Rows final : public RowDecoder {
     for (Index at = first * shape_.cols; at < (first + count) * shape_.cols; at += kRowBlock) {
       const float scale = absmax(at / shape_.block);
       std::memcpy(block, &scale, 4);
-      for (Index half = 0; half < 2; ++half) {
-        for (Index j = 0; j < 16; ++j) {
-          block[4 + 16 * half + j] =
-              static_cast<std::uint8_t>(code(at + 32 * half + j) | code(at + 32 * half + 16 + j) << 4);
-        }
+      for (Index j = 0; j < kRowBlock; ++j) {
+        std::uint8_t& byte = block[NF4::byte_of(j)];  // low nibbles come first
+        const unsigned before = NF4::shift_of(j) == 0 ? 0 : byte;
+        byte = static_cast<std::uint8_t>(before | code(at + j) << NF4::shift_of(j));
       }
       block += NF4::kBlockBytes;
     }

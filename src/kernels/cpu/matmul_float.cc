@@ -33,7 +33,7 @@ HWY_INLINE Segment segment_columns(const PackedMatrix& w, Index cols, Index i) {
 
 // Lane t * kRows + r of the result is row `rows + r` times token[t]; kRows * kTokens is 16.
 template <class Rows, int kRows, int kTokens>
-HWY_NOINLINE void float_dots(const Rows& decode, const std::byte* rows, const PackedMatrix& w, const Activations& x,
+HWY_NOINLINE void float_dots(const Rows& rows_of, const std::byte* rows, const PackedMatrix& w, const Activations& x,
                              const std::array<const float*, kTokens>& token, float* out) {
   const Index row_bytes = storage_bytes(w.dtype, x.cols).count;
   F32x16 sums[kSegments];
@@ -42,15 +42,19 @@ HWY_NOINLINE void float_dots(const Rows& decode, const std::byte* rows, const Pa
     F32x16 acc[16];
 #pragma GCC unroll 16
     for (int j = 0; j < 16; ++j) acc[j] = zero();
-    for (Index k = segment.begin; k < segment.end; k += 16) {
-      F32x16 values[kTokens];
-#pragma GCC unroll 4
-      for (int t = 0; t < kTokens; ++t) values[t] = load(token[static_cast<std::size_t>(t)] + k);
+    using Values = typename Rows::Values;
+    for (Index k = segment.begin; k < segment.end; k += Values::kColumns) {
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const F32x16 weights = decode.load_weights(rows + r * row_bytes, k);
+        const Values weights = rows_of.decode(rows + r * row_bytes, k);
 #pragma GCC unroll 4
-        for (int t = 0; t < kTokens; ++t) acc[t * kRows + r] = fma(weights, values[t], acc[t * kRows + r]);
+        for (int v = 0; v < Values::kVectors; ++v) {
+#pragma GCC unroll 4
+          for (int t = 0; t < kTokens; ++t) {
+            const F32x16 values = load(token[static_cast<std::size_t>(t)] + k + 16 * v);
+            acc[t * kRows + r] = fma(weights.at[v], values, acc[t * kRows + r]);
+          }
+        }
       }
     }
     sums[i] = sums_of_16(acc);
@@ -60,14 +64,14 @@ HWY_NOINLINE void float_dots(const Rows& decode, const std::byte* rows, const Pa
 
 // Rows [row, row + kRows) times tokens [begin, begin + count); a short block of tokens is filled up with its last.
 template <class Rows, int kRows, int kTokens>
-HWY_INLINE void float_block(const Rows& decode, const PackedMatrix& w, const Activations& x, const float* bias,
+HWY_INLINE void float_block(const Rows& rows_of, const PackedMatrix& w, const Activations& x, const float* bias,
                             Index row, Index begin, Index count, MatrixView<float> y) {
   std::array<const float*, kTokens> token{};
   for (Index t = 0; t < kTokens; ++t) {
     token[static_cast<std::size_t>(t)] = x.f32 + (begin + std::min(t, count - 1)) * x.cols;
   }
   alignas(64) float dots[16];
-  float_dots<Rows, kRows, kTokens>(decode, w.data + row * storage_bytes(w.dtype, x.cols).count, w, x, token, dots);
+  float_dots<Rows, kRows, kTokens>(rows_of, w.data + row * storage_bytes(w.dtype, x.cols).count, w, x, token, dots);
   for (Index t = 0; t < count; ++t) {
     for (Index r = 0; r < std::min<Index>(kRows, w.rows - row); ++r) {
       const float dot = dots[t * kRows + r];
@@ -79,15 +83,15 @@ HWY_INLINE void float_block(const Rows& decode, const PackedMatrix& w, const Act
 template <class Rows>
 HWY_NOINLINE void float_strip(const PackedMatrix& w, const Activations& x, const float* bias, Index row,
                               MatrixView<float> y) {
-  const Rows decode;
+  const Rows rows_of;
   for (Index t = 0; t < x.tokens; t += 4) {
     const Index count = std::min<Index>(4, x.tokens - t);
     if (count == 1) {
-      float_block<Rows, 16, 1>(decode, w, x, bias, row, t, count, y);
+      float_block<Rows, 16, 1>(rows_of, w, x, bias, row, t, count, y);
       continue;
     }
     for (Index r = row; r < std::min(w.rows, row + kStripRows); r += 4) {
-      float_block<Rows, 4, 4>(decode, w, x, bias, r, t, count, y);
+      float_block<Rows, 4, 4>(rows_of, w, x, bias, r, t, count, y);
     }
   }
 }
