@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "cli/verbs.h"
 #include "formats/model_file.h"
+#include "formats/repacking.h"
 #include "models/families.h"
 #include "models/transformer.h"
 #include "models/weights.h"
@@ -96,9 +97,7 @@ Known known(const ModelFile& file) {
   }
 }
 
-Bytes kv_bytes(const ModelConfig& config, KvType type) {
-  return kv_layout(config, type).bytes_per_token();
-}
+Bytes kv_bytes(const ModelConfig& config, KvType type) { return kv_layout(config, type).bytes_per_token(); }
 
 constexpr std::array<KvType, 4> kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
 
@@ -115,6 +114,7 @@ void print_json(const ModelFile& file) {
                               {"shape", tensor.shape},
                               {"bytes", tensor.size.count},
                               {"offset", tensor.offset}});
+    if (tensor.repacking != nullptr) out["tensors"].back()["stored_as"] = tensor.repacking->method();
   }
   Index parameters = 0;
   Bytes total{};
@@ -150,8 +150,8 @@ void print_text(const ModelFile& file) {
   }
   fmt::print("\ntensors\n");
   for (const TensorInfo& tensor : file.tensors()) {
-    fmt::print("  {:<44} {:<6} {:<20} {:>10}\n", tensor.name, name(tensor.dtype), shape_text(tensor),
-               format_bytes(tensor.size));
+    fmt::print("  {:<44} {:<6} {:<20} {:>10}{}\n", tensor.name, name(tensor.dtype), shape_text(tensor),
+               format_bytes(tensor.size), tensor.repacking == nullptr ? "" : "  " + tensor.repacking->method());
   }
   fmt::print("\nbytes by type\n");
   Index parameters = 0;

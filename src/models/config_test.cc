@@ -199,9 +199,6 @@ TEST(ConfigJson, NamesTheFeatureItCannotDo) {
   json["hidden_act"] = "gelu";  // the one with erf
   EXPECT_THAT(refusal(json), AllOf(HasSubstr("unsupported: "), HasSubstr("'gelu'"), HasSubstr("gelu_pytorch_tanh")));
   json = llama2_7b();
-  json["quantization_config"] = {{"quant_method", "gptq"}};
-  EXPECT_THAT(refusal(json), AllOf(HasSubstr("unsupported: "), HasSubstr("gptq")));
-  json = llama2_7b();
   json["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
   EXPECT_THAT(refusal(json), AllOf(HasSubstr("unsupported: "), HasSubstr("dynamic")));
   json = llama2_7b();

@@ -56,13 +56,6 @@ ModelConfig config_from_json(const Json& outer) {
   }
   const std::string architecture = (*architectures)[0].get<std::string>();
   const Family& family = family_named(architecture, &Family::hugging_face);
-  if (const auto quantized = config.find("quantization_config"); quantized != config.end() && !quantized->is_null()) {
-    throw Error(
-        ErrorKind::kUnsupported,
-        fmt::format(
-            "config.json: a checkpoint quantized with '{}' is not supported yet; use the float checkpoint or a GGUF",
-            get<std::string>(*quantized, "quant_method").value_or("?")));
-  }
   ModelConfig c = family.from_json(config);
   c.architecture = architecture;
   c.validate();
@@ -72,6 +65,7 @@ ModelConfig config_from_json(const Json& outer) {
 ModelConfig read_config(const ModelFile& file) {
   if (file.format() == ModelFormat::kGguf) return config_from_gguf(file);
   ModelConfig config = config_from_json(file.config());
+  if (!file.unsupported().empty()) throw Error(ErrorKind::kUnsupported, file.unsupported());
   // The files decide what is shared: some say untied without a head, some tied with one.
   config.tie_word_embeddings = file.find(config.hugging_face_names.head) == nullptr;
   return config;

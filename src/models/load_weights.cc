@@ -36,8 +36,11 @@ void restore_values(StoredValues stored, std::span<float> values) {
 
 // Each thread's own room while a strip is packed: 16 rows in the file's type or the memory's, and one row of values.
 struct StripRoom {
-  static Bytes rows_bytes(const WeightPlacement& p) {
-    return std::max(p.file_row(), storage_bytes(p.dtype, p.spec.cols)) * kStripRows;
+  static Bytes strip_rows_bytes(const WeightPlacement& p) {
+    return round_up(std::max(p.file_row(), storage_bytes(p.dtype, p.spec.cols)) * kStripRows, 64_B);
+  }
+  static Bytes rows_bytes(const WeightPlacement& p) {  // decoded rows have their own place before they are converted
+    return strip_rows_bytes(p) * (p.repacking() == nullptr ? 1 : 2);
   }
   static Bytes values_bytes(const WeightPlacement& p) { return Bytes{4 * std::max(p.spec.cols, p.file_cols())}; }
   static Bytes bytes(const WeightLayout& layout) {
@@ -54,7 +57,7 @@ Bytes rooms_bytes(const WeightLayout& layout, int threads) {
   return round_up(StripRoom::bytes(layout) * threads, 4096_B);
 }
 
-// Packs rows [first, first + rows) of a matrix from `chunk`, which holds them in the file's form.
+// Packs rows [first, first + rows) of a matrix from `chunk`, which holds them in the file's form, or from a decoder.
 class MatrixPacker {
  public:
   MatrixPacker(const Context& context, const WeightPlacement& placement, std::span<std::byte> rooms, Bytes room,
@@ -72,7 +75,37 @@ class MatrixPacker {
     context_.pool.run(ceil_div(rows, kStripRows), std::ref(one));
   }
 
+  void pack_decoded(const RowDecoder& decoder) const {
+    const Bytes strip = strip_bytes(p_.dtype, p_.spec.cols);
+    const auto one = [&](Index part, int worker) {
+      const Index first = part * kStripRows;
+      pack_decoded_rows(decoder, first, std::min(kStripRows, p_.spec.rows - first),
+                        rooms_.data() + worker * room_.count, matrix_ + part * strip.count);
+    };
+    context_.pool.run(ceil_div(p_.spec.rows, kStripRows), std::ref(one));
+  }
+
  private:
+  void pack_decoded_rows(const RowDecoder& decoder, Index first, Index count, std::byte* room, std::byte* to) const {
+    const Index cols = p_.spec.cols;
+    const Bytes row = p_.file_row();
+    const Index part = p_.form.parts.front().first_row;
+    if (p_.form.pairs.count == 0) {
+      decoder.decode(part + first, count, room);
+    } else {
+      for (Index r = 0; r < count; ++r) {
+        decoder.decode(part + file_row_of(p_.form.pairs, first + r), 1, room + r * row.count);
+      }
+    }
+    if (p_.source->dtype == p_.dtype) return pack_strip(p_.dtype, cols, room, row, count, to);
+    JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
+    std::byte* values = room + StripRoom::strip_rows_bytes(p_).count;
+    for (Index r = 0; r < count; ++r) {
+      dequantize_file_row(p_.source->dtype, cols, room + r * row.count, reinterpret_cast<float*>(values) + r * cols);
+    }
+    pack_strip(p_.dtype, cols, values, storage_bytes(p_.dtype, cols), count, to);
+  }
+
   void pack_rows(std::span<const std::byte> chunk, Index begin, Index count, std::byte* room, std::byte* to) const {
     const Index cols = p_.spec.cols;
     const Bytes row = storage_bytes(p_.dtype, cols);
@@ -158,12 +191,13 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
     if (p.spec.is_matrix()) {
       const Index first = p.form.transposed ? 0 : chunk->first;
       const Index rows = p.form.transposed ? p.spec.rows : chunk->rows;
-      MatrixPacker(context, p, rooms, room, to).pack(chunk->bytes, first, rows);
+      const MatrixPacker packer(context, p, rooms, room, to);
+      chunk->decoder != nullptr ? packer.pack_decoded(*chunk->decoder) : packer.pack(chunk->bytes, first, rows);
     } else {
       copy_values(p, chunk->bytes, chunk->first, chunk->rows,
                   {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4}, reinterpret_cast<float*>(to));
     }
-    done += Bytes{static_cast<std::int64_t>(chunk->bytes.size())};
+    done += chunk->stored_bytes();
     if (progress) progress(done, layout.file_bytes());
   }
   return weights;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -11,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/index.h"
 #include "formats/model_file.h"
+#include "formats/repacking.h"
 #include "memory/file.h"
 #include "memory/io.h"
 #include "memory/stream_reader.h"
@@ -18,17 +20,22 @@
 
 namespace jericho {
 
-struct WeightRows {  // rows as the file keeps them (StoredForm)
+struct WeightRows {  // rows as the file keeps them (StoredForm): in `bytes`, or all of them in the hands of `decoder`
   const WeightPlacement* weight = nullptr;
   Index first = 0;  // of weight->file_rows()
   Index rows = 0;
-  std::span<const std::byte> bytes{};  // rows * weight->file_row(), valid until the next call
+  std::span<const std::byte> bytes{};   // rows * weight->file_row(), valid until the next call
+  const RowDecoder* decoder = nullptr;  // makes rows of the whole source tensor; valid until the next call
+
+  [[nodiscard]] Bytes stored_bytes() const {  // that were read for them
+    return decoder != nullptr ? weight->source->size : Bytes{static_cast<std::int64_t>(bytes.size())};
+  }
 };
 
 // One thread. The file, the placements and the backend outlive the reader.
 class WeightReader {
  public:
-  // Room for two chunks: one in use while the next is read.
+  // Room for two chunks, one in use while the next is read, and for the stored parts of one weight where there are such.
   static Bytes staging_bytes(const WeightLayout& layout);
 
   // `weights` in the order in which next() gives them; `staging` has staging_bytes() and starts on a multiple of 4096.
@@ -39,9 +46,13 @@ class WeightReader {
   std::optional<WeightRows> next(const std::stop_token& stop);
 
  private:
+  const RowDecoder* read_parts(const Repacking& repacking, const std::stop_token& stop);
+
   std::vector<const WeightPlacement*> weights_;
   std::vector<File> files_;
+  std::span<std::byte> parts_;  // of the weight whose rows decoder_ makes
   StreamReader reader_;
+  std::unique_ptr<RowDecoder> decoder_;
   std::size_t weight_ = 0;  // of the next chunk
   Index row_ = 0;
 };

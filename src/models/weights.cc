@@ -13,8 +13,6 @@
 namespace jericho {
 namespace {
 
-constexpr Bytes kChunk = 1_MiB;  // a good size for one direct read
-
 PackedMatrix view_of(const WeightPlacement& placement, const std::byte* arena) {
   const WeightSpec& spec = placement.spec;
   return {placement.dtype, spec.rows, spec.cols, std::lcm(default_unit(placement.dtype), spec.unit_multiple),
@@ -69,6 +67,7 @@ std::pair<const TensorInfo*, TensorPart> find_tensor(const WeightSpec& spec, con
 }  // namespace
 
 std::int64_t WeightPlacement::file_offset() const {
+  if (repacking() != nullptr) return source->offset;
   const bool in_elements = !spec.is_matrix() && spec.rows == 1;
   const Bytes unit = in_elements ? info(source->dtype).block_bytes : file_row();
   return source->offset + form.parts.front().first_row * unit.count;
@@ -77,7 +76,7 @@ std::int64_t WeightPlacement::file_offset() const {
 Index chunk_rows(const WeightPlacement& placement) {
   if (placement.form.transposed) return placement.file_rows();
   const Index whole = std::lcm(kStripRows, std::max<Index>(1, placement.form.pairs.head_rows));
-  return std::max<Index>(1, kChunk.count / placement.file_row().count / whole) * whole;
+  return std::max<Index>(1, kWeightChunk.count / placement.file_row().count / whole) * whole;
 }
 
 void WeightLayout::place(WeightPlacement placement) {
@@ -87,9 +86,17 @@ void WeightLayout::place(WeightPlacement placement) {
   bytes_ += placement.size;
   parameters_ += spec.rows * spec.cols;
   const Bytes row = placement.file_row();
-  file_bytes_ += row * placement.file_rows();
+  if (const Repacking* repacking = placement.repacking()) {
+    file_bytes_ += placement.source->size;
+    largest_parts_ = std::max(largest_parts_, repacking->staging_bytes());
+    for (const TensorInfo& part : repacking->parts()) {
+      largest_chunk_ = std::max(largest_chunk_, std::min(part.size, kWeightChunk));
+    }
+  } else {
+    file_bytes_ += row * placement.file_rows();
+    largest_chunk_ = std::max(largest_chunk_, row * std::min(placement.file_rows(), chunk_rows(placement)));
+  }
   decode_bytes_ += Bytes{static_cast<std::int64_t>(static_cast<double>(placement.size.count) * spec.read_per_token)};
-  largest_chunk_ = std::max(largest_chunk_, row * std::min(placement.file_rows(), chunk_rows(placement)));
   if (spec.is_matrix()) forms_.add(placement.dtype);
   placements_.push_back(std::move(placement));
 }

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "formats/model_file.h"
+#include "formats/repacking.h"
 #include "memory/arena.h"
 #include "memory/io.h"
 #include "models/config.h"
@@ -33,7 +34,11 @@ struct WeightPlacement {
   [[nodiscard]] Index file_cols() const { return form.transposed ? spec.rows : spec.cols; }
   [[nodiscard]] Bytes file_row() const { return storage_bytes(source == nullptr ? dtype : source->dtype, file_cols()); }
   [[nodiscard]] std::int64_t file_offset() const;  // of the first of them
+  // What makes rows of several stored tensors, which are then read whole; null where the file has the rows themselves.
+  [[nodiscard]] const Repacking* repacking() const { return source == nullptr ? nullptr : source->repacking.get(); }
 };
+
+inline constexpr Bytes kWeightChunk = 1_MiB;  // a good size for one direct read
 
 // Where every weight of a model will lie, decided from headers alone; the planner and the loader both take it.
 class WeightLayout {
@@ -49,6 +54,7 @@ class WeightLayout {
   [[nodiscard]] Index parameters() const { return parameters_; }         // elements in the file
   [[nodiscard]] Bytes file_bytes() const { return file_bytes_; }         // of the tensors used
   [[nodiscard]] Bytes largest_chunk() const { return largest_chunk_; }   // what a staging slot must hold
+  [[nodiscard]] Bytes largest_parts() const { return largest_parts_; }   // what stored parts of one weight must hold
   [[nodiscard]] ActivationForms forms() const { return forms_; }         // what the matrices multiply with
   [[nodiscard]] Bytes bytes_per_token() const { return decode_bytes_; }  // weights that one decoded token reads
 
@@ -60,6 +66,7 @@ class WeightLayout {
   Index parameters_ = 0;
   Bytes file_bytes_{};
   Bytes largest_chunk_{};
+  Bytes largest_parts_{};
   Bytes decode_bytes_{};
   ActivationForms forms_{};
 };
@@ -81,7 +88,8 @@ class ModelWeights {
   // Weights drawn from `seed`, small enough for finite activations. For benchmarks.
   static ModelWeights random(const Context& context, const ModelConfig& config, const WeightLayout& layout, Arena arena,
                              std::uint64_t seed);
-  // Room for two chunks in flight and, per thread, a strip of gathered rows and one row of values.
+  // Room for two chunks in flight, the stored parts of one weight where there are such and, per thread, a strip of
+  // gathered rows and one row of values.
   static Bytes staging_bytes(const WeightLayout& layout, int threads);
 
   [[nodiscard]] const DecoderWeights& views() const { return views_; }

@@ -1,0 +1,273 @@
+// Whole models from quantized Hugging Face checkpoints: for every method the logits of a tiny Llama are those of the same
+// model with its dequantized values in F32, within what rounding activations to 8 bits costs, or to the last digits where
+// the weights multiply in fp32.
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "formats/quantized/test_checkpoints.h"
+#include "kernels/bit_equal.h"
+#include "memory/temp_folder.h"
+#include "support/whole_model.h"
+
+namespace jericho {
+namespace {
+
+using namespace jericho::quantized;
+using testing::HasSubstr;
+
+constexpr Index kHidden = 256, kFeedForward = 512, kKvSize = 64, kVocab = 320, kLayers = 2;
+constexpr float kSize = 0.06f;  // of weights: activations then stay near 1
+
+std::string config_text(const std::string& quantization) {
+  return fmt::format(R"({{"architectures": ["LlamaForCausalLM"], "hidden_size": {}, "intermediate_size": {},
+                         "num_hidden_layers": {}, "num_attention_heads": 8, "num_key_value_heads": 2,
+                         "vocab_size": {}, "max_position_embeddings": 512, "rms_norm_eps": 1e-5{}}})",
+                     kHidden, kFeedForward, kLayers, kVocab,
+                     quantization.empty() ? "" : ", \"quantization_config\": {" + quantization + "}");
+}
+
+std::vector<float> uniform(Index count, unsigned seed, float size) {
+  std::mt19937 random(seed);
+  std::vector<float> values;
+  for (Index i = 0; i < count; ++i) values.push_back(size * (static_cast<float>(random() % 2001) / 1000.0f - 1.0f));
+  return values;
+}
+
+// Adds one linear as a method stores it and returns the values it has.
+using PutLinear =
+    std::function<std::vector<float>(Checkpoint&, const std::string& module, Index rows, Index cols, unsigned seed)>;
+
+struct Pair {
+  Checkpoint stored;
+  Checkpoint floats;
+};
+
+Pair make_pair(const std::string& quantization, const PutLinear& put) {
+  Pair pair;
+  pair.stored.config = config_text(quantization);
+  pair.floats.config = config_text("");
+  unsigned seed = 1;
+  const auto linear = [&](const std::string& module, Index rows, Index cols) {
+    pair.floats.put_f32(module + ".weight", {rows, cols}, put(pair.stored, module, rows, cols, ++seed));
+  };
+  const auto plain = [&](const std::string& name, std::vector<Index> shape, const std::vector<float>& values) {
+    pair.stored.put_f32(name, shape, values);
+    pair.floats.put_f32(name, shape, values);
+  };
+  plain("model.embed_tokens.weight", {kVocab, kHidden}, uniform(kVocab * kHidden, 100, 1.0f));
+  for (Index n = 0; n < kLayers; ++n) {
+    const std::string layer = fmt::format("model.layers.{}.", n);
+    plain(layer + "input_layernorm.weight", {kHidden}, std::vector<float>(kHidden, 1.0f));
+    plain(layer + "post_attention_layernorm.weight", {kHidden}, std::vector<float>(kHidden, 1.0f));
+    linear(layer + "self_attn.q_proj", kHidden, kHidden);
+    linear(layer + "self_attn.k_proj", kKvSize, kHidden);
+    linear(layer + "self_attn.v_proj", kKvSize, kHidden);
+    linear(layer + "self_attn.o_proj", kHidden, kHidden);
+    linear(layer + "mlp.gate_proj", kFeedForward, kHidden);
+    linear(layer + "mlp.up_proj", kFeedForward, kHidden);
+    linear(layer + "mlp.down_proj", kHidden, kFeedForward);
+  }
+  plain("model.norm.weight", {kHidden}, std::vector<float>(kHidden, 1.0f));
+  linear("lm_head", kVocab, kHidden);
+  return pair;
+}
+
+// With KV pages in F32: f16 would now and then make 2^-11 of a last digit.
+std::vector<float> logits_of_checkpoint(const Checkpoint& checkpoint, int threads = 2) {
+  const TestMachine machine(threads);
+  const TempFolder folder;
+  checkpoint.save(folder.path());
+  const WholeModel model = WholeModel::load(machine.context, folder.path());
+  Session session(machine.context, *model.model,
+                  model.plan(machine.context, {.context = 64, .kv_type = KvType::kF32, .all_logits = true}),
+                  KvBacking::kPopulate);
+  std::vector<TokenId> prompt;
+  for (TokenId t = 0; t < 40; ++t) prompt.push_back(t * 7 % static_cast<TokenId>(kVocab));
+  return logits_of(session, session.open(), prompt);
+}
+
+// Root of the mean square difference, relative to that of `expected`.
+double difference(const std::vector<float>& actual, const std::vector<float>& expected) {
+  EXPECT_EQ(actual.size(), expected.size());
+  double error = 0, total = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    error += std::pow(static_cast<double>(actual[i]) - static_cast<double>(expected[i]), 2);
+    total += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return std::sqrt(error / total);
+}
+
+// A rounded activation is off by 1 / sqrt(12) of a step of absmax / 127 on average. Of 32 normal values the largest is about
+// 2.2 times their root mean square: 0.5 % relative error; of 32 outputs of SwiGLU, products of two, about 5 times: 1.1 %.
+// Random weights hand relative errors on, and independent ones add up as squares: six products and down_proj in each of
+// two layers and a head are sqrt(2 (6 * 0.5^2 + 1.1^2) + 0.5^2) = 2.4 %. The control below shows that 3 % is not too wide.
+constexpr double kActivationRounding = 0.03;
+constexpr double kFp32Order = 2e-5;
+
+void expect_same_model(const std::string& quantization, const PutLinear& put, double bound) {
+  const Pair pair = make_pair(quantization, put);
+  const std::vector<float> logits = logits_of_checkpoint(pair.stored);
+  const std::vector<float> expected = logits_of_checkpoint(pair.floats);
+  const double error = difference(logits, expected);
+  testing::Test::RecordProperty("error", fmt::format("{:.3e}", error));
+  EXPECT_LE(error, bound);
+  EXPECT_GT(error, 0) << "the same model twice shows nothing";
+  EXPECT_THAT(logits_of_checkpoint(pair.stored, 1), BitEqual(logits)) << "one thread";
+}
+
+TEST(QuantizedModels, Gptq) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    const Grid grid = random_grid(rows, cols, 128, 4, DType::kF16, Zeros::kMiddle, seed, kSize);
+    put_gptq(out, module, grid, GptqZeros::kMinusOne);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true, "lm_head": true)", put,
+                    kActivationRounding);
+}
+
+TEST(QuantizedModels, GptqOfThreeBitsWithZeroPoints) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    Grid grid = random_grid(rows, cols, 64, 3, DType::kBF16, Zeros::kAny, seed, kSize);
+    for (int& zero : grid.zeros) zero = 3 + zero % 2;
+    put_gptq(out, module, grid, GptqZeros::kTrue);
+    return grid.values();
+  };
+  expect_same_model(
+      R"("quant_method": "gptq", "bits": 3, "group_size": 64, "sym": false, "checkpoint_format": "gptq_v2")", put,
+      kActivationRounding);
+}
+
+TEST(QuantizedModels, AwqWithSomeModulesLeftInFloat) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    Grid grid = random_grid(rows, cols, 64, 4, DType::kF16, Zeros::kAny, seed, kSize);
+    for (int& zero : grid.zeros) zero = 6 + zero % 4;
+    if (module == "lm_head" || module.ends_with("down_proj")) {
+      out.put_f32(module + ".weight", {rows, cols}, grid.values());
+    } else {
+      put_awq(out, module, grid);
+    }
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm")", put,
+                    kActivationRounding);
+}
+
+TEST(QuantizedModels, CompressedTensorsOfTwoWidths) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    const bool wide = module.ends_with("o_proj");
+    const Grid grid =
+        random_grid(rows, cols, wide ? cols : 32, wide ? 8 : 4, DType::kBF16, Zeros::kMiddle, seed, kSize);
+    put_packed(out, module, grid, Zeros::kMiddle);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {
+                       "group_0": {"weights": {"num_bits": 4}}, "group_1": {"weights": {"num_bits": 8}}})",
+                    put, kActivationRounding);
+}
+
+TEST(QuantizedModels, CompressedTensorsOfBytes) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    const Grid grid = random_grid(rows, cols, cols, 8, DType::kF32, Zeros::kMiddle, seed, kSize);
+    put_bytes(out, module, grid, Zeros::kMiddle);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {
+                       "group_0": {"weights": {"num_bits": 8, "strategy": "channel"}}})",
+                    put, kActivationRounding);
+}
+
+TEST(QuantizedModels, BitsandbytesNf4) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    const Nf4Grid grid = random_nf4(rows, cols, Nested::kYes, seed, kSize);
+    put_nf4(out, module + ".weight", grid);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "nf4")", put,
+                    kFp32Order);
+}
+
+TEST(QuantizedModels, Fp8InBlocks) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    const Float8Grid grid = random_float8(rows, cols, 128, 128, seed, kSize / 2);
+    put_float8(out, module, grid, ".weight_scale_inv", {grid.scale_rows(), grid.scale_cols()});
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "fp8", "weight_block_size": [128, 128])", put, kFp32Order);
+}
+
+TEST(QuantizedModels, Bitnet) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    std::vector<int> ternary;
+    std::vector<float> values;
+    std::mt19937 random(seed);
+    const float scale = to_float(to_bf16(kSize));
+    for (Index i = 0; i < rows * cols; ++i) {
+      ternary.push_back(static_cast<int>(random() % 3) - 1);
+      values.push_back(static_cast<float>(ternary.back()) * scale);
+    }
+    if (module == "lm_head") {
+      out.put_f32(module + ".weight", {rows, cols}, values);
+    } else {
+      put_bitnet(out, module, rows, cols, ternary, DType::kBF16, scale);
+    }
+    return values;
+  };
+  expect_same_model(R"("quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline")", put,
+                    kActivationRounding);
+}
+
+TEST(QuantizedModels, ControlFailsWhenTheZeroPointsOfOneMatrixAreOffByOne) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    Grid grid = random_grid(rows, cols, 64, 4, DType::kF16, Zeros::kMiddle, seed, kSize);
+    const std::vector<float> values = grid.values();
+    if (module == "model.layers.1.self_attn.o_proj") {
+      for (int& zero : grid.zeros) ++zero;
+    }
+    put_awq(out, module, grid);
+    return values;
+  };
+  const Pair pair = make_pair(R"("quant_method": "awq", "bits": 4, "group_size": 64)", put);
+  EXPECT_GT(difference(logits_of_checkpoint(pair.stored), logits_of_checkpoint(pair.floats)), kActivationRounding);
+}
+
+TEST(QuantizedModels, AreRefusedByNameWhereTheMethodIsUnknown) {
+  Pair pair = make_pair("\"quant_method\": \"hqq\"",
+                        [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+                          out.put_f32(module + ".weight", {rows, cols}, uniform(rows * cols, seed, kSize));
+                          return uniform(rows * cols, seed, kSize);
+                        });
+  try {
+    logits_of_checkpoint(pair.stored);
+    FAIL() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr("'quant_method' 'hqq' is not supported yet"));
+  }
+}
+
+TEST(QuantizedModels, NameTheTensorWhoseBytesContradictEachOther) {
+  Pair pair = make_pair(R"("quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true)",
+                        [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+                          const Grid grid = random_grid(rows, cols, 128, 4, DType::kF16, Zeros::kMiddle, seed, kSize);
+                          put_gptq(out, module, grid, GptqZeros::kMinusOne);
+                          return grid.values();
+                        });
+  pair.stored.tensors["model.layers.1.mlp.up_proj.g_idx"].bytes[0] = std::byte{9};
+  try {
+    logits_of_checkpoint(pair.stored);
+    FAIL() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("tensor 'model.layers.1.mlp.up_proj.weight'"),
+                                             HasSubstr("input 0 is of group 9, there are 2")));
+  }
+}
+
+}  // namespace
+}  // namespace jericho
