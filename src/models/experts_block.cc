@@ -107,7 +107,7 @@ void run_wave(const Pass& pass, const DecoderLayer& w, const Buffers& b, MatrixV
                 b.tasks[tasks++] = {&expert.up, row, up.rows(row, own)};
               }),
               input);
-  swiglu(pass.context, gate, up, gate);
+  glu(pass.context, pass.config.activation, gate, up, gate);
   const LinearInput gated(pass.context, gate, pass.forms, b.gated_input);
   linear_each(pass.context, each([&](const ExpertWeights& expert, Index row, Index own) {
                 b.tasks[tasks++] = {&expert.down, row, input_rows.rows(row, own)};
