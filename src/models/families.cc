@@ -22,14 +22,19 @@ std::vector<Family> all_families() {
   return families;
 }
 
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = all_families();
+  return all;
+}
+
 const Family& family_named(const std::string& architecture, std::string_view Family::*field) {
-  static const std::vector<Family> families = all_families();
   const auto family =
-      std::find_if(families.begin(), families.end(), [&](const Family& f) { return f.*field == architecture; });
-  if (family != families.end()) return *family;
+      std::find_if(families().begin(), families().end(), [&](const Family& f) { return f.*field == architecture; });
+  if (family != families().end()) return *family;
   std::vector<std::string_view> known;
-  for (const Family& f : families) {
-    if (!(f.*field).empty()) known.push_back(f.*field);
+  for (const Family& f : families()) {
+    const bool is_new = std::find(known.begin(), known.end(), f.*field) == known.end();
+    if (is_new && !(f.*field).empty()) known.push_back(f.*field);
   }
   throw Error(ErrorKind::kUnsupported, fmt::format("architecture '{}' is not supported yet; supported: {}",
                                                    architecture, fmt::join(known, ", ")));
@@ -44,6 +49,26 @@ ModelConfig config_from_gguf(const ModelFile& file) {
 }
 
 }  // namespace
+
+std::string_view gguf_name(const std::string& architecture) {
+  for (const Family& family : families()) {
+    if (family.gguf == architecture) return family.gguf;
+  }
+  const Family& family = family_named(architecture, &Family::hugging_face);
+  if (family.gguf.empty()) not_supported(fmt::format("architecture '{}' in GGUF", architecture));
+  return family.gguf;
+}
+
+const Family& hugging_face_family(const ModelConfig& config) {
+  const Family* general = nullptr;
+  for (const Family& family : families()) {
+    if (family.gguf != config.architecture || family.hugging_face.empty()) continue;
+    if (family.owns != nullptr && family.owns(config)) return family;
+    if (family.owns == nullptr && general == nullptr) general = &family;
+  }
+  if (general == nullptr) not_supported(fmt::format("architecture '{}' as config.json", config.architecture));
+  return *general;
+}
 
 ModelConfig config_from_json(const Json& outer) {
   if (!outer.is_object()) throw Error(ErrorKind::kInput, "config.json: expected an object");

@@ -14,10 +14,16 @@
 namespace jericho {
 
 struct Family {
-  std::string_view hugging_face;                           // architectures[0] of config.json; empty: GGUF only
-  std::string_view gguf;                                   // general.architecture; empty: shares another row's
+  std::string_view hugging_face;  // architectures[0] of config.json; empty: GGUF only
+  std::string_view gguf;          // general.architecture; the first row of a name reads it, others are
+                                  // written as it; empty: GGUF has none
   ModelConfig (*from_json)(const nlohmann::json& config);  // of text_config where there is one
   ModelConfig (*from_gguf)(const GgufKeys& keys);
+  std::string_view model_type{};  // of config.json
+  // Of families that share a name in GGUF: whether a configuration is this one's. Null: those that are no other's.
+  bool (*owns)(const ModelConfig& config) = nullptr;
+  // What this family's config.json has beside, or in place of, what every decoder's has. Null: nothing.
+  void (*to_json)(const ModelConfig& config, nlohmann::json& out) = nullptr;
 };
 
 std::span<const Family> llama_families();
@@ -26,6 +32,13 @@ std::span<const Family> qwen_families();
 
 // "llama" with experts.
 ModelConfig mixtral_from_gguf(const GgufKeys& keys);
+
+// The architecture that a GGUF of `architecture`, which may be either format's word, is named by. Error(kUnsupported) as
+// read_config().
+std::string_view gguf_name(const std::string& architecture);
+
+// The family that a configuration read from a GGUF is written as.
+const Family& hugging_face_family(const ModelConfig& config);
 
 // Errors: kUnsupported naming the architecture and those that are known, or a feature that is missing; kInput for wrong
 // values.

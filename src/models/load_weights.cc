@@ -6,33 +6,12 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/math.h"
+#include "models/stored_form.h"
 #include "models/weight_reader.h"
 #include "models/weights.h"
 
 namespace jericho {
 namespace {
-
-// Where row i + j count / 2 of the pairs of a head lies in the file: at row 2 i + j of them.
-Index file_row_of(const RowPairs& pairs, Index row) {
-  if (pairs.count == 0) return row;
-  const Index in_head = row % pairs.head_rows - pairs.first;
-  if (in_head < 0 || in_head >= pairs.count) return row;
-  const Index half = pairs.count / 2;
-  return row - in_head + 2 * (in_head % half) + in_head / half;
-}
-
-void restore_values(StoredValues stored, std::span<float> values) {
-  switch (stored) {
-    case StoredValues::kAsIs: break;
-    case StoredValues::kWithoutOne:
-      for (float& v : values) v += 1.0f;
-      break;
-    case StoredValues::kNegativeLog:
-      for (float& v : values) v = static_cast<float>(-exp_double(static_cast<double>(v)));
-      break;
-  }
-}
 
 // Each thread's own room while a strip is packed: 16 rows in the file's type or the memory's, and one row of values.
 struct StripRoom {

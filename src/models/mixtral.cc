@@ -23,10 +23,18 @@ void add_experts(ModelConfig& c, Index experts, Index experts_per_token) {
 
 ModelConfig mixtral_from_json(const nlohmann::json& config) {
   ModelConfig c = decoder_from_json(config);
+  c.interleaved_qk_rows = true;
   for (LayerConfig& layer : c.layers) layer.window = get<Index>(config, "sliding_window").value_or(0);
   add_experts(c, get<Index>(config, "num_local_experts").value_or(8),
               get<Index>(config, "num_experts_per_tok").value_or(2));
   return c;
+}
+
+bool has_experts(const ModelConfig& c) { return c.moe.experts > 0; }
+
+void to_json(const ModelConfig& c, nlohmann::json& out) {
+  out["num_local_experts"] = c.moe.experts;
+  out["num_experts_per_tok"] = c.moe.experts_per_token;
 }
 
 }  // namespace
@@ -40,7 +48,7 @@ ModelConfig mixtral_from_gguf(const GgufKeys& keys) {
 
 std::span<const Family> mixtral_families() {
   static constexpr std::array<Family, 1> kFamilies = {
-      {{"MixtralForCausalLM", "", mixtral_from_json, mixtral_from_gguf}}};
+      {{"MixtralForCausalLM", "llama", mixtral_from_json, mixtral_from_gguf, "mixtral", has_experts, to_json}}};
   return kFamilies;
 }
 

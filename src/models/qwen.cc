@@ -47,8 +47,9 @@ ModelConfig qwen3_from_gguf(const GgufKeys& keys) {
   return c;
 }
 
-constexpr std::array<Family, 2> kFamilies = {{{"Qwen2ForCausalLM", "qwen2", qwen2_from_json, qwen2_from_gguf},
-                                              {"Qwen3ForCausalLM", "qwen3", qwen3_from_json, qwen3_from_gguf}}};
+constexpr std::array<Family, 2> kFamilies = {
+    {{"Qwen2ForCausalLM", "qwen2", qwen2_from_json, qwen2_from_gguf, "qwen2"},
+     {"Qwen3ForCausalLM", "qwen3", qwen3_from_json, qwen3_from_gguf, "qwen3"}}};
 
 }  // namespace
 

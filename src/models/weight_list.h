@@ -69,11 +69,13 @@ struct DecoderWeights {  // views into a ModelWeights' arena
   std::span<const float> rope_divisors{};  // rope_freqs of a GGUF, [dims / 2]
 };
 
-// Rows [first_row, first_row + rows of the weight) of a tensor whose extents but the last are counted together.
+// Rows [first_row, first_row + rows of the weight) of a tensor whose extents but the last are counted together; of a
+// vector, elements.
 struct TensorPart {
   std::string name{};
   Index first_row = 0;
-  Index tensor_rows = 0;  // 0: the tensor is the weight
+  Index tensor_rows = 0;       // 0: the tensor is the weight
+  std::vector<Index> shape{};  // to be written, where it is not [rows, cols]
 };
 
 enum class StoredValues {

@@ -75,7 +75,9 @@ std::int64_t WeightPlacement::file_offset() const {
 
 Index chunk_rows(const WeightPlacement& placement) {
   if (placement.form.transposed) return placement.file_rows();
-  const Index whole = std::lcm(kStripRows, std::max<Index>(1, placement.form.pairs.head_rows));
+  Index whole = kStripRows;
+  for (const StoredForm* form : {&placement.spec.hugging_face, &placement.spec.gguf})
+    whole = std::lcm(whole, std::max<Index>(1, form->pairs.head_rows));
   return std::max<Index>(1, kWeightChunk.count / placement.file_row().count / whole) * whole;
 }
 
