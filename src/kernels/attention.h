@@ -3,9 +3,11 @@
 // Gimelshein 2018, arXiv:1805.02867, algorithm 3; Dao et al. 2022, arXiv:2205.14135, algorithm 1).
 // Blocks are aligned at position 0 and visited in order; positions outside [begin, end) are skipped, never added as zero.
 // Per block and head (docs/numerics.md 4), with m from -infinity, sum and out from +0:
-//   logit_j  by the page type's product of q and k_j
+//   logit_j  by the page type's product of q and k_j; then cap * tanh(logit_j / cap) where there is a soft cap
 //   m' = max(m, max_j logit_j);  c = exp(m - m');  sum = sum * c;  out = out * c
 //   p_j = exp(logit_j - m'), summed in 16 lanes (lane = j mod 16);  sum += total;  out += p V by the page type's product
+// Values may be narrower than keys: the columns of `out` say how many of a value row are read. A latent cache (DeepSeek-V2,
+// arXiv:2405.04434, section 2.1.2) has value_offset equal to key_offset: its values are the first columns of its keys.
 // At the end out = out / sum by division. The products:
 //   f32, f16  q.k in 16 lanes over D by fma, times `scale`; out[d] is an fma chain over the positions in order, from the
 //             rescaled out[d]
@@ -29,16 +31,22 @@ inline constexpr Index kAttentionBlock = 64;
 
 struct KvHead {  // a view of one layer's KV head of one sequence
   KvType type{};
-  Index head_dim = 0;
+  Index head_dim = 0;                         // of a stored row, key or value
   std::span<const std::byte* const> pages{};  // page i holds positions 16 i .. 16 i + 15
   Bytes key_offset{};                         // of this head's key tile in a page
   Bytes value_offset{};
 };
 
+struct AttentionLogits {  // what becomes of q.k
+  float scale = 1;
+  float soft_cap = 0;  // soft_cap.h; 0: none
+};
+
 namespace ref {
 
-// q [heads, D] after RoPE; out [heads, D]; positions [begin, end), not empty.
-void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale, MatrixView<float> out);
+// q [heads, D] after RoPE; out [heads, columns of values <= D]; positions [begin, end), not empty.
+void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
+               MatrixView<float> out);
 
 }  // namespace ref
 }  // namespace jericho

@@ -30,7 +30,7 @@ void run(benchmark::State& state, CpuPath path, KvType type, Index heads) {
   std::vector<float> out(q.size());
   const KvHead kv{type, kD, pages, Bytes{}, tile};
   for (auto _ : state) {
-    kernels_for(path).attention(kv, {q.data(), heads, kD}, 0, kLength, 0.125f, {out.data(), heads, kD});
+    kernels_for(path).attention(kv, {q.data(), heads, kD}, 0, kLength, {0.125f}, {out.data(), heads, kD});
     benchmark::DoNotOptimize(out.data());
   }
   const double calls = static_cast<double>(state.iterations());

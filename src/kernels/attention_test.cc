@@ -64,17 +64,22 @@ class AttentionOnPath : public testing::TestWithParam<std::tuple<CpuPath, KvType
   static KvType type() { return std::get<1>(GetParam()); }
 
   static void expect_reference(const Cache& cache, Index head_dim, Index heads, Index begin, Index end,
-                               Values values = Values::kPlain) {
+                               Values values = Values::kPlain, float soft_cap = 0) {
+    expect_reference(cache.head(), head_dim, heads, begin, end, values, soft_cap, head_dim);
+  }
+  // The first `columns` of the values, soft-capped or not.
+  static void expect_reference(const KvHead& kv, Index head_dim, Index heads, Index begin, Index end, Values values,
+                               float soft_cap, Index columns) {
     const Index stride = head_dim + 3;
     const std::vector<float> q = random_row(heads * stride, 99, values);
     std::vector<float> expected(q.size(), 9.0f);
     std::vector<float> actual(expected);
-    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    ref::attention(cache.head(), {q.data(), heads, head_dim, stride}, begin, end, scale,
-                   {expected.data(), heads, head_dim, stride});
+    const AttentionLogits logits = {1.0f / std::sqrt(static_cast<float>(head_dim)), soft_cap};
+    ref::attention(kv, {q.data(), heads, head_dim, stride}, begin, end, logits,
+                   {expected.data(), heads, columns, stride});
     kernels_for(std::get<0>(GetParam()))
-        .attention(cache.head(), {q.data(), heads, head_dim, stride}, begin, end, scale,
-                   {actual.data(), heads, head_dim, stride});
+        .attention(kv, {q.data(), heads, head_dim, stride}, begin, end, logits,
+                   {actual.data(), heads, columns, stride});
     ASSERT_THAT(actual, BitEqual(expected))
         << "D " << head_dim << " heads " << heads << " positions " << begin << " to " << end;
   }
@@ -120,6 +125,61 @@ TEST_P(AttentionOnPath, EqualsReferenceForSpecialValues) {
   expect_reference(special, 64, 4, 0, 130, Values::kSpecial);
 }
 
+TEST_P(AttentionOnPath, EqualsReferenceForSoftCappedLogits) {
+  const Cache plain(type(), 48, 200, 13);
+  const Cache special(type(), 48, 130, 14, Values::kSpecial);
+  for (const float cap : {0.5f, 50.0f}) {
+    for (const Index heads : {1, 4}) {
+      expect_reference(plain, 48, heads, 0, 200, Values::kPlain, cap);
+      expect_reference(plain, 48, heads, 70, 199, Values::kPlain, cap);
+      expect_reference(special, 48, heads, 0, 130, Values::kSpecial, cap);
+    }
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForValuesThatAreTheFirstColumnsOfTheKeys) {
+  for (const auto& [width, columns] : {std::pair<Index, Index>{576, 512}, {40, 33}, {24, 16}, {50, 1}}) {
+    const Cache cache(type(), width, 100, 15);
+    KvHead latent = cache.head();
+    latent.value_offset = latent.key_offset;
+    for (const Index heads : {1, 4, 16}) expect_reference(latent, width, heads, 0, 100, Values::kPlain, 0, columns);
+  }
+}
+
+TEST(Attention, NarrowerValuesAreTheFirstColumnsOfAllOfThem) {
+  flush_subnormals();
+  for (const KvType type : kTypes) {
+    const Cache cache(type, 40, 90, 16);
+    const std::vector<float> q = random_row(40, 17);
+    std::vector<float> all(40), first(40, 9.0f);
+    ref::attention(cache.head(), {q.data(), 1, 40}, 0, 90, {0.2f}, {all.data(), 1, 40});
+    ref::attention(cache.head(), {q.data(), 1, 40}, 0, 90, {0.2f}, {first.data(), 1, 33});
+    std::fill(all.begin() + 33, all.end(), 9.0f);  // left alone
+    EXPECT_THAT(first, BitEqual(all)) << name(type);
+  }
+}
+
+TEST(Attention, ASoftCapActsOnTheScaledLogits) {
+  flush_subnormals();
+  const Cache cache(KvType::kF32, 32, 20, 18);
+  const std::vector<float> q = random_row(32, 19);
+  std::vector<float> out(32);
+  ref::attention(cache.head(), {q.data(), 1, 32}, 0, 20, {0.5f, 2.0f}, {out.data(), 1, 32});
+  std::vector<double> p;
+  double sum = 0;
+  for (Index j = 0; j < 20; ++j) {
+    double dot = 0;
+    for (std::size_t d = 0; d < 32; ++d) dot += double{q[d]} * double{cache.stored(j, false)[d]};
+    p.push_back(std::exp(2 * std::tanh(dot * 0.5 / 2)));
+    sum += p.back();
+  }
+  for (std::size_t d = 0; d < 32; ++d) {
+    double exact = 0;
+    for (Index j = 0; j < 20; ++j) exact += p[static_cast<std::size_t>(j)] / sum * double{cache.stored(j, true)[d]};
+    EXPECT_NEAR(double{out[d]}, exact, 1e-5);
+  }
+}
+
 TEST(Attention, ReferenceIsNearTheFormulaInDouble) {
   flush_subnormals();
   constexpr Index kD = 64;
@@ -129,7 +189,7 @@ TEST(Attention, ReferenceIsNearTheFormulaInDouble) {
     const std::vector<float> q = random_row(kD, 8);
     std::vector<float> out(kD);
     const float scale = 0.125f;
-    ref::attention(cache.head(), {q.data(), 1, kD}, 0, kLength, scale, {out.data(), 1, kD});
+    ref::attention(cache.head(), {q.data(), 1, kD}, 0, kLength, {scale}, {out.data(), 1, kD});
     // Logits: the dot of D products has D / 16 + 5 roundings in lanes (bf16: 16 + 2 + D / 32 in chains, and u = 2^-8
     // for q itself) of sum |q k|; the softmax turns a logit's error e into a relative one of at most exp(2 e) - 1. exp,
     // sum and the products add one rounding per position and block (bf16: 2^-8 for p); 6 more for exp and 2 for the
@@ -175,8 +235,8 @@ TEST(Attention, PositionsOutsideTheWindowChangeNothing) {
     const std::vector<float> q = random_row(32, 10);
     std::vector<float> a(32);
     std::vector<float> b(32);
-    ref::attention(shorter.head(), {q.data(), 1, 32}, 5, 80, 0.2f, {a.data(), 1, 32});
-    ref::attention(longer.head(), {q.data(), 1, 32}, 5, 80, 0.2f, {b.data(), 1, 32});
+    ref::attention(shorter.head(), {q.data(), 1, 32}, 5, 80, {0.2f}, {a.data(), 1, 32});
+    ref::attention(longer.head(), {q.data(), 1, 32}, 5, 80, {0.2f}, {b.data(), 1, 32});
     EXPECT_THAT(b, BitEqual(a)) << name(type);
   }
 }
@@ -189,10 +249,10 @@ TEST(Attention, BlocksAlignedElsewhereGiveOtherBits) {  // negative control
   const std::vector<float> q = random_row(32, 12);
   std::vector<float> a(32);
   std::vector<float> b(32);
-  ref::attention(head, {q.data(), 1, 32}, 16, 144, 0.01f, {a.data(), 1, 32});
+  ref::attention(head, {q.data(), 1, 32}, 16, 144, {0.01f}, {a.data(), 1, 32});
   KvHead moved = head;
   moved.pages = moved.pages.subspan(1);
-  ref::attention(moved, {q.data(), 1, 32}, 0, 128, 0.01f, {b.data(), 1, 32});
+  ref::attention(moved, {q.data(), 1, 32}, 0, 128, {0.01f}, {b.data(), 1, 32});
   EXPECT_GE(first_difference(a, b), 0);
   for (std::size_t d = 0; d < 32; ++d) EXPECT_NEAR(a[d], b[d], 1e-5f);
 }

@@ -8,7 +8,7 @@
 namespace jericho {
 
 const Kernels& kernels_for(CpuPath path) {
-  static const Kernels scalar = {CpuPath::kScalar, ref::rms_norm, ref::glu,    ref::quantize_q8,
+  static const Kernels scalar = {CpuPath::kScalar, ref::rms_norm, ref::glu,    ref::soft_cap, ref::quantize_q8,
                                  ref::round_bf16,  kv_store,      ref::matmul, ref::attention};
   static const Kernels avx2 = kernels::avx2_table(scalar);
   static const Kernels avx512 = kernels::avx512_table(avx2);

@@ -12,6 +12,7 @@
 #include "kernels/kv_tile.h"
 #include "kernels/matmul.h"
 #include "kernels/packed_matrix.h"
+#include "kernels/soft_cap.h"
 #include "tensor/view.h"
 
 namespace jericho {
@@ -21,12 +22,13 @@ struct Kernels {
   void (*rms_norm)(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y) = nullptr;
   void (*glu)(Activation activation, MatrixView<const float> gate, MatrixView<const float> up,
               MatrixView<float> y) = nullptr;
+  void (*soft_cap)(float cap, MatrixView<float> x) = nullptr;
   void (*quantize_q8)(const float* x, Index count, Index padded, const Q8Row& out) = nullptr;
   void (*round_bf16)(const float* x, Index count, Index padded, BF16* out) = nullptr;
   void (*kv_store)(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) = nullptr;
   void (*matmul)(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                  MatrixView<float> y) = nullptr;
-  void (*attention)(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,
+  void (*attention)(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
                     MatrixView<float> out) = nullptr;
 };
 

@@ -9,6 +9,8 @@
 #include "kernels/glu.h"
 #include "kernels/kernels.h"
 #include "kernels/rms_norm.h"
+#include "kernels/soft_cap.h"
+#include "kernels/tanh.h"
 
 namespace jericho {
 namespace {
@@ -71,6 +73,21 @@ TEST_P(RowKernels, GatedActivationsWorkInPlaceOfEitherInput) {
     kernels.glu(activation, {gate.data(), 1, 100}, {over_up.data(), 1, 100}, {over_up.data(), 1, 100});
     EXPECT_THAT(over_gate, BitEqual(expected));
     EXPECT_THAT(over_up, BitEqual(expected));
+  }
+}
+
+TEST_P(RowKernels, SoftCapEqualsReferenceForEveryLengthAndStride) {
+  for (const Values values : kValues) {
+    for (const Index C : kLengths) {
+      for (const float width : {0.5f, 30.0f}) {
+        const Index stride = C + 3;
+        const std::vector<float> x = random_row(3 * stride, 12, values, width);
+        std::vector<float> expected = x, actual = x;
+        ref::soft_cap(12.0f, {expected.data(), 3, C, stride});
+        kernels_for(GetParam()).soft_cap(12.0f, {actual.data(), 3, C, stride});
+        ASSERT_THAT(actual, BitEqual(expected)) << "C " << C;
+      }
+    }
   }
 }
 
@@ -227,6 +244,27 @@ TEST(GatedActivations, AreZeroFarBelowAndTheIdentityFarAbove) {
 TEST(GatedActivations, PassNanOn) {
   for (const Activation activation : kActivations)
     EXPECT_TRUE(std::isnan(activated(activation, std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST(Tanh, RelativeErrorIsBelowItsBound) {
+  flush_subnormals();
+  for (float x = 1e-30f; x < 12.0f; x = x < 1e-3f ? x * 1.5f : x + 0.00037f) {
+    const double exact = std::tanh(double{x});
+    ASSERT_NEAR(double{ref::tanh(x)}, exact, 0x1p-22 * exact) << x;
+    ASSERT_EQ(ref::tanh(-x), -ref::tanh(x)) << x;
+  }
+  EXPECT_EQ(ref::tanh(0.0f), 0.0f);
+  EXPECT_EQ(ref::tanh(std::numeric_limits<float>::infinity()), 1.0f);
+  EXPECT_EQ(ref::tanh(-1e30f), -1.0f);
+  EXPECT_TRUE(std::isnan(ref::tanh(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST(SoftCap, GivesTheExamplesOfTheFormulas) {
+  std::array<float, 3> x = {10, 60, -60};
+  ref::soft_cap(30, {x.data(), 1, 3});
+  EXPECT_NEAR(x[0], 9.645382f, 4e-6f);
+  EXPECT_NEAR(x[1], 28.920827f, 8e-6f);
+  EXPECT_EQ(x[2], -x[1]);
 }
 
 TEST(Exp, RelativeErrorIsBelowItsBound) {

@@ -60,7 +60,7 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
   store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.k, b.v, pass.batch.pages);
   const float logit_scale =
       c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  const AttentionShape shape = {c.num_attention_heads, layer.window, logit_scale};
+  const AttentionShape shape = {c.num_attention_heads, layer.window, {logit_scale, c.attention_softcap}};
   paged_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, b.attended);
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, c.multipliers.attention_out, out);

@@ -123,6 +123,7 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   linear(context, weights_.views().head, input, {}, logits);
   const float logit_scale = config_.logit_scale * config_.multipliers.head;
   if (logit_scale != 1) scale(context, logit_scale, logits);
+  if (config_.final_softcap > 0) soft_cap(context, config_.final_softcap, logits);
 }
 
 void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b, Scratch& scratch) const {

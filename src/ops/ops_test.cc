@@ -233,7 +233,7 @@ TEST_P(Ops, AttentionGivesTheExampleOfTheFormulas) {
   const std::vector<BatchRow> rows = {{0, 0}, {0, 1}};
   std::vector<float> keys = {1, 0, 0, 1}, values = {1, 2, 3, 4}, q = {1, 0, 1, 0}, out(4);
   store_kv(context_, layout, 0, rows, {keys.data(), 2, 2}, {values.data(), 2, 2}, pages);
-  const AttentionShape shape = {.heads = 1, .scale = 1 / std::sqrt(2.0f)};
+  const AttentionShape shape = {.heads = 1, .logits = {1 / std::sqrt(2.0f)}};
   paged_attention(context_, layout, 0, shape, rows, {q.data(), 2, 2}, pages, {out.data(), 2, 2});
   EXPECT_EQ(out[0], 1);  // position 0 sees itself only
   EXPECT_EQ(out[1], 2);
@@ -248,7 +248,7 @@ TEST_P(Ops, AttentionIsTheDoubleLoopForGroupsWindowsAndMixedBatches) {
   const auto T = static_cast<Index>(rows.size());
   const std::vector<float> q = random_row(T * heads * D, 60, Values::kPlain, 1.0f);
   for (const Index window : {Index{0}, Index{1}, Index{17}, Index{64}, Index{100}}) {
-    const AttentionShape shape = {.heads = heads, .window = window, .scale = 0.2f};
+    const AttentionShape shape = {.heads = heads, .window = window, .logits = {0.2f}};
     std::vector<float> out(q.size(), std::numeric_limits<float>::quiet_NaN());
     paged_attention(context_, cache.layout, L - 1, shape, rows, {q.data(), T, heads * D}, cache.pages,
                     {out.data(), T, heads * D});
@@ -267,9 +267,9 @@ TEST_P(Ops, AttentionIsTheDoubleLoopForGroupsWindowsAndMixedBatches) {
                 static_cast<double>(q[static_cast<std::size_t>((t * heads + h) * D + d)]) * cache.key(s, p, kv_head, d);
             dot += product, size += std::abs(product);
           }
-          weight.push_back(dot * static_cast<double>(shape.scale));
+          weight.push_back(dot * static_cast<double>(shape.logits.scale));
           most = std::max(most, weight.back());
-          magnitude = std::max(magnitude, size * static_cast<double>(shape.scale));
+          magnitude = std::max(magnitude, size * static_cast<double>(shape.logits.scale));
         }
         for (double& w : weight) w = std::exp(w - most), total += w;
         for (Index d = 0; d < D; ++d) {

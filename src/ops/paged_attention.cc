@@ -55,7 +55,7 @@ void paged_attention(const Context& context, const KvLayout& layout, Index layer
                     layout.value_offset(layer, head)};
     const Index end = row.position + 1;
     const Index begin = shape.window > 0 ? std::max<Index>(0, end - shape.window) : 0;
-    context.kernels.attention(kv, {&q(t, head * group * D), group, D}, begin, end, shape.scale,
+    context.kernels.attention(kv, {&q(t, head * group * D), group, D}, begin, end, shape.logits,
                               {&out(t, head * group * D), group, D});
   };
   context.pool.run(static_cast<Index>(rows.size()) * layout.kv_heads, std::ref(attend));

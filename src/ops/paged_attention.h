@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/index.h"
+#include "kernels/attention.h"
 #include "kernels/kv_tile.h"
 #include "ops/context.h"
 #include "tensor/view.h"
@@ -44,7 +45,7 @@ using KvPages = std::span<const std::span<std::byte* const>>;
 struct AttentionShape {
   Index heads = 0;
   Index window = 0;  // a row sees positions p - window < j <= p; 0: all
-  float scale = 0;
+  AttentionLogits logits{};
 };
 
 // keys (rotated) and values [T, K*D] of one layer go into the pages at their rows' positions.

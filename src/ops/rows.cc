@@ -57,6 +57,11 @@ void glu(const Context& context, Activation activation, MatrixView<const float> 
   });
 }
 
+void soft_cap(const Context& context, float cap, MatrixView<float> x) {
+  for_row_blocks(context, x.extent(0),
+                 [&](Index begin, Index rows) { context.kernels.soft_cap(cap, x.rows(begin, rows)); });
+}
+
 void scale(const Context& context, float factor, MatrixView<float> x) {
   for_values(context, x, [factor](float value) { return value * factor; });
 }

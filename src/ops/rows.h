@@ -24,6 +24,9 @@ void rms_norm(const Context& context, MatrixView<const float> x, std::span<const
 void glu(const Context& context, Activation activation, MatrixView<const float> gate, MatrixView<const float> up,
          MatrixView<float> y);
 
+// kernels/soft_cap.h.
+void soft_cap(const Context& context, float cap, MatrixView<float> x);
+
 // x *= factor.
 void scale(const Context& context, float factor, MatrixView<float> x);
 

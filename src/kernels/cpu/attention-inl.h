@@ -22,7 +22,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace jericho::kernels::HWY_NAMESPACE {
 
-inline constexpr Index kMaxHeadDim = 512;
+inline constexpr Index kMaxHeadDim = 576;
 inline constexpr Index kMaxGroups = kMaxHeadDim / 32;
 
 // Queries in the form their page type multiplies with, zeros beyond D.

@@ -54,7 +54,11 @@ struct RunningSoftmax {
 };
 
 // Turns a block's logits into probabilities (0 for positions that are not visible) and rescales what was summed so far.
-HWY_INLINE void softmax_block(float* p, Visible visible, RunningSoftmax& state, float* out, Index D) {
+HWY_INLINE void softmax_block(float* p, Visible visible, float soft_cap, RunningSoftmax& state, float* out,
+                              Index columns) {
+  if (soft_cap > 0) {
+    for (Index j = 0; j < kAttentionBlock; j += 16) store(soft_capped(load(p + j), soft_cap), p + j);
+  }
   for (Index j = 0; j < visible.from; ++j) p[j] = -std::numeric_limits<float>::infinity();
   for (Index j = visible.to; j < kAttentionBlock; ++j) p[j] = -std::numeric_limits<float>::infinity();
   F32x16 largest = set(-std::numeric_limits<float>::infinity());
@@ -70,38 +74,40 @@ HWY_INLINE void softmax_block(float* p, Visible visible, RunningSoftmax& state, 
   for (Index j = 0; j < kAttentionBlock; j += 16) lanes = add(lanes, load(p + j));
   state.sum = state.sum * correction + sum(lanes);
   if (correction == 1.0f) return;
-  for (Index d = 0; d < D; d += 16) store(multiply(load(out + d), set(correction)), out + d);
+  for (Index d = 0; d < columns; d += 16) store(multiply(load(out + d), set(correction)), out + d);
 }
 
 template <KvType kType, int kHeads>
-HWY_INLINE void block_values(const std::byte* const* tiles, Index D, Visible visible, float (*p)[kAttentionBlock],
-                             float (*out)[kMaxHeadDim]) {
+HWY_INLINE void block_values(const std::byte* const* tiles, Index D, Index columns, Visible visible,
+                             float (*p)[kAttentionBlock], float (*out)[kMaxHeadDim]) {
   if constexpr (kType == KvType::kBF16) {
     for (int h = 0; h < kHeads; ++h) {
       for (Index j = 0; j < kAttentionBlock; j += 16) store(round_to_bf16(load(p[h] + j)), p[h] + j);
     }
-    for (Index d = 0; d < D; d += 16) add_bf16_values<kHeads>(tiles, D, visible, p, d, out);
+    for (Index d = 0; d < columns; d += 16) add_bf16_values<kHeads>(tiles, D, visible, p, d, out);
   } else {
     constexpr int kParts = kHeads == 1 ? 4 : 2;
     Index d = 0;
-    for (; d + 16 * kParts <= D; d += 16 * kParts) add_values<kType, kHeads, kParts>(tiles, D, visible, p, d, out);
-    for (; d < D; d += 16) add_values<kType, kHeads, 1>(tiles, D, visible, p, d, out);
+    for (; d + 16 * kParts <= columns; d += 16 * kParts)
+      add_values<kType, kHeads, kParts>(tiles, D, visible, p, d, out);
+    for (; d < columns; d += 16) add_values<kType, kHeads, 1>(tiles, D, visible, p, d, out);
   }
 }
 
 // Heads [first, first + count) of q; a short group is filled up with its last head, whose result is written once.
 template <KvType kType, int kHeads>
 HWY_NOINLINE void attend(const KvHead& kv, MatrixView<const float> q, Index first, Index count, Index begin, Index end,
-                         float scale, MatrixView<float> result) {
+                         AttentionLogits logits, MatrixView<float> result) {
   const Index D = kv.head_dim;
+  const Index columns = result.extent(1);
   Queries<kHeads> queries;
   for (int h = 0; h < kHeads; ++h) {
-    prepare_query<kType>(q.row(first + std::min<Index>(h, count - 1)).data(), D, scale, h, queries);
+    prepare_query<kType>(q.row(first + std::min<Index>(h, count - 1)).data(), D, logits.scale, h, queries);
   }
   alignas(64) float out[kHeads][kMaxHeadDim];
   alignas(64) float p[kHeads][kAttentionBlock];
   RunningSoftmax state[kHeads];
-  for (int h = 0; h < kHeads; ++h) std::fill_n(out[h], round_up(D, 16), 0.0f);
+  for (int h = 0; h < kHeads; ++h) std::fill_n(out[h], round_up(columns, 16), 0.0f);
   for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
     const Visible visible{std::max(begin, block) - block, std::min(end, block + kAttentionBlock) - block};
     const std::byte* values[kAttentionBlock / kPageTokens] = {};
@@ -109,40 +115,40 @@ HWY_NOINLINE void attend(const KvHead& kv, MatrixView<const float> q, Index firs
       const std::byte* page = kv.pages[static_cast<std::size_t>(block / kPageTokens + i)];
       values[i] = page + kv.value_offset.count;
       float(*logit)[kAttentionBlock] = reinterpret_cast<float(*)[kAttentionBlock]>(&p[0][i * kPageTokens]);
-      tile_logits<kType>(page + kv.key_offset.count, D, queries, scale, logit);
+      tile_logits<kType>(page + kv.key_offset.count, D, queries, logits.scale, logit);
     }
-    for (int h = 0; h < kHeads; ++h) softmax_block(p[h], visible, state[h], out[h], D);
-    block_values<kType, kHeads>(values, D, visible, p, out);
+    for (int h = 0; h < kHeads; ++h) softmax_block(p[h], visible, logits.soft_cap, state[h], out[h], columns);
+    block_values<kType, kHeads>(values, D, columns, visible, p, out);
   }
   for (Index h = 0; h < count; ++h) {
-    for (Index d = 0; d < D; d += 16) {
+    for (Index d = 0; d < columns; d += 16) {
       const F32x16 quotient = divide(load(out[h] + d), set(state[h].sum));
-      store_up_to_16(quotient, result.row(first + h).data() + d, D - d);
+      store_up_to_16(quotient, result.row(first + h).data() + d, columns - d);
     }
   }
 }
 
 template <KvType kType>
-HWY_NOINLINE void attend_all(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,
-                             MatrixView<float> out) {
+HWY_NOINLINE void attend_all(const KvHead& kv, MatrixView<const float> q, Index begin, Index end,
+                             AttentionLogits logits, MatrixView<float> out) {
   for (Index first = 0; first < q.extent(0); first += 4) {
     const Index count = std::min<Index>(4, q.extent(0) - first);
     if (count == 1) {
-      attend<kType, 1>(kv, q, first, count, begin, end, scale, out);
+      attend<kType, 1>(kv, q, first, count, begin, end, logits, out);
     } else {
-      attend<kType, 4>(kv, q, first, count, begin, end, scale, out);
+      attend<kType, 4>(kv, q, first, count, begin, end, logits, out);
     }
   }
 }
 
-void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,
+void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
                MatrixView<float> out) {
   JERICHO_CHECK(kv.head_dim <= kMaxHeadDim, "head_dim {}, at most {}", kv.head_dim, kMaxHeadDim);
   switch (kv.type) {
-    case KvType::kF32: return attend_all<KvType::kF32>(kv, q, begin, end, scale, out);
-    case KvType::kF16: return attend_all<KvType::kF16>(kv, q, begin, end, scale, out);
-    case KvType::kBF16: return attend_all<KvType::kBF16>(kv, q, begin, end, scale, out);
-    case KvType::kQ8: return attend_all<KvType::kQ8>(kv, q, begin, end, scale, out);
+    case KvType::kF32: return attend_all<KvType::kF32>(kv, q, begin, end, logits, out);
+    case KvType::kF16: return attend_all<KvType::kF16>(kv, q, begin, end, logits, out);
+    case KvType::kBF16: return attend_all<KvType::kBF16>(kv, q, begin, end, logits, out);
+    case KvType::kQ8: return attend_all<KvType::kQ8>(kv, q, begin, end, logits, out);
   }
 }
 

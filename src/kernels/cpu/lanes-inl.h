@@ -1,6 +1,7 @@
 // Sixteen fp32 lanes, the unit in which sums are defined (docs/numerics.md 2): one AVX-512 vector or two AVX2 vectors,
 // with the same bits. Written against Highway once per target; the kernels on top never ask how wide a vector is.
-// Start at F32x16; sum() and sums_of_16() hold the tree of numerics.md 2, exp() is the twin of kernels/exp.h.
+// Start at F32x16; sum() and sums_of_16() hold the tree of numerics.md 2, exp() and
+// tanh() are the twins of kernels/exp.h and tanh.h.
 #include <immintrin.h>
 
 #include <cmath>
@@ -10,6 +11,7 @@
 #include "base/half.h"
 #include "base/index.h"
 #include "kernels/exp.h"
+#include "kernels/tanh.h"
 
 #if defined(JERICHO_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef JERICHO_LANES_INL_H_
@@ -328,6 +330,18 @@ HWY_INLINE F32x16 exp(F32x16 x) {
   p = where_greater(x, set(kHighest), set(std::numeric_limits<float>::infinity()), p);
   return where_equal(x, x, p, x);  // NaN stays NaN
 }
+
+HWY_INLINE F32x16 tanh(F32x16 x) {
+  using namespace tanh_constants;
+  const F32x16 square = multiply(x, x);
+  F32x16 p = set(kOdd[0]);
+  for (int i = 1; i < 5; ++i) p = fma(p, square, set(kOdd[i]));
+  const F32x16 small = fma(multiply(x, square), p, x);
+  const F32x16 magnitude = abs(x);
+  const F32x16 large = subtract(set(1.0f), divide(set(2.0f), add(exp(add(magnitude, magnitude)), set(1.0f))));
+  return where_less(magnitude, set(kSmall), small, where_less(x, zero(), negate(large), large));
+}
+HWY_INLINE F32x16 soft_capped(F32x16 x, float cap) { return multiply(set(cap), tanh(divide(x, set(cap)))); }
 
 }  // namespace jericho::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -10,6 +10,7 @@
 #include "kernels/glu.h"
 #include "kernels/kv_tile.h"
 #include "kernels/rms_norm.h"
+#include "kernels/soft_cap.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/rows.cc"
@@ -68,6 +69,14 @@ void glu(Activation activation, MatrixView<const float> gate, MatrixView<const f
     case Activation::kSilu: return glu_rows<Activation::kSilu>(gate, up, y);
     case Activation::kGeluTanh: return glu_rows<Activation::kGeluTanh>(gate, up, y);
     case Activation::kRelu2: return glu_rows<Activation::kRelu2>(gate, up, y);
+  }
+}
+
+void soft_cap(float cap, MatrixView<float> x) {
+  const Index C = x.extent(1);
+  for (Index t = 0; t < x.extent(0); ++t) {
+    float* row = x.row(t).data();
+    for (Index c = 0; c < C; c += 16) store_up_to_16(soft_capped(load_up_to_16(row + c, C - c), cap), row + c, C - c);
   }
 }
 

@@ -10,6 +10,7 @@ Kernels avx2_table(const Kernels& below) {
   table.path = CpuPath::kAvx2;
   table.rms_norm = N_AVX2::rms_norm;
   table.glu = N_AVX2::glu;
+  table.soft_cap = N_AVX2::soft_cap;
   table.quantize_q8 = N_AVX2::quantize_q8;
   table.round_bf16 = N_AVX2::round_bf16;
   table.kv_store = N_AVX2::kv_store;
@@ -23,6 +24,7 @@ Kernels avx512_table(const Kernels& below) {
   table.path = CpuPath::kAvx512;
   table.rms_norm = N_AVX3::rms_norm;
   table.glu = N_AVX3::glu;
+  table.soft_cap = N_AVX3::soft_cap;
   table.quantize_q8 = N_AVX3::quantize_q8;
   table.round_bf16 = N_AVX3::round_bf16;
   table.kv_store = N_AVX3::kv_store;

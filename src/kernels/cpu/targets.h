@@ -13,6 +13,7 @@ namespace jericho::kernels {
   namespace target {                                                                                              \
   void rms_norm(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y);        \
   void glu(Activation activation, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y); \
+  void soft_cap(float cap, MatrixView<float> x);                                                                  \
   void quantize_q8(const float* x, Index count, Index padded, const Q8Row& out);                                  \
   void round_bf16(const float* x, Index count, Index padded, BF16* out);                                          \
   void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);                        \
@@ -20,7 +21,7 @@ namespace jericho::kernels {
               MatrixView<float> y);                                                                               \
   void matmul_float(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,            \
                     Index strip_end, MatrixView<float> y);                                                        \
-  void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,                \
+  void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,     \
                  MatrixView<float> out);                                                                          \
   }
 JERICHO_TARGET_KERNELS(N_AVX2)

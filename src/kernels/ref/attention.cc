@@ -11,6 +11,7 @@
 #include "kernels/activations.h"
 #include "kernels/exp.h"
 #include "kernels/lanes.h"
+#include "kernels/tanh.h"
 
 namespace jericho::ref {
 namespace {
@@ -77,24 +78,30 @@ float q8_dot(const QuantizedQuery& q, const std::byte* key_tile, Index head_dim,
 
 class Query {  // one head's query in the form its page type multiplies with
  public:
-  Query(const KvHead& kv, std::span<const float> q, float scale) : kv_(kv), q_(q.begin(), q.end()), scale_(scale) {
+  Query(const KvHead& kv, std::span<const float> q, AttentionLogits logits)
+      : kv_(kv), q_(q.begin(), q.end()), logits_(logits) {
     if (kv.type == KvType::kQ8) quantized_ = quantize_query(q);
     if (kv.type == KvType::kBF16) {
-      for (float& value : q_) value = to_float(to_bf16(value * scale));
+      for (float& value : q_) value = to_float(to_bf16(value * logits.scale));
     }
   }
   [[nodiscard]] float logit(Index position) const {
-    if (kv_.type == KvType::kQ8) {
-      return q8_dot(quantized_, tile(kv_, position, kv_.key_offset), kv_.head_dim, position % kPageTokens) * scale_;
-    }
-    const std::vector<float> key = stored(kv_, position, kv_.key_offset);
-    return kv_.type == KvType::kBF16 ? bf16_dot(q_, key) : lane_dot(q_, key) * scale_;
+    const float logit = product(position);
+    return logits_.soft_cap > 0 ? logits_.soft_cap * ref::tanh(logit / logits_.soft_cap) : logit;
   }
 
  private:
+  [[nodiscard]] float product(Index position) const {
+    if (kv_.type == KvType::kQ8) {
+      return q8_dot(quantized_, tile(kv_, position, kv_.key_offset), kv_.head_dim, position % kPageTokens) *
+             logits_.scale;
+    }
+    const std::vector<float> key = stored(kv_, position, kv_.key_offset);
+    return kv_.type == KvType::kBF16 ? bf16_dot(q_, key) : lane_dot(q_, key) * logits_.scale;
+  }
   const KvHead& kv_;
   std::vector<float> q_;
-  float scale_;
+  AttentionLogits logits_;
   QuantizedQuery quantized_{};
 };
 
@@ -125,10 +132,10 @@ void add_values(const KvHead& kv, Index block, Index begin, Index end, const std
 
 }  // namespace
 
-void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, float scale,
+void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
                MatrixView<float> out) {
   for (Index head = 0; head < q.extent(0); ++head) {
-    const Query query(kv, q.row(head), scale);
+    const Query query(kv, q.row(head), logits);
     const std::span<float> result = out.row(head);
     std::fill(result.begin(), result.end(), 0.0f);
     float maximum = kMinusInfinity;
