@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/test_data.h"
+#include "formats/test_files.h"
 #include "memory/arena.h"
 #include "memory/io.h"
 #include "support/sha256.h"
@@ -83,8 +84,9 @@ std::vector<Index> greedy(Session& session, SequenceId sequence, std::span<const
   return ids;
 }
 
-constexpr double kFloat = 2e-5;     // fp32 activations
-constexpr double kBFloat16 = 3e-2;  // activations rounded to bf16
+constexpr double kFloat = 2e-5;      // fp32 activations
+constexpr double kBFloat16 = 3e-2;   // activations rounded to bf16
+constexpr double kGeluTable = 1e-3;  // against an engine that looks GELU up by halves
 
 struct FloatCase {
   const char* folder;
@@ -137,8 +139,52 @@ INSTANTIATE_TEST_SUITE_P(
                     FloatCase{"llama-gqa-tied", "model.gguf", kFloat}, FloatCase{"llama-gqa-tied", "hf", kBFloat16},
                     FloatCase{"qwen2", "model.gguf", kFloat}, FloatCase{"qwen2", "hf", kBFloat16},
                     FloatCase{"qwen3", "model.gguf", kFloat}, FloatCase{"qwen3", "hf", kBFloat16},
-                    FloatCase{"mixtral", "model.gguf", kFloat}, FloatCase{"mixtral", "hf", kBFloat16}),
+                    FloatCase{"mixtral", "model.gguf", kFloat}, FloatCase{"mixtral", "hf", kBFloat16},
+                    FloatCase{"gemma2", "model.gguf", kGeluTable}, FloatCase{"gemma2", "hf", kBFloat16}),
     case_name);
+
+// The model of a Hugging Face directory with every tensor as F32: the same values, and no activation rounded to bf16.
+void write_as_f32(const std::filesystem::path& from, const TestDirectory& to) {
+  const std::unique_ptr<ModelFile> file = open_model(from);
+  SafetensorsWriter writer;
+  for (const TensorInfo& tensor : file->tensors()) writer.add_tensor(tensor.name, DType::kF32, tensor.shape);
+  std::ostringstream out;
+  writer.begin(out);
+  for (const TensorInfo& tensor : file->tensors()) {
+    std::ifstream in(file->files()[static_cast<std::size_t>(tensor.file)], std::ios::binary);
+    std::vector<char> bytes(tensor_bytes(tensor.dtype, tensor.shape).size());
+    in.seekg(tensor.offset);
+    in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    Index count = 1;
+    for (const Index extent : tensor.shape) count *= extent;
+    std::vector<float> values(static_cast<std::size_t>(count));
+    dequantize_file_row(tensor.dtype, count, reinterpret_cast<const std::byte*>(bytes.data()), values.data());
+    writer.append(std::as_bytes(std::span(values)));
+  }
+  to.put("model.safetensors", out.str());
+  to.put("config.json", file->config().dump());
+}
+
+TEST(GoldenGemma2, IsTheExactFunctionInBothForms) {
+  JERICHO_NEEDS_DATA("golden/gemma2");
+  const std::filesystem::path folder = test_data("golden/gemma2");
+  const TestDirectory widened;
+  write_as_f32(folder / "hf", widened);
+  const auto ids = read_json(folder / "tokens.json")["sequence1"].get<std::vector<TokenId>>();
+  for (const std::filesystem::path& path : {folder / "model.gguf", widened.path()}) {
+    const TestMachine machine;
+    const WholeModel model = WholeModel::load(machine.context, path);
+    Session session(machine.context, *model.model,
+                    model.plan(machine.context, {.context = 64, .kv_type = KvType::kF32, .all_logits = true}),
+                    KvBacking::kPopulate);
+    const std::vector<float> logits = logits_of(session, session.open(), ids);
+    const Distance exact(logits, read_floats(folder / "logits_exact.f32"), model.config().vocab_size);
+    EXPECT_LE(exact.r, kFloat) << path;
+    EXPECT_EQ(exact.same_argmax, exact.rows) << path;
+    EXPECT_LE(Distance(logits, read_floats(folder / "logits.f32"), model.config().vocab_size).r, kGeluTable) << path;
+    RecordProperty(path == widened.path() ? "r_hf_as_f32" : "r_gguf", fmt::format("{:.2e}", exact.r));
+  }
+}
 
 class GoldenStories260K : public testing::TestWithParam<const char*> {};
 

@@ -2,6 +2,7 @@
 #include "models/families.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,7 +18,7 @@ using Json = nlohmann::json;
 // One line per file of families.
 std::vector<Family> all_families() {
   std::vector<Family> families;
-  for (const auto& group : {llama_families(), mixtral_families(), qwen_families()})
+  for (const auto& group : {gemma_families(), llama_families(), mixtral_families(), qwen_families()})
     families.insert(families.end(), group.begin(), group.end());
   return families;
 }
@@ -46,6 +47,20 @@ ModelConfig config_from_gguf(const ModelFile& file) {
   c.architecture = keys.architecture();
   c.validate();
   return c;
+}
+
+// A model that also sees or hears keeps its text part under a name of its own.
+void find_text_model(const ModelFile& file, WeightNames& names) {
+  if (file.find(names.embedding) != nullptr) return;
+  const auto nested = [](const std::string& name, std::string_view outer, std::string_view prefix) {
+    return name.starts_with(outer) ? std::string(prefix) + name.substr(outer.size()) : name;
+  };
+  for (const auto& [outer, prefix] : {std::pair("", "language_model."), std::pair("model.", "model.language_model.")}) {
+    if (file.find(nested(names.embedding, outer, prefix)) == nullptr) continue;
+    for (std::string* name : {&names.embedding, &names.norm, &names.head, &names.layer})
+      *name = nested(*name, outer, prefix);
+    return;
+  }
 }
 
 }  // namespace
@@ -91,6 +106,7 @@ ModelConfig read_config(const ModelFile& file) {
   if (file.format() == ModelFormat::kGguf) return config_from_gguf(file);
   ModelConfig config = config_from_json(file.config());
   if (!file.unsupported().empty()) throw Error(ErrorKind::kUnsupported, file.unsupported());
+  find_text_model(file, config.hugging_face_names);
   // The files decide what is shared: some say untied without a head, some tied with one.
   config.tie_word_embeddings = file.find(config.hugging_face_names.head) == nullptr;
   return config;

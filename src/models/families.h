@@ -26,6 +26,7 @@ struct Family {
   void (*to_json)(const ModelConfig& config, nlohmann::json& out) = nullptr;
 };
 
+std::span<const Family> gemma_families();
 std::span<const Family> llama_families();
 std::span<const Family> mixtral_families();
 std::span<const Family> qwen_families();
