@@ -265,9 +265,10 @@ void read_tiktoken(const TokenizerParts& parts, TokenizerTable& table) {
 // Tokens that settings add behind those of the model's own file.
 void take_added(const SideFiles& files, TokenizerTable& table) {
   const HuggingFaceSettings settings = read_hugging_face_settings(files, nlohmann::json());
+  const std::size_t limit = table.tokens.size() + 65536;  // a stray id must not make a million padding tokens
   for (const AddedToken& token : settings.added) {
     const auto id = static_cast<std::size_t>(token.id);
-    if (id < table.tokens.size() || id > table.tokens.size() + 65536) continue;
+    if (id < table.tokens.size() || id >= limit) continue;
     while (table.tokens.size() < id) {
       table.tokens.push_back(padding_name(table.tokens.size()));
       table.kinds.push_back(TokenKind::kUnused);

@@ -396,6 +396,29 @@ TEST(TokenizerToHuggingFace, TakesTheWholeFileWithinTheGguf) {
   EXPECT_EQ(files[0].bytes, "{\"as\":\"it is\"}");
 }
 
+TEST(TokenizerToHuggingFace, KeepsPaddingThatHasAMeaning) {
+  for (const char* model : {"gpt2", "llama"}) {
+    GgufWriter writer;
+    writer.set("tokenizer.ggml.model", model);
+    writer.set("tokenizer.ggml.pre", "gpt-2");
+    writer.set("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "ab", "[PAD3]", "[PAD4]"});
+    writer.set("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 1, 1, 3, 5});
+    writer.set("tokenizer.ggml.scores", std::vector<float>{0.0f, -1.0f, 0.0f, 0.0f, 0.0f});
+    writer.set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+    for (const char* id : {"bos", "eos", "unknown"})
+      writer.set(fmt::format("tokenizer.ggml.{}_token_id", id), std::uint32_t{3});
+    std::ostringstream out;
+    writer.begin(out);
+    const TestDirectory folder;
+    const TestDirectory back;
+    put_files(*open_model(folder.put("v.gguf", out.str())), back);
+    const auto tokenizer = load_tokenizer_directory(back.path());
+    EXPECT_EQ(tokenizer->size(), 4) << model;
+    EXPECT_EQ(tokenizer->unk(), 3) << model;
+    EXPECT_EQ(tokenizer->bos(), 3) << model;
+  }
+}
+
 // The vocabularies of llama.cpp against those made of the same models' directories.
 struct Twin {
   const char* directory;

@@ -21,10 +21,18 @@ using nlohmann::json;
 
 std::string key(std::string_view name) { return fmt::format("tokenizer.ggml.{}", name); }
 
-// The pieces without "[PADn]" at the end, whatever type the converter gave those.
-std::vector<std::string_view> unpadded(const std::vector<std::string>& tokens) {
+// The pieces without "[PADn]" at the end, whatever type the converter gave those, unless an id with a meaning is there.
+std::vector<std::string_view> unpadded(const std::vector<std::string>& tokens, const TokenizerParts& parts) {
+  std::size_t least = 0;
+  const auto keep = [&](TokenId id) { least = std::max(least, static_cast<std::size_t>(id) + 1); };
+  for (const auto& id : {parts.bos, parts.eos, parts.unk}) {
+    if (id) keep(*id);
+  }
+  for (const auto* ids : {&parts.prefix, &parts.suffix, &parts.end_of_generation}) {
+    for (const TokenId id : *ids) keep(id);
+  }
   std::size_t count = tokens.size();
-  while (count > 0 && tokens[count - 1] == fmt::format("[PAD{}]", count - 1)) --count;
+  while (count > least && tokens[count - 1] == fmt::format("[PAD{}]", count - 1)) --count;
   return {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count)};
 }
 
@@ -156,7 +164,7 @@ std::vector<SideFile> files_of(const Metadata& metadata) {
   Metadata emptied = metadata;  // the reader frees what it has read
   const TokenizerParts parts = read_gguf_tokenizer(emptied);
   const std::string& model = metadata.require_text(key("model"));
-  const GgufPieces pieces{metadata, parts, unpadded(metadata.require_texts(key("tokens")))};
+  const GgufPieces pieces{metadata, parts, unpadded(metadata.require_texts(key("tokens")), parts)};
   const SpecialIds ids = special_ids(metadata, parts, model == "bert");
 
   std::vector<SideFile> files;
