@@ -80,7 +80,8 @@ struct StateSpaceConfig {
   bool norm_before_gate = false;  // mamba2: the norm before the gate
   bool dt_b_c_norm = false;       // mamba: RMSNorm of dt, B and C, with weights where the file has them
   bool dt_b_c_weights = false;
-  float dt_min = 0;  // mamba2: dt is clamped to [dt_min, dt_max]
+  float norm_eps = 1e-5f;  // of the norms inside
+  float dt_min = 0;        // mamba2: dt is clamped to [dt_min, dt_max]
   float dt_max = 3.402823466e38f;
 };
 

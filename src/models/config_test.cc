@@ -179,9 +179,9 @@ std::string refusal(const Json& json) {
 
 TEST(ConfigJson, NamesTheArchitectureItDoesNotKnowAndThoseItDoes) {
   Json json = llama2_7b();
-  json["architectures"] = {"MambaForCausalLM"};
+  json["architectures"] = {"NemotronHForCausalLM"};
   EXPECT_THAT(refusal(json),
-              AllOf(HasSubstr("unsupported: "), HasSubstr("MambaForCausalLM"), HasSubstr("Qwen3ForCausalLM")));
+              AllOf(HasSubstr("unsupported: "), HasSubstr("NemotronHForCausalLM"), HasSubstr("Qwen3ForCausalLM")));
 }
 
 TEST(ConfigJson, ReadsTheActivationByAnyOfItsNames) {
@@ -244,7 +244,7 @@ TEST(ConfigsOfTheWorld, AreReadOrRefusedByTheFeatureTheyNeed) {
   JERICHO_NEEDS_DATA("configs");
   const std::set<std::string> runnable = {"Gemma2ForCausalLM",  "Gemma3ForCausalLM",  "LlamaForCausalLM",
                                           "MistralForCausalLM", "MixtralForCausalLM", "Qwen2ForCausalLM",
-                                          "Qwen3ForCausalLM"};
+                                          "Qwen3ForCausalLM",   "MambaForCausalLM"};
   int read = 0, refused = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data("configs"))) {
     if (entry.path().extension() != ".json") continue;

@@ -18,7 +18,8 @@ using Json = nlohmann::json;
 // One line per file of families.
 std::vector<Family> all_families() {
   std::vector<Family> families;
-  for (const auto& group : {gemma_families(), llama_families(), mixtral_families(), qwen_families()})
+  for (const auto& group : {falcon_h1_families(), gemma_families(), llama_families(), mamba_families(),
+                            mixtral_families(), qwen_families()})
     families.insert(families.end(), group.begin(), group.end());
   return families;
 }
@@ -87,6 +88,7 @@ const Family& hugging_face_family(const ModelConfig& config) {
 
 ModelConfig config_from_json(const Json& outer) {
   if (!outer.is_object()) throw Error(ErrorKind::kInput, "config.json: expected an object");
+  if (const auto mamba = mamba_from_native(outer)) return config_from_json(*mamba);
   const Json& config = outer.contains("text_config") && outer["text_config"].is_object() ? outer["text_config"] : outer;
   const auto architectures = outer.find("architectures");
   if (architectures == outer.end() || !architectures->is_array() || architectures->empty() ||

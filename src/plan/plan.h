@@ -17,6 +17,7 @@
 #include "models/transformer.h"
 #include "models/weights.h"
 #include "ops/paged_attention.h"
+#include "ops/state_space.h"
 
 namespace jericho {
 
@@ -52,9 +53,10 @@ struct PlanRow {
 struct Plan {
   Index context = 0;
   Index sequences = 0;
-  Index pages = 0;  // of the KV pool
+  Index pages = 0;  // of the KV pool; none where no layer attends
   BatchLimits limits{};
   KvLayout kv{};
+  StateLayout state{};          // one page of it per sequence, where the model has any
   std::vector<PlanRow> load{};  // leased while weights are read, besides `always`
   std::vector<PlanRow> run{};   // leased while tokens are computed
   std::vector<PlanRow> always{};
