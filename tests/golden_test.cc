@@ -85,6 +85,7 @@ std::vector<Index> greedy(Session& session, SequenceId sequence, std::span<const
 }
 
 constexpr double kFloat = 2e-5;      // fp32 activations
+constexpr double kMamba = 1e-4;      // the same, of a recurrence that the engines round differently
 constexpr double kBFloat16 = 3e-2;   // activations rounded to bf16
 constexpr double kGeluTable = 1e-3;  // against an engine that looks GELU up by halves
 
@@ -140,7 +141,9 @@ INSTANTIATE_TEST_SUITE_P(
                     FloatCase{"qwen2", "model.gguf", kFloat}, FloatCase{"qwen2", "hf", kBFloat16},
                     FloatCase{"qwen3", "model.gguf", kFloat}, FloatCase{"qwen3", "hf", kBFloat16},
                     FloatCase{"mixtral", "model.gguf", kFloat}, FloatCase{"mixtral", "hf", kBFloat16},
-                    FloatCase{"gemma2", "model.gguf", kGeluTable}, FloatCase{"gemma2", "hf", kBFloat16}),
+                    FloatCase{"gemma2", "model.gguf", kGeluTable}, FloatCase{"gemma2", "hf", kBFloat16},
+                    FloatCase{"mamba", "model.gguf", kMamba}, FloatCase{"mamba", "hf", kMamba},
+                    FloatCase{"falcon-h1", "model.gguf", kFloat}, FloatCase{"falcon-h1", "hf", kBFloat16}),
     case_name);
 
 // The model of a Hugging Face directory with every tensor as F32: the same values, and no activation rounded to bf16.
@@ -184,6 +187,24 @@ TEST(GoldenGemma2, IsTheExactFunctionInBothForms) {
     EXPECT_LE(Distance(logits, read_floats(folder / "logits.f32"), model.config().vocab_size).r, kGeluTable) << path;
     RecordProperty(path == widened.path() ? "r_hf_as_f32" : "r_gguf", fmt::format("{:.2e}", exact.r));
   }
+}
+
+TEST(GoldenFalconH1, IsTheSameToTheLastDigitsInHuggingFacesForm) {
+  JERICHO_NEEDS_DATA("golden/falcon-h1");
+  const std::filesystem::path folder = test_data("golden/falcon-h1");
+  const TestDirectory widened;
+  write_as_f32(folder / "hf", widened);
+  const auto ids = read_json(folder / "tokens.json")["sequence1"].get<std::vector<TokenId>>();
+  const TestMachine machine;
+  const WholeModel model = WholeModel::load(machine.context, widened.path());
+  Session session(machine.context, *model.model,
+                  model.plan(machine.context, {.context = 64, .kv_type = KvType::kF32, .all_logits = true}),
+                  KvBacking::kPopulate);
+  const std::vector<float> logits = logits_of(session, session.open(), ids);
+  const Distance distance(logits, read_floats(folder / "logits.f32"), model.config().vocab_size);
+  EXPECT_LE(distance.r, kFloat);
+  EXPECT_EQ(distance.same_argmax, distance.rows);
+  RecordProperty("r_hf_as_f32", fmt::format("{:.2e}", distance.r));
 }
 
 class GoldenStories260K : public testing::TestWithParam<const char*> {};

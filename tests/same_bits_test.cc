@@ -239,14 +239,51 @@ TEST_P(SameBitsEverywhere, ForAnyCompilerAndProcessor) {
 INSTANTIATE_TEST_SUITE_P(
     , SameBitsEverywhere,
     testing::Values(PinnedBits{KvType::kF32, "f1f5077cc4d97cac962dbc87017d6ce49a7b6f1b84de4190d8491e373eefbe6d",
-                               "771246cae81350b1c197da66a136c77f6b23be2d44da9826a4a688e402160baf", "a48cd71f08ae225ebbde74ecc90638341c1e9e0cb66bcc2e9c70fda16c1ab6eb"},
+                               "771246cae81350b1c197da66a136c77f6b23be2d44da9826a4a688e402160baf",
+                               "a48cd71f08ae225ebbde74ecc90638341c1e9e0cb66bcc2e9c70fda16c1ab6eb"},
                     PinnedBits{KvType::kF16, "9063fdb350620542a30371528216c4807576e76adb27832ca69e3aee5c1da060",
-                               "4f0e258c13b6f342b94050e6a32271779b1b7a8fcbd02c57fefe7b81df6e730c", "4c3afe7d26103daaa453b2c5555e10db567ef99feafa26e09f0b6fb5b6e42c0a"},
+                               "4f0e258c13b6f342b94050e6a32271779b1b7a8fcbd02c57fefe7b81df6e730c",
+                               "4c3afe7d26103daaa453b2c5555e10db567ef99feafa26e09f0b6fb5b6e42c0a"},
                     PinnedBits{KvType::kBF16, "516d26bb0c121fb5024735c3a3c7d107590b7623544faad7b7e8951651e6716a",
-                               "a2e60ebb6784cde7b96faaac00aca24476e2775bebebd4ae4b566dce60015787", "8984a452f5b4e20a815cf08e1bee127de284b47deba738a8de25489bdfb84bc8"},
+                               "a2e60ebb6784cde7b96faaac00aca24476e2775bebebd4ae4b566dce60015787",
+                               "8984a452f5b4e20a815cf08e1bee127de284b47deba738a8de25489bdfb84bc8"},
                     PinnedBits{KvType::kQ8, "e30e08b6e1c950400b14e175024834b528382337a530754b55a1a47be215eba8",
-                               "22f8586b07e539af31cb8a3097657b729451b7aa0248855441e30cf1491c078c", "ea87fa2671d36e60b680e2ae1aea8689fdc82c908c7902ca3b5893cc35add282"}),
+                               "22f8586b07e539af31cb8a3097657b729451b7aa0248855441e30cf1491c078c",
+                               "ea87fa2671d36e60b680e2ae1aea8689fdc82c908c7902ca3b5893cc35add282"}),
     [](const auto& test) { return std::string(name(test.param.kv)); });
+
+// State spaces, alone and beside attention; the inputs of their convolutions are kept in f16 or f32.
+class SameBitsOfStateSpaces : public testing::TestWithParam<ModelCase> {};
+
+TEST_P(SameBitsOfStateSpaces, ForAnyPathThreadsChunksAndCompany) {
+  const auto [dtype, kv] = GetParam();
+  for (const ModelConfig& config : {mamba_config(), hybrid_config()}) {
+    SCOPED_TRACE(config.architecture);
+    const TestMachine machine(1), two(2);
+    const WholeModel model = WholeModel::random(machine.context, config, dtype);
+    const std::vector<TokenId> prompt = random_tokens(kShortPrompt, config.vocab_size, 13);
+    const std::vector<float> reference = logits_under(machine.context, model, prompt, {.kv_type = kv});
+    ASSERT_TRUE(all_finite(reference));
+    for (const CpuPath path : usable_cpu_paths()) {
+      const TestMachine other(2, path);
+      const Circumstances how = {.chunk = path == CpuPath::kScalar ? 64 : 1, .kv_type = kv};
+      EXPECT_THAT(logits_under(other.context, model, prompt, how), BitEqual(reference)) << name(path);
+    }
+    for (const Index chunk : {2, 3, 7, 64}) {
+      const Circumstances how = {.chunk = chunk, .kv_type = kv, .context = 300, .backing = KvBacking::kOnDemand};
+      EXPECT_THAT(logits_under(two.context, model, prompt, how), BitEqual(reference)) << "chunks of " << chunk;
+    }
+    for (const Index chunk : {7, 512}) {
+      const Circumstances crowd = {.chunk = chunk, .kv_type = kv, .company = Company::kAmongSeven};
+      EXPECT_THAT(logits_under(two.context, model, prompt, crowd), BitEqual(reference)) << "among seven, " << chunk;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, SameBitsOfStateSpaces,
+                         testing::Combine(testing::Values(DType::kF32, DType::kBF16, DType::kQ8_0),
+                                          testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
+                         model_case_name);
 
 class SameBitsControl : public testing::Test {
  protected:

@@ -59,7 +59,7 @@ struct Test {
 struct Result {
   Test test{};
   std::vector<double> samples{};  // tokens per second
-  double bytes_per_token = 0;     // read from memory: weights shared by what is computed together, and KV
+  double bytes_per_token = 0;     // read from memory: weights shared by what is computed together, KV, states
   Roof roof{};
   double fraction = 0;
 
@@ -109,6 +109,7 @@ class Bench {
     for (Index r = 0; r < repetitions; ++r) result.samples.push_back(sample(test));
     const auto weights = static_cast<double>(workspace_.weights().bytes_per_token().count);
     const auto kv = static_cast<double>(workspace_.plan().kv.bytes_per_token().count);
+    const auto states = static_cast<double>(workspace_.plan().state.bytes_per_sequence().count);
     if (test.prompt > 0) {
       const auto together = static_cast<double>(std::min(test.prompt, workspace_.session().chunk()));
       result.bytes_per_token = weights / together + kv * static_cast<double>(test.depth + test.prompt / 2);
@@ -116,7 +117,7 @@ class Bench {
       result.fraction = result.mean() * operations_per_token() / (result.roof.value * 1e12);
     } else {
       const double depth = static_cast<double>(test.depth) + static_cast<double>(test.generate) / 2;
-      result.bytes_per_token = weights / static_cast<double>(test.batch) + kv * depth;
+      result.bytes_per_token = weights / static_cast<double>(test.batch) + kv * depth + states;
       result.roof = read_roof();
       result.fraction = result.mean() * result.bytes_per_token / (result.roof.value * 1e9);
     }

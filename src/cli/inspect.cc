@@ -99,6 +99,8 @@ Known known(const ModelFile& file) {
 
 Bytes kv_bytes(const ModelConfig& config, KvType type) { return kv_layout(config, type).bytes_per_token(); }
 
+Bytes state_bytes(const ModelConfig& config, KvType type) { return state_layout(config, type).bytes_per_sequence(); }
+
 constexpr std::array<KvType, 4> kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
 
 void print_json(const ModelFile& file) {
@@ -128,6 +130,10 @@ void print_json(const ModelFile& file) {
   if (const Known model = known(file); model.config) {
     for (const KvType type : kKvTypes)
       out["kv_bytes_per_token"][std::string(name(type))] = kv_bytes(*model.config, type).count;
+    if (model.config->state_space_layers() > 0) {
+      for (const KvType type : kKvTypes)
+        out["state_bytes_per_sequence"][std::string(name(type))] = state_bytes(*model.config, type).count;
+    }
   } else {
     out["not_runnable"] = model.why_not;
   }
@@ -168,6 +174,11 @@ void print_text(const ModelFile& file) {
   if (const Known model = known(file); model.config) {
     fmt::print("\nKV bytes per token\n");
     for (const KvType type : kKvTypes) fmt::print("  {:<6} {:>8}\n", name(type), kv_bytes(*model.config, type).count);
+    if (model.config->state_space_layers() > 0) {
+      fmt::print("\nstate bytes per sequence, by KV type\n");
+      for (const KvType type : kKvTypes)
+        fmt::print("  {:<6} {:>8}\n", name(type), state_bytes(*model.config, type).count);
+    }
   } else {
     fmt::print("\ncannot be run: {}\n", model.why_not);
   }

@@ -2,6 +2,7 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -15,10 +16,12 @@ Arena populated(const Context& context, const Plan& plan, Purpose purpose) {
   return Arena(context.ledger.require(Tier::kRam, purpose, plan.of(purpose)), {.populate = true});
 }
 
-PagePool make_pool(const Context& context, const Plan& plan, KvBacking backing) {
-  Arena arena(context.ledger.require(Tier::kRam, Purpose::kKvPages, plan.of(Purpose::kKvPages)),
+std::optional<PagePool> make_pool(const Context& context, const Plan& plan, Purpose purpose, Bytes page_bytes,
+                                  NullPage null, KvBacking backing) {
+  if (plan.of(purpose) == Bytes{}) return std::nullopt;
+  Arena arena(context.ledger.require(Tier::kRam, purpose, plan.of(purpose)),
               {.populate = backing == KvBacking::kPopulate});
-  return {std::move(arena), plan.kv.page_bytes()};
+  return PagePool(std::move(arena), page_bytes, null);
 }
 
 }  // namespace
@@ -27,13 +30,14 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
     : context_(context),
       model_(model),
       plan_(plan),
-      pages_(make_pool(context, plan, backing)),
+      pages_(make_pool(context, plan, Purpose::kKvPages, plan.kv.page_bytes(), NullPage::kReadable, backing)),
+      states_(make_pool(context, plan, Purpose::kStateSsm, plan.state.page_bytes(), NullPage::kAbsent, backing)),
       meta_(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.of(Purpose::kKvMeta))),
       scratch_(populated(context, plan, Purpose::kAct)),
       logits_(populated(context, plan, Purpose::kLogits)),
       sequences_(static_cast<std::size_t>(plan.sequences)) {
   meta_.commit(meta_.size());
-  const auto most = static_cast<std::size_t>(ceil_div(plan.context, kPageTokens));
+  const auto most = static_cast<std::size_t>(pages_ ? ceil_div(plan.context, kPageTokens) : 0);
   for (Sequence& sequence : sequences_) {
     sequence.pages.reserve(most);
     sequence.page_data.reserve(most);
@@ -46,12 +50,18 @@ SequenceId Session::open() {
   const auto free = std::find_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return !s.open; });
   JERICHO_CHECK(free != sequences_.end(), "the plan has {} sequences", sequences_.size());
   free->open = true;
+  if (states_) {
+    const auto page = states_->allocate();  // zeros: nothing read yet
+    JERICHO_CHECK(page.has_value(), "the plan has states of {} sequences", states_->capacity());
+    free->state = *page;
+  }
   return static_cast<SequenceId>(free - sequences_.begin());
 }
 
 void Session::close(SequenceId id) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
-  for (const PageId page : sequence.pages) pages_.release(page);
+  for (const PageId page : sequence.pages) pages_->release(page);
+  if (states_) states_->release(std::exchange(sequence.state, kNullPage));
   sequence.pages.clear();
   sequence.page_data.clear();
   sequence.length = 0;
@@ -83,13 +93,14 @@ void Session::check(std::span<const BatchItem> items) const {
 }
 
 void Session::extend(Sequence& sequence, Index tokens) {
+  if (!pages_) return;
   const Index wanted = ceil_div(sequence.length + tokens, kPageTokens);
   while (static_cast<Index>(sequence.pages.size()) < wanted) {
-    const auto page = pages_.allocate();
+    const auto page = pages_->allocate();
     JERICHO_CHECK(page.has_value(), "the plan's {} pages hold {} sequences of {}", plan_.pages, plan_.sequences,
                   plan_.context);
     sequence.pages.push_back(*page);
-    sequence.page_data.push_back(pages_.data(*page));
+    sequence.page_data.push_back(pages_->data(*page));
   }
 }
 
@@ -99,6 +110,7 @@ MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
   std::vector<BatchRow> rows;
   std::vector<Index> logit_rows;
   std::vector<std::span<std::byte* const>> pages;
+  std::vector<std::byte*> states;
   for (const BatchItem& item : items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     const auto count = static_cast<Index>(item.tokens.size());
@@ -110,12 +122,13 @@ MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
       rows.push_back({static_cast<std::int32_t>(pages.size()), sequence.length + i});
     }
     pages.emplace_back(sequence.page_data);
+    if (states_) states.push_back(states_->data(sequence.state));
     sequence.length += count;
   }
   const auto R = static_cast<Index>(logit_rows.size());
   JERICHO_CHECK(R <= plan_.limits.logit_rows, "{} rows of logits, the plan has {}", R, plan_.limits.logit_rows);
   const MatrixView<float> logits(reinterpret_cast<float*>(logits_.bytes().data()), R, model_.config().vocab_size);
-  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, plan_.long_context}, scratch_.bytes(), logits);
+  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, states}, scratch_.bytes(), logits);
   return logits;
 }
 

@@ -1,9 +1,10 @@
-// Sequences over one paged KV cache, advanced together in batches. A session executes a Plan: it leases what the plan
+// Sequences over one paged KV cache and one pool of states, advanced together in batches. A session executes a Plan: it leases what the plan
 // says and nothing else. Start at Session::forward().
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -41,7 +42,7 @@ class Session {
 
   // An empty sequence. At most plan.sequences are open at once; opening more is a bug.
   SequenceId open();
-  void close(SequenceId sequence);                        // its pages return to the pool
+  void close(SequenceId sequence);                        // its pages and state return to their pools
   [[nodiscard]] Index length(SequenceId sequence) const;  // tokens read so far
   [[nodiscard]] Index context() const { return plan_.context; }
   [[nodiscard]] Index chunk() const { return plan_.limits.rows; }
@@ -62,6 +63,7 @@ class Session {
     Index length = 0;
     std::vector<PageId> pages;
     std::vector<std::byte*> page_data;  // of `pages`, as kernels want them
+    PageId state = kNullPage;
   };
   void check(std::span<const BatchItem> items) const;
   void extend(Sequence& sequence, Index tokens);
@@ -69,7 +71,8 @@ class Session {
   const Context& context_;
   const Model& model_;
   Plan plan_;
-  PagePool pages_;
+  std::optional<PagePool> pages_;   // of keys and values, where the model attends
+  std::optional<PagePool> states_;  // one page per sequence, where it has state spaces
   Lease meta_;
   Arena scratch_;
   Arena logits_;

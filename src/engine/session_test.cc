@@ -111,6 +111,65 @@ TEST_F(SessionTest, KeepsTheNeighboursOfAClosedSequenceIntact) {
   EXPECT_THAT(copy(session.prefill(middle, std::span(ours).last(1))), BitEqual(expected));
 }
 
+class SessionOfStates : public testing::TestWithParam<ModelConfig> {
+ protected:
+  [[nodiscard]] Plan plan(const InferenceWish& wish) const {
+    return std::get<Plan>(plan_inference(GetParam(), layout_, {.threads = 2}, 1_GiB, wish));
+  }
+  [[nodiscard]] static std::vector<TokenId> text(Index count, unsigned seed) {
+    return random_tokens(count, GetParam().vocab_size, seed);
+  }
+  static std::vector<float> copy(std::span<const float> row) { return {row.begin(), row.end()}; }
+
+  TestMachine machine_{2};
+  WeightLayout layout_ = WeightLayout::of_shape(GetParam(), DType::kQ8_0);
+  std::unique_ptr<Model> model_ = Model::random(machine_.context, GetParam(), layout_, 3);
+};
+
+TEST_P(SessionOfStates, LeasesOnePageForEachSequence) {
+  const Plan p = plan({.context = 64, .sequences = 3, .chunk = 16});
+  const auto states = [&] { return machine_.ledger.snapshot().cell(Tier::kRam, Purpose::kStateSsm); };
+  {
+    Session session(machine_.context, *model_, p, KvBacking::kOnDemand);
+    EXPECT_EQ(states().reserved, p.state.page_bytes() * 3);
+    EXPECT_EQ(states().used, 0_B);
+    session.prefill(session.open(), text(20, 1));
+    EXPECT_EQ(states().used, p.state.page_bytes());
+  }
+  EXPECT_EQ(states().reserved, 0_B);
+}
+
+TEST_P(SessionOfStates, StartsEverySequenceWithAnEmptyState) {
+  Session session(machine_.context, *model_, plan({.context = 64, .sequences = 2, .chunk = 64}), KvBacking::kPopulate);
+  const SequenceId first = session.open();
+  const std::vector<float> expected = copy(session.prefill(first, text(40, 1)));
+  session.close(first);
+  for (unsigned round = 0; round < 3; ++round) {
+    const SequenceId other = session.open();
+    session.prefill(other, text(30, 2 + round));
+    session.close(other);
+  }
+  const SequenceId neighbour = session.open(), again = session.open();
+  const std::vector<TokenId> tokens = text(40, 1);
+  session.prefill(neighbour, text(9, 7));
+  session.prefill(again, std::span(tokens).first(25));
+  session.prefill(neighbour, text(9, 8));
+  session.close(neighbour);
+  session.prefill(session.open(), text(5, 9));
+  EXPECT_THAT(copy(session.prefill(again, std::span(tokens).last(15))), BitEqual(expected));
+}
+
+TEST_P(SessionOfStates, RemembersTheTokensBefore) {  // negative control
+  Session session(machine_.context, *model_, plan({.context = 64, .sequences = 2, .chunk = 64}), KvBacking::kPopulate);
+  std::vector<TokenId> tokens = text(40, 1);
+  const std::vector<float> expected = copy(session.prefill(session.open(), tokens));
+  tokens[5] = (tokens[5] + 1) % static_cast<TokenId>(GetParam().vocab_size);
+  EXPECT_GE(first_difference(copy(session.prefill(session.open(), tokens)), expected), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(, SessionOfStates, testing::Values(mamba_config(), hybrid_config()),
+                         [](const auto& test) { return test.param.architecture; });
+
 TEST_F(SessionTest, PrefillReadsChunksAndReportsThem) {
   Session session(machine_.context, *model_, plan({.context = 64, .sequences = 2, .chunk = 16}), KvBacking::kPopulate);
   const std::vector<TokenId> tokens = text(37, 4);

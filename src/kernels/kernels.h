@@ -13,6 +13,7 @@
 #include "kernels/matmul.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/soft_cap.h"
+#include "kernels/state_space.h"
 #include "tensor/view.h"
 
 namespace jericho {
@@ -30,6 +31,10 @@ struct Kernels {
                  MatrixView<float> y) = nullptr;
   void (*attention)(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
                     MatrixView<float> out) = nullptr;
+  void (*causal_conv1d)(const Convolution& conv, const ConvHistory& history, MatrixView<float> x) = nullptr;
+  void (*time_steps)(const float* bias, float lowest, float highest, MatrixView<float> dt) = nullptr;
+  void (*mamba_scan)(const SelectiveScan& scan, float* state, MatrixView<float> x) = nullptr;
+  void (*mamba2_scan)(const SelectiveScan& scan, float* state, MatrixView<float> x) = nullptr;
 };
 
 // The table of a path; it must be one of usable_cpu_paths().

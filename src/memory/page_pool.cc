@@ -11,11 +11,12 @@
 
 namespace jericho {
 
-PagePool::PagePool(Arena arena, Bytes page_bytes) : arena_(std::move(arena)), page_bytes_(page_bytes) {
+PagePool::PagePool(Arena arena, Bytes page_bytes, NullPage null)
+    : arena_(std::move(arena)), page_bytes_(page_bytes), first_(null == NullPage::kReadable ? 0 : 1) {
   JERICHO_CHECK(page_bytes.count > 0 && page_bytes.count % 64 == 0, "pages of {} B", page_bytes.count);
   const std::int64_t pages = arena_.size().count / page_bytes.count;
   JERICHO_CHECK(pages >= 1 && pages <= std::numeric_limits<PageId>::max(), "{} pages", pages);
-  records_.resize(static_cast<std::size_t>(pages));
+  records_.resize(static_cast<std::size_t>(pages) + first_);
   records_[kNullPage].references = 1;
   free_.reserve(records_.size());
 }
@@ -25,8 +26,8 @@ Bytes PagePool::meta_bytes(Index usable) {
 }
 
 std::byte* PagePool::data(PageId id) const {
-  JERICHO_DCHECK(id < records_.size(), "page {} of {}", id, records_.size());
-  return arena_.bytes().data() + id * page_bytes_.size();
+  JERICHO_DCHECK(id >= first_ && id < records_.size(), "page {} of {}", id, records_.size());
+  return arena_.bytes().data() + (id - first_) * page_bytes_.size();
 }
 
 std::optional<PageId> PagePool::take() {
@@ -37,7 +38,7 @@ std::optional<PageId> PagePool::take() {
     free_.pop_back();
   } else if (untouched_ < records_.size()) {
     id = untouched_++;
-    arena_.commit(id * page_bytes_, page_bytes_);
+    arena_.commit((id - first_) * page_bytes_, page_bytes_);
   } else {
     return std::nullopt;
   }

@@ -18,15 +18,20 @@ namespace jericho {
 using PageId = std::uint32_t;
 inline constexpr PageId kNullPage = 0;  // never handed out, always zero: "not present" needs no branch when reading
 
+// Whether the null page has bytes. Large pages that are always present do without.
+enum class NullPage { kReadable, kAbsent };
+
 // One thread at a time (the scheduler's). Reading data(id) from many threads is fine while their owner holds a
 // reference.
 class PagePool {
  public:
-  // `page_bytes` is a multiple of 64; the arena is of pool_bytes(), one page of it the null page.
-  PagePool(Arena arena, Bytes page_bytes);
+  // `page_bytes` is a multiple of 64; the arena is of pool_bytes(), one page of it the null page where there is one.
+  PagePool(Arena arena, Bytes page_bytes, NullPage null = NullPage::kReadable);
 
   // What a pool of `usable` pages takes: of its arena, which is also what to lease, and of purpose kv.meta.
-  static Bytes pool_bytes(Index usable, Bytes page_bytes) { return arena_bytes((usable + 1) * page_bytes); }
+  static Bytes pool_bytes(Index usable, Bytes page_bytes, NullPage null = NullPage::kReadable) {
+    return arena_bytes((usable + (null == NullPage::kReadable ? 1 : 0)) * page_bytes);
+  }
   static Bytes meta_bytes(Index usable);
 
   // A zeroed page with one reference, or nothing when none is free.
@@ -59,6 +64,7 @@ class PagePool {
 
   Arena arena_;
   Bytes page_bytes_;
+  PageId first_;                 // the page at the arena's start
   std::vector<Record> records_;  // by id
   std::vector<PageId> free_;     // pages used before; the last released is the first reused
   PageId untouched_ = 1;         // this page and those above were never handed out: still zero, not yet committed

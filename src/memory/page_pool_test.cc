@@ -37,6 +37,26 @@ TEST(PagePool, HandsOutEveryPageOnceAndThenNone) {
   EXPECT_EQ(pool.free_pages(), 0);
 }
 
+TEST(PagePool, HasBytesForItsPagesOnlyWhereThereIsNoNullPage) {
+  Ledger ledger({.ram = 1_MiB});
+  const Bytes size = PagePool::pool_bytes(3, 4_KiB, NullPage::kAbsent);
+  EXPECT_EQ(size, 12_KiB);
+  PagePool pool(Arena(ledger.require(Tier::kRam, Purpose::kStateSsm, size)), 4_KiB, NullPage::kAbsent);
+  EXPECT_EQ(pool.capacity(), 3);
+  std::vector<PageId> ids;
+  while (const auto id = pool.allocate()) {
+    EXPECT_TRUE(all_zero(pool, *id));
+    std::memset(pool.data(*id), 0xff, 4096);
+    ids.push_back(*id);
+  }
+  ASSERT_EQ(ids.size(), 3u);
+  EXPECT_EQ(pool.data(ids.front()), pool.arena().bytes().data());
+  EXPECT_EQ(pool.arena().used(), 12_KiB);
+  pool.release(ids[1]);
+  EXPECT_EQ(pool.allocate(), ids[1]);
+  EXPECT_TRUE(all_zero(pool, ids[1]));
+}
+
 TEST(PagePool, ZeroesAPageThatHeldSomethingElse) {
   Ledger ledger({.ram = 1_MiB});
   PagePool pool = make_pool(ledger, 1, 4_KiB);

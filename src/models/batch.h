@@ -1,6 +1,7 @@
 // What one forward pass computes: any mix of tokens of any sequences, a chunk of a prompt or one token each of many.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -14,7 +15,9 @@ struct Batch {                             // views of the caller's arrays
   std::span<const BatchRow> rows{};        // which sequence and position each row is
   std::span<const Index> logit_rows{};     // rows whose logits are wanted, ascending
   KvPages pages{};                         // per sequence; pages of the rows' own positions are writable
-  bool long_context = false;               // longrope: of all its sequences, from their first token on
+  std::span<std::byte* const>
+      states{};  // per sequence its page of states, where the model has any (ops/state_space.h);
+                 // the rows of a sequence then follow one another
 };
 
 struct BatchLimits {

@@ -10,6 +10,7 @@
 #include "ops/context.h"
 #include "ops/linear.h"
 #include "ops/paged_attention.h"
+#include "ops/state_space.h"
 #include "tensor/view.h"
 
 namespace jericho {
@@ -34,10 +35,13 @@ struct Pass {  // what the blocks of one forward pass share; views
   const Batch& batch;
   Angles angles{};        // of config.rope
   Angles local_angles{};  // of config.local_rope
+  StateLayout state{};
+  std::span<const SequenceRows> sequences{};  // of the batch, where the model has states
 
   [[nodiscard]] const LayerConfig& layer(const Step& step) const {
     return config.layers[static_cast<std::size_t>(step.layer)];
   }
+  [[nodiscard]] StateRows states(const Step& step) const { return {state, step.state, sequences, batch.states}; }
   [[nodiscard]] Index rows() const { return static_cast<Index>(batch.tokens.size()); }
 };
 
@@ -53,6 +57,14 @@ void project(const Pass& pass, const LinearWeight& w, const LinearInput& x, floa
 void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
                      MatrixView<float> out);
 void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
+
+// State spaces in the place of attention or beside it: mamba_block.cc, mamba2_block.cc.
+void mamba_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                 MatrixView<float> out);
+void mamba_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
+void mamba2_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+                  MatrixView<float> out);
+void mamba2_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 
 // Wd (act(Wg x) * (Wu x)) (Shazeer 2020, arXiv:2002.05202).
 void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "kernels/state_space.h"
 
 namespace jericho {
 namespace {
@@ -24,7 +25,7 @@ void validate_rope(const RopeConfig& rope, Index head_dim, const Expect& expect)
                       rope.scaling == RopeScaling::kLongRope;
   expect(!scaled || rope.original_max_position_embeddings > 0,
          "rope scaling needs original_max_position_embeddings, which is missing");
-  if (rope.scaling != RopeScaling::kLongRope || rope.factors_in_file) return;
+  if (rope.scaling != RopeScaling::kLongRope) return;
   for (const auto& factors : {rope.short_factor, rope.long_factor}) {
     expect(static_cast<Index>(factors.size()) == rope.dims / 2,
            fmt::format("longrope has {} factors for {} rotary dimensions, expected one per pair", factors.size(),
@@ -55,7 +56,11 @@ void validate_state_space(const StateSpaceConfig& s, StateSpace kind, const InRa
   if (kind == StateSpace::kNone) return;
   in_range("the inner size of the state space", s.inner_size, 1 << 22);
   in_range("the state size", s.state_size, 1 << 12);
-  in_range("conv_kernel", s.conv_kernel, 64);
+  in_range("conv_kernel", s.conv_kernel, kMaxConvKernel);
+  expect(std::isfinite(s.norm_eps) && s.norm_eps >= 0,
+         fmt::format("the eps of the state space's norms is {}, expected 0 or more", s.norm_eps));
+  expect(s.dt_min >= 0 && s.dt_max >= s.dt_min,
+         fmt::format("time steps are limited to {} to {}, expected an interval above 0", s.dt_min, s.dt_max));
   if (kind == StateSpace::kMamba) {
     in_range("time_step_rank", s.dt_rank, 1 << 16);
     return;

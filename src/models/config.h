@@ -32,7 +32,6 @@ struct RopeConfig {
   std::optional<double> attention_factor{};
   std::vector<double> short_factor{};  // longrope: divisors up to the original context, [dims / 2]
   std::vector<double> long_factor{};   // and beyond it
-  bool factors_in_file = false;        // longrope: the two lists are tensors of the file
   bool long_context = false;           // longrope: which of the two a sequence uses (rope.h)
 };
 
@@ -81,7 +80,8 @@ struct StateSpaceConfig {
   bool norm_before_gate = false;  // mamba2: the norm before the gate
   bool dt_b_c_norm = false;       // mamba: RMSNorm of dt, B and C, with weights where the file has them
   bool dt_b_c_weights = false;
-  float dt_min = 0;  // mamba2: dt is clamped to [dt_min, dt_max]
+  float norm_eps = 1e-5f;  // of the norms inside
+  float dt_min = 0;        // mamba2: dt is clamped to [dt_min, dt_max]
   float dt_max = 3.402823466e38f;
 };
 

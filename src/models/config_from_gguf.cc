@@ -67,4 +67,27 @@ ModelConfig decoder_from_gguf(const GgufKeys& keys) {
   return c;
 }
 
+StateSpaceConfig state_space_from_gguf(const GgufKeys& keys, StateSpace kind) {
+  const ModelFile& file = keys.file();
+  Index first = 0;  // a layer with a state space
+  const auto tensor = [&](std::string_view name) {
+    return file.find(fmt::format("blk.{}.{}", first, name)) != nullptr;
+  };
+  while (!tensor("ssm_in.weight") && first < 4096) ++first;
+  StateSpaceConfig s;
+  s.inner_size = keys.require_integer("ssm.inner_size");
+  s.state_size = keys.require_integer("ssm.state_size");
+  s.conv_kernel = keys.require_integer("ssm.conv_kernel");
+  (kind == StateSpace::kMamba2 ? s.heads : s.dt_rank) = keys.require_integer("ssm.time_step_rank");
+  if (kind == StateSpace::kMamba2) {
+    s.groups = keys.integer("ssm.group_count").value_or(1);
+    s.gated_norm = tensor("ssm_norm.weight");
+  }
+  s.conv_bias = tensor("ssm_conv1d.bias");
+  s.projection_bias = tensor("ssm_in.bias");
+  s.dt_b_c_weights = tensor("ssm_dt_norm.weight");
+  s.dt_b_c_norm = s.dt_b_c_weights || keys.boolean("ssm.dt_b_c_rms").value_or(false);
+  return s;
+}
+
 }  // namespace jericho

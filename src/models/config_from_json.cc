@@ -106,6 +106,41 @@ RopeConfig rope_from_json(const Json& config, Index head_dim, Index max_position
   return rope;
 }
 
+std::optional<std::vector<double>> numbers_from_json(const Json& config, const char* key, std::size_t count) {
+  const auto list = config.find(key);
+  if (list == config.end() || list->is_null()) return std::nullopt;
+  if (!list->is_array() || list->size() != count) wrong_type(key, *list);
+  std::vector<double> values;
+  for (const Json& value : *list) {
+    if (!value.is_number()) wrong_type(key, *list);
+    values.push_back(value.get<double>());
+  }
+  return values;
+}
+
+Index dt_rank_from_json(const Json& config, const char* key, Index hidden_size) {
+  const auto rank = config.find(key);
+  const bool automatic = rank == config.end() || rank->is_null() || (rank->is_string() && *rank == "auto");
+  return automatic ? ceil_div(hidden_size, 16) : require(config, key);
+}
+
+Index checked_product(Index a, Index b) {
+  constexpr Index kMost = Index{1} << 31;
+  return a >= 0 && b >= 0 && a < kMost && b < kMost ? a * b : 0;
+}
+
+void name_state_space(WeightNames& n, const std::string& prefix) {
+  n.ssm_in = prefix + ".in_proj";
+  n.ssm_x = prefix + ".x_proj";
+  n.ssm_dt = prefix + ".dt_proj";
+  n.ssm_out = prefix + ".out_proj";
+  n.ssm_conv = prefix + ".conv1d";
+  n.ssm_a = prefix + ".A_log";
+  n.ssm_d = prefix + ".D";
+  n.ssm_norm = prefix + ".norm.weight";
+  n.ssm_dt_bias = prefix + ".dt_bias";
+}
+
 ModelConfig skeleton_from_json(const Json& config) {
   ModelConfig c;
   c.hidden_size = require(config, "hidden_size");

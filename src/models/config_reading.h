@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,15 @@ ModelConfig skeleton_from_json(const nlohmann::json& config);
 // The skeleton with a Llama's attention, rope and feed-forward.
 ModelConfig decoder_from_json(const nlohmann::json& config);
 
+// A list of `count` numbers; nothing where it is absent. Error(kInput) for anything else.
+std::optional<std::vector<double>> numbers_from_json(const nlohmann::json& config, const char* key, std::size_t count);
+// The rank of Mamba's time steps: a number, or "auto" or absent: ceil(hidden_size / 16).
+Index dt_rank_from_json(const nlohmann::json& config, const char* key, Index hidden_size);
+// a b of sizes from outside, or 0, which validate() refuses, where it is beyond any model.
+Index checked_product(Index a, Index b);
+// Calls the weights of a state space PREFIX.in_proj and so on.
+void name_state_space(WeightNames& names, const std::string& prefix);
+
 // rope_theta and rope_scaling, or the rope_parameters of transformers 5, for heads of `head_dim`.
 RopeConfig rope_from_json(const nlohmann::json& config, Index head_dim, Index max_position_embeddings);
 // The same from an object of rope parameters, such as rope_scaling itself.
@@ -66,6 +76,8 @@ class GgufKeys {
 
 ModelConfig skeleton_from_gguf(const GgufKeys& keys);
 ModelConfig decoder_from_gguf(const GgufKeys& keys);
+// The keys ssm.*; norms and biases by the tensors of the first layer with a state space.
+StateSpaceConfig state_space_from_gguf(const GgufKeys& keys, StateSpace kind);
 
 // "linear", "llama3", "yarn", "longrope"/"su" and the words for none. Error(kUnsupported) naming `where` for another.
 RopeScaling scaling_named(const std::string& type, const std::string& where);

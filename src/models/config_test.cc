@@ -179,9 +179,9 @@ std::string refusal(const Json& json) {
 
 TEST(ConfigJson, NamesTheArchitectureItDoesNotKnowAndThoseItDoes) {
   Json json = llama2_7b();
-  json["architectures"] = {"MambaForCausalLM"};
+  json["architectures"] = {"NemotronHForCausalLM"};
   EXPECT_THAT(refusal(json),
-              AllOf(HasSubstr("unsupported: "), HasSubstr("MambaForCausalLM"), HasSubstr("Qwen3ForCausalLM")));
+              AllOf(HasSubstr("unsupported: "), HasSubstr("NemotronHForCausalLM"), HasSubstr("Qwen3ForCausalLM")));
 }
 
 TEST(ConfigJson, ReadsTheActivationByAnyOfItsNames) {
@@ -238,6 +238,32 @@ TEST(ConfigJson, RefusesSizesThatCannotBe) {
   EXPECT_THAT(with("rope_theta", 0), HasSubstr("rope_theta is 0"));
   EXPECT_THAT(with("rms_norm_eps", -1), HasSubstr("rms_norm_eps is -1"));
   EXPECT_THAT(with("rope_scaling", {{"type", "linear"}, {"factor", 0}}), HasSubstr("factor is 0"));
+}
+
+TEST(ConfigsOfTheWorld, AreReadOrRefusedByTheFeatureTheyNeed) {
+  JERICHO_NEEDS_DATA("configs");
+  const std::set<std::string> runnable = {"Gemma2ForCausalLM",  "Gemma3ForCausalLM",  "LlamaForCausalLM",
+                                          "MistralForCausalLM", "MixtralForCausalLM", "Qwen2ForCausalLM",
+                                          "Qwen3ForCausalLM",   "MambaForCausalLM"};
+  int read = 0, refused = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data("configs"))) {
+    if (entry.path().extension() != ".json") continue;
+    SCOPED_TRACE(entry.path().string());
+    const Json json = read_json_file(entry.path());
+    try {
+      const ModelConfig config = config_from_json(json);
+      EXPECT_TRUE(runnable.contains(config.architecture)) << config.architecture;
+      EXPECT_GT(WeightLayout::of_shape(config, DType::kBF16).parameters(), 1'000'000);
+      ++read;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << error.what();
+      EXPECT_THAT(std::string(error.what()),
+                  testing::AnyOf(HasSubstr("not supported yet"), HasSubstr("no 'architectures'")));
+      ++refused;
+    }
+  }
+  EXPECT_GE(read, 12);
+  EXPECT_GE(refused, 12);
 }
 
 class GgufConfig : public testing::Test {

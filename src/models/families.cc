@@ -18,9 +18,8 @@ using Json = nlohmann::json;
 // One line per file of families.
 std::vector<Family> all_families() {
   std::vector<Family> families;
-  for (const auto& group : {llama_families(), mixtral_families(),  // in this order: they share GGUF's "llama"
-                            bitnet_families(), gemma_families(), granite_families(), mobilellm_families(),
-                            olmoe_families(), phi3_families(), qwen_families(), smollm3_families()})
+  for (const auto& group : {falcon_h1_families(), gemma_families(), llama_families(), mamba_families(),
+                            mixtral_families(), qwen_families()})
     families.insert(families.end(), group.begin(), group.end());
   return families;
 }
@@ -33,7 +32,7 @@ const std::vector<Family>& families() {
 const Family& family_named(const std::string& architecture, std::string_view Family::*field) {
   const auto family =
       std::find_if(families().begin(), families().end(), [&](const Family& f) { return f.*field == architecture; });
-  if (!architecture.empty() && family != families().end()) return *family;
+  if (family != families().end()) return *family;
   std::vector<std::string_view> known;
   for (const Family& f : families()) {
     const bool is_new = std::find(known.begin(), known.end(), f.*field) == known.end();
@@ -89,6 +88,7 @@ const Family& hugging_face_family(const ModelConfig& config) {
 
 ModelConfig config_from_json(const Json& outer) {
   if (!outer.is_object()) throw Error(ErrorKind::kInput, "config.json: expected an object");
+  if (const auto mamba = mamba_from_native(outer)) return config_from_json(*mamba);
   const Json& config = outer.contains("text_config") && outer["text_config"].is_object() ? outer["text_config"] : outer;
   const auto architectures = outer.find("architectures");
   if (architectures == outer.end() || !architectures->is_array() || architectures->empty() ||

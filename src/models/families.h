@@ -2,6 +2,7 @@
 // Start at read_config(). Adding a family: docs/models.md.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -26,16 +27,12 @@ struct Family {
   void (*to_json)(const ModelConfig& config, nlohmann::json& out) = nullptr;
 };
 
-std::span<const Family> bitnet_families();
+std::span<const Family> falcon_h1_families();
 std::span<const Family> gemma_families();
-std::span<const Family> granite_families();
 std::span<const Family> llama_families();
+std::span<const Family> mamba_families();
 std::span<const Family> mixtral_families();
-std::span<const Family> mobilellm_families();
-std::span<const Family> olmoe_families();
-std::span<const Family> phi3_families();
 std::span<const Family> qwen_families();
-std::span<const Family> smollm3_families();
 
 // "llama" with experts.
 ModelConfig mixtral_from_gguf(const GgufKeys& keys);
@@ -50,6 +47,9 @@ const Family& hugging_face_family(const ModelConfig& config);
 // Errors: kUnsupported naming the architecture and those that are known, or a feature that is missing; kInput for wrong
 // values.
 ModelConfig read_config(const ModelFile& file);
+
+// The configuration in the words of transformers when it is one of state-spaces' own Mamba checkpoints.
+std::optional<nlohmann::json> mamba_from_native(const nlohmann::json& config);
 
 // A bare config.json, for questions about a model one does not have.
 ModelConfig config_from_json(const nlohmann::json& config);

@@ -94,6 +94,45 @@ inline ModelConfig experts_config() {
   return c;
 }
 
+// Mamba with norms of dt, B and C; nothing attends. Odd sizes.
+inline ModelConfig mamba_config() {
+  ModelConfig c = small_config();
+  c.architecture = "mamba";
+  c.num_attention_heads = c.num_key_value_heads = c.head_dim = c.rope.dims = c.intermediate_size = 0;
+  for (LayerConfig& layer : c.layers) {
+    layer = {.attention = false,
+             .state_space = StateSpace::kMamba,
+             .feed_forward = FeedForward::kNone,
+             .rope = LayerRope::kNone};
+  }
+  c.state_space.inner_size = 520;
+  c.state_space.state_size = 20;
+  c.state_space.conv_kernel = 4;
+  c.state_space.dt_rank = 17;
+  c.state_space.dt_b_c_norm = c.state_space.dt_b_c_weights = true;
+  return c;
+}
+
+// Mamba-2 in two groups beside attention in one layer, on its own in another, with factors and a norm before the gate.
+inline ModelConfig hybrid_config() {
+  ModelConfig c = small_config();
+  c.architecture = "hybrid";
+  c.num_hidden_layers = 3;
+  c.layers.assign(3, {});
+  c.layers[0].state_space = c.layers[2].state_space = StateSpace::kMamba2;
+  c.layers[2].attention = false;
+  c.state_space.inner_size = 480;
+  c.state_space.state_size = 24;
+  c.state_space.conv_kernel = 3;
+  c.state_space.heads = 12;
+  c.state_space.groups = 2;
+  c.state_space.norm_before_gate = true;
+  c.multipliers.ssm_b = 0.75f;
+  c.multipliers.ssm_out = 1.25f;
+  c.multipliers.q = 0.5f;
+  return c;
+}
+
 inline std::vector<std::int32_t> random_tokens(Index count, Index vocab, unsigned seed) {
   std::mt19937 random(seed);
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));

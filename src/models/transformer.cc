@@ -30,6 +30,11 @@ std::vector<Step> steps_of(const ModelConfig& config) {
   return steps;
 }
 
+bool has(const ModelConfig& config, StateSpace kind) {
+  return std::any_of(config.layers.begin(), config.layers.end(),
+                     [&](const LayerConfig& layer) { return layer.state_space == kind; });
+}
+
 // What any of the model's blocks takes: they follow one another and share their place.
 void take_blocks(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
   const auto block = [&](bool used, auto take) {
@@ -38,6 +43,8 @@ void take_blocks(ScratchSize& scratch, const ModelConfig& config, ActivationForm
     take(scratch, config, forms, rows);
   };
   block(config.attention_layers() > 0, attention_block_scratch);
+  block(has(config, StateSpace::kMamba), mamba_block_scratch);
+  block(has(config, StateSpace::kMamba2), mamba2_block_scratch);
   block(has(config, FeedForward::kDense), feed_forward_block_scratch);
   block(has(config, FeedForward::kExperts), experts_block_scratch);
 }
@@ -51,6 +58,7 @@ struct Transformer::Buffers {
   MatrixView<float> branch;  // [T, hidden] a block's output before it is added; `normed` where one block reads it
   Angles angles, local_angles;
   LinearBuffers input;
+  std::span<SequenceRows> sequences;
 
   template <class S>
   static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
@@ -59,7 +67,8 @@ struct Transformer::Buffers {
               .branch = {nullptr, 0, 0},
               .angles = {},
               .local_angles = {},
-              .input = {}};
+              .input = {},
+              .sequences = {}};
     const bool side_by_side = std::any_of(c.layers.begin(), c.layers.end(), [](const LayerConfig& layer) {
       return layer.attention && layer.state_space != StateSpace::kNone;
     });
@@ -70,12 +79,24 @@ struct Transformer::Buffers {
     b.angles = angles(c.rope);
     if (c.local_rope) b.local_angles = angles(*c.local_rope);
     b.input = LinearBuffers::take(scratch, forms, rows, c.hidden_size);
+    if (c.state_space_layers() > 0) b.sequences = scratch.template take<SequenceRows>(rows);
     return b;
   }
 };
 
 KvLayout kv_layout(const ModelConfig& config, KvType type) {
   return {type, config.attention_layers(), config.num_key_value_heads, config.head_dim};
+}
+
+StateLayout state_layout(const ModelConfig& config, KvType type) {
+  const StateSpaceConfig& s = config.state_space;
+  if (config.state_space_layers() == 0) return {.type = type};
+  const Index shared = has(config, StateSpace::kMamba2) ? 2 * s.groups * s.state_size : 0;  // B and C
+  return {.type = type,
+          .layers = config.state_space_layers(),
+          .channels = s.inner_size + shared,
+          .history = s.conv_kernel - 1,
+          .values = s.inner_size * s.state_size};
 }
 
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights, ActivationForms forms)
@@ -85,11 +106,6 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
       rope_(config.rope, weights.views().rope_divisors),
       steps_(steps_of(config)) {
   if (config.local_rope) local_rope_.emplace(*config.local_rope);
-  if (config.rope.scaling == RopeScaling::kLongRope) {
-    RopeConfig rope = config.rope;
-    rope.long_context = true;
-    long_rope_.emplace(rope, weights.views().rope_long_divisors);
-  }
 }
 
 Bytes Transformer::scratch_bytes(const ModelConfig& config, ActivationForms forms, BatchLimits limits) {
@@ -105,14 +121,15 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   JERICHO_CHECK(static_cast<Index>(batch.rows.size()) == T, "{} rows for {} tokens", batch.rows.size(), T);
   Scratch bump(scratch);
   const Buffers b = Buffers::take(bump, config_, forms_, T);
-  const Pass pass = {context, config_, forms_, layout, batch, b.angles, b.local_angles};
+  Pass pass = {context, config_, forms_, layout, batch, b.angles, b.local_angles};
+  pass.state = state_layout(config_, layout.type);
+  if (pass.state.layers > 0) pass.sequences = sequences_of(batch.rows, b.sequences);
   embedding(context, weights_.views().embedding, batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
   if (embedding_scale != 1) scale(context, embedding_scale, b.x);
-  const RopeTable& rope = batch.long_context && long_rope_ ? *long_rope_ : rope_;
   for (Index t = 0; t < T; ++t) {
     const Index position = batch.rows[static_cast<std::size_t>(t)].position;
-    rope.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
+    rope_.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
     if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
   }
   for (const Step& step : steps_) run_layer(pass, step, b, bump);
@@ -145,6 +162,12 @@ void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b
       const ScratchScope scope(scratch);
       attention_block(pass, step, w, input, scratch, b.branch);
       add_branch(pass, w.attention_post_norm, b.branch, b.x);
+    }
+    if (layer.state_space != StateSpace::kNone) {
+      const ScratchScope scope(scratch);
+      const auto block = layer.state_space == StateSpace::kMamba ? mamba_block : mamba2_block;
+      block(pass, step, w, input, scratch, b.branch);
+      add_branch(pass, {}, b.branch, b.x);
     }
   }
   if (layer.feed_forward == FeedForward::kNone) return;

@@ -18,12 +18,15 @@
 #include "models/weights.h"
 #include "ops/context.h"
 #include "ops/paged_attention.h"
+#include "ops/state_space.h"
 #include "tensor/view.h"
 
 namespace jericho {
 
 // The form of the pages of a model's keys and values.
 KvLayout kv_layout(const ModelConfig& config, KvType type);
+// And of its states, beside keys and values of `type`; of no layers where it has none.
+StateLayout state_layout(const ModelConfig& config, KvType type);
 
 class Transformer {
  public:
@@ -33,7 +36,7 @@ class Transformer {
   // What forward() takes from its scratch for batches within `limits`; logits are extra.
   static Bytes scratch_bytes(const ModelConfig& config, ActivationForms forms, BatchLimits limits);
 
-  // Stores the rows' keys and values and writes logits [logit_rows, vocab_size]. The same bits for any way of cutting
+  // Stores the rows' keys and values, moves their sequences' states on and writes logits [logit_rows, vocab_size]. The same bits for any way of cutting
   // sequences into batches (docs/numerics.md). Thread-compatible.
   void forward(const Context& context, const KvLayout& layout, const Batch& batch, std::span<std::byte> scratch,
                MatrixView<float> logits) const;
@@ -50,7 +53,6 @@ class Transformer {
   ActivationForms forms_;
   RopeTable rope_;
   std::optional<RopeTable> local_rope_;
-  std::optional<RopeTable> long_rope_;  // of sequences beyond the original context
   std::vector<Step> steps_;
 };
 

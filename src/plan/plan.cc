@@ -27,6 +27,14 @@ Bytes total(const std::vector<PlanRow>& rows) {
   return sum;
 }
 
+// States have a page per sequence.
+Index state_pages(const Plan& p) { return p.state.layers > 0 ? p.sequences : 0; }
+
+// A pool's own records, and the owners' lists of its pages.
+Bytes table_bytes(Index pages) {
+  return PagePool::meta_bytes(pages) + Bytes{pages * static_cast<Index>(sizeof(void*) + sizeof(PageId))};
+}
+
 class InferencePlanner {
  public:
   InferencePlanner(const ModelConfig& config, const WeightLayout& weights, const Machine& machine,
@@ -37,11 +45,11 @@ class InferencePlanner {
     Plan p;
     p.context = choice.context;
     p.sequences = wish_.sequences;
-    p.pages = wish_.sequences * ceil_div(choice.context, kPageTokens);
     p.limits.rows = std::max(choice.chunk, wish_.sequences);
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
     p.kv = kv_layout(config_, wish_.kv_type);
-    p.long_context = wants_long_context(wish_, config_);
+    p.state = state_layout(config_, wish_.kv_type);
+    if (p.kv.layers > 0) p.pages = wish_.sequences * ceil_div(choice.context, kPageTokens);
     p.always = {{Purpose::kRuntime,
                  machine_.runtime + machine_.growth + wish_.heap_per_token * (choice.context * wish_.sequences)},
                 {Purpose::kTokenizer, machine_.tokenizer},
@@ -49,8 +57,8 @@ class InferencePlanner {
                 {Purpose::kWeightsResident, arena_bytes(weights_.bytes())}};
     p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
     p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes())},
-             {Purpose::kKvMeta,
-              PagePool::meta_bytes(p.pages) + Bytes{p.pages * static_cast<Index>(sizeof(void*) + sizeof(PageId))}},
+             {Purpose::kStateSsm, PagePool::pool_bytes(state_pages(p), p.state.page_bytes(), NullPage::kAbsent)},
+             {Purpose::kKvMeta, table_bytes(p.pages) + table_bytes(state_pages(p))},
              {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
     p.always.push_back({Purpose::kMargin, plan_margin(p.peak())});
@@ -60,11 +68,7 @@ class InferencePlanner {
   [[nodiscard]] Bytes cost(Choice choice) const { return plan(choice).peak(); }
 
   [[nodiscard]] Index smallest_chunk() const { return wish_.chunk.value_or(kSmallestChunk); }
-  [[nodiscard]] Index model_context() const {
-    const Index most = std::min(config_.max_position_embeddings, kLargestContext);
-    if (config_.rope.scaling != RopeScaling::kLongRope || wants_long_context(wish_, config_)) return most;
-    return std::min(most, config_.rope.original_max_position_embeddings);
-  }
+  [[nodiscard]] Index model_context() const { return std::min(config_.max_position_embeddings, kLargestContext); }
   [[nodiscard]] Index least_context() const {
     return wish_.context.value_or(std::min(model_context(), std::max<Index>(wish_.context_needed, kPageTokens)));
   }
@@ -170,8 +174,12 @@ std::string describe(const DoesNotFit& refusal) {
   std::string text = fmt::format("the model needs more memory than --memory {} allows\n", format_bytes(refusal.budget));
   text += fmt::format("  {:<22}{:>10}   {}\n", "tier ram", "needed", "at most reducible to");
   text += row("weights", weights, weights, "");
-  text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv,
-              std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ8 ? "" : "--kv-type q8");
+  if (p.kv.layers > 0) {
+    text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv,
+                std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ8 ? "" : "--kv-type q8");
+  }
+  if (const Bytes states = p.of(Purpose::kStateSsm); states > Bytes{})
+    text += row(fmt::format("states ({} sequence{})", p.sequences, p.sequences == 1 ? "" : "s"), states, states, "");
   text += row("activations, logits", activations, activations, fmt::format("at --chunk {}", p.limits.rows));
   text += row("loading, then free", p.of(Purpose::kWeightsStaging), p.of(Purpose::kWeightsStaging),
               "while kv and activations are not yet there");
@@ -186,11 +194,6 @@ std::string describe(const DoesNotFit& refusal) {
   }
   text.pop_back();
   return text;
-}
-
-bool wants_long_context(const InferenceWish& wish, const ModelConfig& config) {
-  return config.rope.scaling == RopeScaling::kLongRope &&
-         wish.context.value_or(wish.context_needed) > config.rope.original_max_position_embeddings;
 }
 
 void validate(const InferenceWish& wish, const ModelConfig& config) {

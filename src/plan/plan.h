@@ -17,6 +17,7 @@
 #include "models/transformer.h"
 #include "models/weights.h"
 #include "ops/paged_attention.h"
+#include "ops/state_space.h"
 
 namespace jericho {
 
@@ -52,10 +53,10 @@ struct PlanRow {
 struct Plan {
   Index context = 0;
   Index sequences = 0;
-  Index pages = 0;  // of the KV pool
+  Index pages = 0;  // of the KV pool; none where no layer attends
   BatchLimits limits{};
   KvLayout kv{};
-  bool long_context = false;    // LongRoPE's long list of factors: by the wish alone, never by the budget
+  StateLayout state{};          // one page of it per sequence, where the model has any
   std::vector<PlanRow> load{};  // leased while weights are read, besides `always`
   std::vector<PlanRow> run{};   // leased while tokens are computed
   std::vector<PlanRow> always{};
@@ -84,10 +85,6 @@ std::string budget_argument(Bytes budget);
 
 // A table for people: what is needed, to what it can be reduced and how, and which budget works.
 std::string describe(const DoesNotFit& refusal);
-
-// Do sequences of this wish go beyond the context up to which a model with LongRoPE uses its short factors? Then they use
-// the long ones from their first token on; else their context ends there, however much would fit.
-bool wants_long_context(const InferenceWish& wish, const ModelConfig& config);
 
 // Error(kUsage) naming flag, value and range.
 void validate(const InferenceWish& wish, const ModelConfig& config);

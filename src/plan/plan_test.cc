@@ -205,6 +205,49 @@ TEST_F(Planner, PrintsABudgetThatIsNeverTooSmall) {
   }
 }
 
+class PlannerOfStates : public Planner {
+ protected:
+  void of(const ModelConfig& config) {
+    config_ = config;
+    layout_ = WeightLayout::of_shape(config_, DType::kQ8_0);
+  }
+};
+
+TEST_F(PlannerOfStates, CountsAPagePerSequenceWhateverTheContext) {
+  of(hybrid_config());
+  for (const Index context : {100, 1000}) {
+    const Plan p = plan(1_GiB, {.context = context, .sequences = 3});
+    EXPECT_EQ(p.of(Purpose::kStateSsm), state_layout(config_, KvType::kF16).page_bytes() * 3);
+    EXPECT_EQ(p.pages, 3 * ceil_div(context, kPageTokens));
+  }
+  // Two layers of convolutions over 480 + 2 * 48 channels and recurrences of 480 by 24.
+  const StateLayout layout = state_layout(config_, KvType::kF16);
+  EXPECT_EQ(layout.bytes_per_sequence(), 2_B * (2 * 576 * 2 + 480 * 24 * 4));
+  EXPECT_EQ(state_layout(config_, KvType::kF32).bytes_per_sequence(), 2_B * (2 * 576 * 4 + 480 * 24 * 4));
+}
+
+TEST_F(PlannerOfStates, NeedsNoKvPagesWhereNoLayerAttends) {
+  of(mamba_config());
+  const Plan p = plan(1_GiB, {.sequences = 2});
+  EXPECT_EQ(p.context, config_.max_position_embeddings);
+  EXPECT_EQ(p.pages, 0);
+  EXPECT_EQ(p.of(Purpose::kKvPages), 0_B);
+  EXPECT_EQ(p.of(Purpose::kStateSsm), state_layout(config_, KvType::kF16).page_bytes() * 2);
+  EXPECT_EQ(plan(1_GiB, {.context = 16, .sequences = 2}).peak(), p.peak());  // the length costs nothing
+}
+
+TEST_F(PlannerOfStates, DescribesARefusalByItsStates) {
+  of(mamba_config());
+  const std::string text = describe(refusal(1_MiB, {.sequences = 2}));
+  EXPECT_THAT(text, HasSubstr("states (2 sequences)"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("kv (")));
+  const DoesNotFit no = refusal(1_MiB, {.sequences = 2});
+  EXPECT_TRUE(fits(no.smallest_budget, {.sequences = 2}));
+  EXPECT_FALSE(fits({no.smallest_budget.count * 98 / 100}, {.sequences = 2}));
+  of(small_config());
+  EXPECT_THAT(describe(refusal(1_MiB)), testing::Not(HasSubstr("states (")));
+}
+
 std::string usage_error(const InferenceWish& wish) {
   try {
     validate(wish, small_config());

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "text/unicode.h"
+
 namespace jericho {
 
 class RandomText {
@@ -64,11 +66,7 @@ class RandomText {
     }
   }
   // U+2581 and the space are one to SentencePiece, so a text that holds it cannot come back.
-  static std::string without_metaspace(std::string text) {
-    for (std::size_t at = text.find("\u2581"); at != std::string::npos; at = text.find("\u2581", at))
-      text.replace(at, 3, "x");
-    return text;
-  }
+  static std::string without_metaspace(const std::string& text) { return replace_all(text, kMetaspace, "x"); }
 
   std::mt19937 random_;
 };

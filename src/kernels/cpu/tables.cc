@@ -16,6 +16,10 @@ Kernels avx2_table(const Kernels& below) {
   table.kv_store = N_AVX2::kv_store;
   table.matmul = N_AVX2::matmul;
   table.attention = N_AVX2::attention;
+  table.causal_conv1d = N_AVX2::causal_conv1d;
+  table.time_steps = N_AVX2::time_steps;
+  table.mamba_scan = N_AVX2::mamba_scan;
+  table.mamba2_scan = N_AVX2::mamba2_scan;
   return table;
 }
 
@@ -30,6 +34,10 @@ Kernels avx512_table(const Kernels& below) {
   table.kv_store = N_AVX3::kv_store;
   table.matmul = N_AVX3::matmul;
   table.attention = N_AVX3::attention;
+  table.causal_conv1d = N_AVX3::causal_conv1d;
+  table.time_steps = N_AVX3::time_steps;
+  table.mamba_scan = N_AVX3::mamba_scan;
+  table.mamba2_scan = N_AVX3::mamba2_scan;
   return table;
 }
 

@@ -23,6 +23,10 @@ namespace jericho::kernels {
                     Index strip_end, MatrixView<float> y);                                                        \
   void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,     \
                  MatrixView<float> out);                                                                          \
+  void causal_conv1d(const Convolution& conv, const ConvHistory& history, MatrixView<float> x);                   \
+  void time_steps(const float* bias, float lowest, float highest, MatrixView<float> dt);                          \
+  void mamba_scan(const SelectiveScan& scan, float* state, MatrixView<float> x);                                  \
+  void mamba2_scan(const SelectiveScan& scan, float* state, MatrixView<float> x);                                 \
   }
 JERICHO_TARGET_KERNELS(N_AVX2)
 JERICHO_TARGET_KERNELS(N_AVX3)
