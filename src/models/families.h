@@ -29,6 +29,7 @@ struct Family {
 
 std::span<const Family> falcon_h1_families();
 std::span<const Family> gemma_families();
+std::span<const Family> jamba_families();
 std::span<const Family> llama_families();
 std::span<const Family> mamba_families();
 std::span<const Family> mixtral_families();

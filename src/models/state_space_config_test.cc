@@ -68,6 +68,17 @@ Json falcon_h1() {
           {"mamba_d_state", 16}};
 }
 
+Json jamba() {
+  return {{"architectures", {"JambaForCausalLM"}},
+          {"hidden_size", 4096},
+          {"intermediate_size", 14336},
+          {"num_hidden_layers", 32},
+          {"num_attention_heads", 32},
+          {"num_key_value_heads", 8},
+          {"vocab_size", 65536},
+          {"tie_word_embeddings", false}};
+}
+
 std::string refusal(const Json& json) {
   return error_of([&] { return config_from_json(json); });
 }
@@ -87,6 +98,7 @@ TEST(StateSpaceConfig, AmountsToThePublishedStateBytes) {
   EXPECT_EQ(state_of(mamba2_130m()), 19'132'416_B);
   EXPECT_EQ(state_of(mamba2_27b()), 169'836'544_B);
   EXPECT_EQ(state_of(mamba2_27b(), KvType::kQ8), 169'836'544_B);
+  EXPECT_EQ(state_of(jamba()), 16'056'320_B);
   EXPECT_EQ(state_of(mamba_130m(), KvType::kF32), Bytes{24 * 1536 * (3 + 16) * 4});
 }
 
@@ -94,6 +106,7 @@ TEST(StateSpaceConfig, AmountsToTheParametersOfItsTensors) {
   const Index layer = 768 + 2 * 1536 * 768 + 1536 * 5 + (48 + 32) * 1536 + 1536 * 49 + 1536 * 17 + 768 * 1536;
   EXPECT_EQ(parameters(mamba_130m()), 50280 * 768 + 24 * layer + 768);
   EXPECT_EQ(parameters(mamba_130m()), 129'135'360);  // "130M"
+  EXPECT_EQ(parameters(jamba()), 51'570'323'328);
   const Index layer2 = 768 + (2 * 1536 + 256 + 24) * 768 + 1792 * 5 + 3 * 24 + 1536 + 768 * 1536;
   EXPECT_EQ(parameters(mamba2_130m()), 50288 * 768 + 24 * layer2 + 768);
 }
@@ -145,6 +158,77 @@ TEST(StateSpaceConfig, FalconMambaNormalizesStepsInputsAndOutputsWithoutWeights)
   EXPECT_FALSE(c.state_space.dt_b_c_weights);
   EXPECT_EQ(c.state_space.norm_eps, 1e-6f);
   EXPECT_EQ(c.rms_norm_eps, 1e-5f);
+}
+
+TEST(StateSpaceConfig, JambaAttendsInOneLayerOfEight) {
+  const ModelConfig c = config_from_json(jamba());
+  for (Index i = 0; i < 32; ++i) {
+    const LayerConfig& layer = c.layers[static_cast<std::size_t>(i)];
+    EXPECT_EQ(layer.attention, i % 8 == 4) << i;
+    EXPECT_EQ(layer.state_space, i % 8 == 4 ? StateSpace::kNone : StateSpace::kMamba) << i;
+    EXPECT_EQ(layer.feed_forward, i % 2 == 1 ? FeedForward::kExperts : FeedForward::kDense) << i;
+    EXPECT_EQ(layer.rope, LayerRope::kNone);
+  }
+  EXPECT_TRUE(c.state_space.dt_b_c_weights);
+  EXPECT_FALSE(c.moe.normalize);
+  EXPECT_EQ(c.state_space.dt_rank, 256);
+  EXPECT_EQ(kv_layout(c, KvType::kF16).bytes_per_token(), 16'384_B);
+  EXPECT_THAT(refusal_with(jamba(), "attn_layer_offset", 8), HasSubstr("attn_layer_offset"));
+  EXPECT_THAT(refusal_with(jamba(), "expert_layer_period", 0), HasSubstr("expert_layer_offset"));
+  EXPECT_THAT(refusal_with(jamba(), "sliding_window", 64), HasSubstr("sliding_window"));
+  Json dense = jamba();
+  dense["num_experts"] = 1;
+  for (const LayerConfig& layer : config_from_json(dense).layers) EXPECT_EQ(layer.feed_forward, FeedForward::kDense);
+}
+
+// The GGUF of a Jamba: heads of keys per layer, experts where a layer has a router.
+class JambaGguf : public testing::Test {
+ protected:
+  JambaGguf() {
+    writer_.set("general.architecture", "jamba");
+    for (const auto& [key, value] :
+         {std::pair("embedding_length", 64u), std::pair("feed_forward_length", 128u), std::pair("block_count", 3u),
+          std::pair("context_length", 512u), std::pair("attention.head_count", 4u), std::pair("ssm.conv_kernel", 4u),
+          std::pair("ssm.inner_size", 128u), std::pair("ssm.state_size", 16u), std::pair("ssm.time_step_rank", 4u),
+          std::pair("expert_count", 4u), std::pair("expert_used_count", 2u)}) {
+      set(key, std::uint32_t{value});
+    }
+    set("attention.head_count_kv", std::vector<std::uint32_t>{0, 2, 0});
+  }
+  void set(const std::string& suffix, GgufValue value) { writer_.set("jamba." + suffix, std::move(value)); }
+  ModelConfig config() {
+    const std::vector<TestTensor> tensors = {{"token_embd.weight", DType::kF32, {100, 64}},
+                                             {"blk.0.ssm_in.weight", DType::kF32, {256, 64}},
+                                             {"blk.0.ssm_conv1d.bias", DType::kF32, {128}},
+                                             {"blk.0.ssm_dt_norm.weight", DType::kF32, {4}},
+                                             {"blk.2.ffn_gate_inp.weight", DType::kF32, {4, 64}}};
+    return read_config(*open_model(directory_.put("model.gguf", file_of(writer_, tensors))));
+  }
+  TestDirectory directory_;
+  GgufWriter writer_;
+};
+
+TEST_F(JambaGguf, TellsTheLayersByHeadsAndRouters) {
+  const ModelConfig c = config();
+  EXPECT_EQ(c.num_key_value_heads, 2);
+  EXPECT_EQ(c.head_dim, 16);
+  EXPECT_EQ(c.attention_layers(), 1);
+  EXPECT_TRUE(c.layers[1].attention);
+  EXPECT_EQ(c.layers[1].state_space, StateSpace::kNone);
+  EXPECT_EQ(c.layers[2].state_space, StateSpace::kMamba);
+  EXPECT_EQ(c.layers[2].feed_forward, FeedForward::kExperts);
+  EXPECT_EQ(c.layers[0].feed_forward, FeedForward::kDense);
+  EXPECT_TRUE(c.state_space.conv_bias && c.state_space.dt_b_c_norm && c.state_space.dt_b_c_weights);
+  EXPECT_FALSE(c.state_space.projection_bias);
+}
+
+TEST_F(JambaGguf, RefusesHeadsThatCannotBe) {
+  set("attention.head_count_kv", std::vector<std::uint32_t>{0, 2});
+  EXPECT_THAT(error_of([&] { return config(); }), AllOf(HasSubstr("input: "), HasSubstr("2 entries for 3 layers")));
+  set("attention.head_count_kv", std::vector<std::uint32_t>{1, 2, 0});
+  EXPECT_THAT(error_of([&] { return config(); }), AllOf(HasSubstr("unsupported: "), HasSubstr("different sizes")));
+  set("attention.head_count_kv", std::vector<std::uint32_t>{0, 3, 0});
+  EXPECT_THAT(error_of([&] { return config(); }), HasSubstr("4 attention heads cannot share 3"));
 }
 
 TEST(StateSpaceConfig, Mamba2LimitsItsTimeSteps) {
@@ -242,7 +326,7 @@ TEST(StateSpaceConfig, IsReadAsItIsWritten) {
   const std::set<std::string> of_every_decoder = {"architectures",     "hidden_size",         "num_hidden_layers",
                                                   "vocab_size",        "tie_word_embeddings", "num_attention_heads",
                                                   "intermediate_size", "num_key_value_heads"};
-  for (const Json& json : {mamba_130m(), falcon_mamba, mamba2_130m(), factors}) {
+  for (const Json& json : {mamba_130m(), falcon_mamba, mamba2_130m(), factors, jamba()}) {
     ModelConfig c = config_from_json(json);
     Json written;
     for (const auto& [key, value] : json.items()) {
