@@ -32,6 +32,9 @@ std::vector<double> factors(const Json& parameters, const char* key) {
   return values;
 }
 
+// Within what can be calculated with; validate() knows what can be.
+bool is_size(Index value) { return value >= 1 && value < Index{1} << 31; }
+
 }  // namespace
 
 void wrong_type(const char* key, const Json& value) {
@@ -121,13 +124,12 @@ std::optional<std::vector<double>> numbers_from_json(const Json& config, const c
 Index dt_rank_from_json(const Json& config, const char* key, Index hidden_size) {
   const auto rank = config.find(key);
   const bool automatic = rank == config.end() || rank->is_null() || (rank->is_string() && *rank == "auto");
-  return automatic ? ceil_div(hidden_size, 16) : require(config, key);
+  return automatic ? checked_quotient(hidden_size, 16) : require(config, key);
 }
 
-Index checked_product(Index a, Index b) {
-  constexpr Index kMost = Index{1} << 31;
-  return a >= 0 && b >= 0 && a < kMost && b < kMost ? a * b : 0;
-}
+Index checked_product(Index a, Index b) { return is_size(a) && is_size(b) ? a * b : 0; }
+
+Index checked_quotient(Index a, Index b) { return is_size(a) && is_size(b) ? ceil_div(a, b) : 0; }
 
 void name_state_space(WeightNames& n, const std::string& prefix) {
   n.ssm_in = prefix + ".in_proj";

@@ -47,6 +47,8 @@ std::optional<std::vector<double>> numbers_from_json(const nlohmann::json& confi
 Index dt_rank_from_json(const nlohmann::json& config, const char* key, Index hidden_size);
 // a b of sizes from outside, or 0, which validate() refuses, where it is beyond any model.
 Index checked_product(Index a, Index b);
+// a / b, rounded up, in the same way.
+Index checked_quotient(Index a, Index b);
 // Calls the weights of a state space PREFIX.in_proj and so on.
 void name_state_space(WeightNames& names, const std::string& prefix);
 

@@ -73,8 +73,8 @@ ModelConfig mamba2_from_json(const Json& config) {
   s.norm_before_gate = get<bool>(config, "norm_before_gate").value_or(false);
   if (const auto head_dim = get<Index>(config, "head_dim");
       head_dim && checked_product(*head_dim, s.heads) != s.inner_size)
-    throw Error(ErrorKind::kInput, fmt::format("config.json: {} heads of {} are not {} times hidden_size {}", s.heads,
-                                               *head_dim, s.inner_size / c.hidden_size, c.hidden_size));
+    throw Error(ErrorKind::kInput, fmt::format("config.json: {} heads of {} are not expand * hidden_size = {}", s.heads,
+                                               *head_dim, s.inner_size));
   if (const auto limits = numbers_from_json(config, "time_step_limit", 2)) {
     s.dt_min = static_cast<float>((*limits)[0]);
     s.dt_max = static_cast<float>(std::min((*limits)[1], static_cast<double>(s.dt_max)));
@@ -145,7 +145,7 @@ std::optional<Json> mamba_from_native(const Json& config) {
   Json out = {{"architectures", {two ? "Mamba2ForCausalLM" : "MambaForCausalLM"}},
               {"hidden_size", require(config, "d_model")},
               {"num_hidden_layers", require(config, "n_layer")},
-              {"vocab_size", ceil_div(require(config, "vocab_size"), multiple) * multiple},
+              {"vocab_size", checked_product(checked_quotient(require(config, "vocab_size"), multiple), multiple)},
               {"tie_word_embeddings", get<bool>(config, "tie_embeddings").value_or(true)}};
   for (const auto& [theirs, ours] :
        {std::pair("d_state", "state_size"), std::pair("d_conv", "conv_kernel"), std::pair("expand", "expand"),

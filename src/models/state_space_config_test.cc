@@ -1,4 +1,5 @@
 // Configurations of models with state spaces: what each format says of them, what they amount to, and what is refused.
+#include <limits>
 #include <set>
 #include <string>
 
@@ -246,6 +247,19 @@ TEST(StateSpaceConfig, RefusesSizesThatCannotBe) {
   for (const char* key : {"state_size", "conv_kernel", "time_step_rank", "intermediate_size"}) {
     for (const std::int64_t value : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 40})
       EXPECT_THAT(refusal_with(mamba_130m(), key, value), HasSubstr("input: ")) << key << " " << value;
+  }
+  for (const Json& json : {mamba_130m(), mamba2_130m(), mamba2_27b(), falcon_h1(), jamba()}) {
+    for (const std::int64_t value : {std::int64_t{0}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::max()}) {
+      for (const char* key : {"hidden_size", "vocab_size"})
+        EXPECT_THAT(refusal_with(json, key, value), HasSubstr("input: ")) << json["architectures"] << value;
+    }
+  }
+  Json bare = mamba_130m();
+  bare.erase("time_step_rank");
+  EXPECT_THAT(refusal_with(bare, "hidden_size", std::numeric_limits<std::int64_t>::max()), HasSubstr("input: "));
+  for (const char* key : {"vocab_size", "pad_vocab_size_multiple", "d_model"}) {
+    EXPECT_THAT(refusal_with(mamba_28b_native(), key, std::numeric_limits<std::int64_t>::max()), HasSubstr("input: "))
+        << key;
   }
   EXPECT_THAT(refusal_with(mamba_130m(), "conv_kernel", 65), HasSubstr("conv_kernel is 65"));
   EXPECT_THAT(refusal_with(mamba_130m(), "time_step_rank", "many"), HasSubstr("time_step_rank"));
