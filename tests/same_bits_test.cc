@@ -162,8 +162,9 @@ struct BlockCase {
   const char* name;
   ModelConfig (*config)();
   DType dtype;
+  KvType kv = KvType::kF16;
 };
-void PrintTo(const BlockCase& c, std::ostream* out) { *out << c.name << " " << name(c.dtype); }
+void PrintTo(const BlockCase& c, std::ostream* out) { *out << c.name << " " << name(c.dtype) << " " << name(c.kv); }
 
 class SameBitsOfBlocks : public testing::TestWithParam<BlockCase> {};
 
@@ -171,9 +172,10 @@ TEST_P(SameBitsOfBlocks, ForAnyPathThreadsChunksAndCompany) {
   const TestMachine machine(1), two(2), four(4);
   const WholeModel model = WholeModel::random(machine.context, GetParam().config(), GetParam().dtype);
   const std::vector<TokenId> prompt = random_tokens(kPrompt, model.config().vocab_size, 7);
-  const std::vector<float> reference = logits_under(machine.context, model, prompt, {});
+  const std::vector<float> reference = logits_under(machine.context, model, prompt, {.kv_type = GetParam().kv});
   ASSERT_TRUE(all_finite(reference));
-  const auto expect_same = [&](const TestMachine& with, const Circumstances& how, const char* what) {
+  const auto expect_same = [&](const TestMachine& with, Circumstances how, const char* what) {
+    how.kv_type = GetParam().kv;
     EXPECT_THAT(logits_under(with.context, model, prompt, how), BitEqual(reference)) << what;
   };
   expect_same(machine, {.chunk = 1}, "token by token");
@@ -185,7 +187,7 @@ TEST_P(SameBitsOfBlocks, ForAnyPathThreadsChunksAndCompany) {
     const TestMachine other(2, path);
     const std::span shorter(prompt.data(), static_cast<std::size_t>(kShortPrompt));
     EXPECT_THAT(
-        logits_under(other.context, model, shorter, {.chunk = 64}),
+        logits_under(other.context, model, shorter, {.chunk = 64, .kv_type = GetParam().kv}),
         BitEqual(std::span(reference).first(shorter.size() * static_cast<std::size_t>(model.config().vocab_size))))
         << name(path);
   }
@@ -195,9 +197,18 @@ INSTANTIATE_TEST_SUITE_P(, SameBitsOfBlocks,
                          testing::Values(BlockCase{"experts", experts_config, DType::kF32},
                                          BlockCase{"experts", experts_config, DType::kBF16},
                                          BlockCase{"experts", experts_config, DType::kQ4_0},
-                                         BlockCase{"experts", experts_config, DType::kQ6_K}),
+                                         BlockCase{"experts", experts_config, DType::kQ6_K},
+                                         BlockCase{"capped", capped_config, DType::kF16, KvType::kF32},
+                                         BlockCase{"capped", capped_config, DType::kQ8_0, KvType::kF16},
+                                         BlockCase{"capped", capped_config, DType::kBF16, KvType::kBF16},
+                                         BlockCase{"capped", capped_config, DType::kQ4_K, KvType::kQ8},
+                                         BlockCase{"latent", latent_config, DType::kF32, KvType::kF32},
+                                         BlockCase{"latent", latent_config, DType::kQ8_0, KvType::kF16},
+                                         BlockCase{"latent", latent_config, DType::kBF16, KvType::kBF16},
+                                         BlockCase{"latent", latent_config, DType::kQ4_0, KvType::kQ8}),
                          [](const auto& test) {
-                           return std::string(test.param.name) + "_" + std::string(name(test.param.dtype));
+                           return std::string(test.param.name) + "_" + std::string(name(test.param.dtype)) + "_" +
+                                  std::string(name(test.param.kv));
                          });
 
 // Of logits in every weight format: what any compiler and any processor must give. It changes only with a definition;

@@ -28,6 +28,7 @@
 namespace jericho {
 
 inline constexpr Index kAttentionBlock = 64;
+inline constexpr Index kMaxKeyWidth = 576;  // of a stored row
 
 struct KvHead {  // a view of one layer's KV head of one sequence
   KvType type{};

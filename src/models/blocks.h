@@ -58,6 +58,12 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
                      MatrixView<float> out);
 void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1): one compressed key per token for all heads,
+// whose first part is the value; projections to the heads' own keys and values are absorbed into query and output.
+void latent_attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x,
+                            Scratch& scratch, MatrixView<float> out);
+void latent_attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
+
 // State spaces in the place of attention or beside it: mamba_block.cc, mamba2_block.cc.
 void mamba_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
                  MatrixView<float> out);

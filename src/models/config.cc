@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "kernels/attention.h"
 #include "kernels/state_space.h"
 
 namespace jericho {
@@ -120,6 +121,7 @@ void ModelConfig::validate() const {
     in_range("qk_nope_head_dim", latent.nope_dim, 1 << 12);
     in_range("qk_rope_head_dim", latent.rope_dim, 1 << 12);
     in_range("v_head_dim", latent.value_dim, 1 << 12);
+    in_range("kv_lora_rank + qk_rope_head_dim", latent.kv_lora_rank + latent.rope_dim, kMaxKeyWidth);
     expect(latent.q_lora_rank >= 0 && latent.q_lora_rank <= 1 << 16,
            fmt::format("q_lora_rank is {}, expected 0 to {}", latent.q_lora_rank, 1 << 16));
   }

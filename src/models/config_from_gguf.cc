@@ -32,6 +32,24 @@ ModelConfig skeleton_from_gguf(const GgufKeys& keys) {
   return c;
 }
 
+RopeConfig rope_from_gguf(const GgufKeys& keys, Index head_dim, Index max_position_embeddings) {
+  RopeConfig rope;
+  rope.theta = keys.number("rope.freq_base").value_or(10000);
+  rope.dims = keys.integer("rope.dimension_count").value_or(head_dim);
+  if (const std::string* type = keys.text("rope.scaling.type"))
+    rope.scaling = scaling_named(*type, keys.key("rope.scaling.type"));
+  if (rope.scaling == RopeScaling::kLongRope) not_supported(keys.architecture() + ": rope scaling 'longrope' in GGUF");
+  rope.factor = keys.number("rope.scaling.factor").value_or(1);
+  rope.original_max_position_embeddings =
+      keys.integer("rope.scaling.original_context_length").value_or(max_position_embeddings);
+  rope.beta_fast = keys.number("rope.scaling.yarn_beta_fast").value_or(32);
+  rope.beta_slow = keys.number("rope.scaling.yarn_beta_slow").value_or(1);
+  // It multiplies YaRN's own; the attention_factor of config.json replaces that.
+  if (const auto factor = keys.number("rope.scaling.attn_factor"))
+    rope.attention_factor = *factor * yarn_magnitude(rope.factor);
+  return rope;
+}
+
 ModelConfig decoder_from_gguf(const GgufKeys& keys) {
   for (const char* suffix : {"feed_forward_length", "attention.head_count", "attention.head_count_kv"}) {
     if (keys.is_array(suffix)) not_supported(keys.key(suffix) + " per layer");
@@ -45,20 +63,7 @@ ModelConfig decoder_from_gguf(const GgufKeys& keys) {
                    .value_or(c.num_attention_heads > 0 ? c.hidden_size / c.num_attention_heads : 0);
   if (keys.integer("attention.value_length").value_or(c.head_dim) != c.head_dim)
     not_supported(keys.architecture() + ": keys and values of different length");
-  c.rope.theta = keys.number("rope.freq_base").value_or(10000);
-  c.rope.dims = keys.integer("rope.dimension_count").value_or(c.head_dim);
-  if (const std::string* type = keys.text("rope.scaling.type"))
-    c.rope.scaling = scaling_named(*type, keys.key("rope.scaling.type"));
-  if (c.rope.scaling == RopeScaling::kLongRope)
-    not_supported(keys.architecture() + ": rope scaling 'longrope' in GGUF");
-  c.rope.factor = keys.number("rope.scaling.factor").value_or(1);
-  c.rope.original_max_position_embeddings =
-      keys.integer("rope.scaling.original_context_length").value_or(c.max_position_embeddings);
-  c.rope.beta_fast = keys.number("rope.scaling.yarn_beta_fast").value_or(32);
-  c.rope.beta_slow = keys.number("rope.scaling.yarn_beta_slow").value_or(1);
-  // It multiplies YaRN's own; the attention_factor of config.json replaces that.
-  if (const auto factor = keys.number("rope.scaling.attn_factor"))
-    c.rope.attention_factor = *factor * yarn_magnitude(c.rope.factor);
+  c.rope = rope_from_gguf(keys, c.head_dim, c.max_position_embeddings);
   c.rope_divisors_in_file = file.find("rope_freqs.weight") != nullptr;
   c.attention_qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
   c.attention_output_bias = file.find("blk.0.attn_output.bias") != nullptr;

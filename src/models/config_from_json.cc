@@ -81,6 +81,10 @@ void read_rope_parameters(const Json& parameters, Index max_position_embeddings,
   rope.beta_slow = get<double>(parameters, "beta_slow").value_or(rope.beta_slow);
   rope.truncate = get<bool>(parameters, "truncate").value_or(true);
   rope.attention_factor = get<double>(parameters, "attention_factor");
+  const double mscale = get<double>(parameters, "mscale").value_or(0);
+  const double mscale_all_dim = get<double>(parameters, "mscale_all_dim").value_or(0);
+  if (rope.scaling == RopeScaling::kYarn && !rope.attention_factor && mscale != 0 && mscale_all_dim != 0)
+    rope.attention_factor = yarn_magnitude(rope.factor, mscale) / yarn_magnitude(rope.factor, mscale_all_dim);
   rope.original_max_position_embeddings =
       get<Index>(parameters, "original_max_position_embeddings")
           .value_or(rope.original_max_position_embeddings > 0 ? rope.original_max_position_embeddings

@@ -81,6 +81,9 @@ ModelConfig decoder_from_gguf(const GgufKeys& keys);
 // The keys ssm.*; norms and biases by the tensors of the first layer with a state space.
 StateSpaceConfig state_space_from_gguf(const GgufKeys& keys, StateSpace kind);
 
+// The rope.* keys, for heads of `head_dim`.
+RopeConfig rope_from_gguf(const GgufKeys& keys, Index head_dim, Index max_position_embeddings);
+
 // "linear", "llama3", "yarn", "longrope"/"su" and the words for none. Error(kUnsupported) naming `where` for another.
 RopeScaling scaling_named(const std::string& type, const std::string& where);
 

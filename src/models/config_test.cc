@@ -242,9 +242,9 @@ TEST(ConfigJson, RefusesSizesThatCannotBe) {
 
 TEST(ConfigsOfTheWorld, AreReadOrRefusedByTheFeatureTheyNeed) {
   JERICHO_NEEDS_DATA("configs");
-  const std::set<std::string> runnable = {"Gemma2ForCausalLM",  "Gemma3ForCausalLM",  "LlamaForCausalLM",
-                                          "MistralForCausalLM", "MixtralForCausalLM", "Qwen2ForCausalLM",
-                                          "Qwen3ForCausalLM",   "MambaForCausalLM",   "JambaForCausalLM"};
+  const std::set<std::string> runnable = {
+      "DeepseekV3ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
+      "MixtralForCausalLM",    "Qwen2ForCausalLM",  "Qwen3ForCausalLM",  "MambaForCausalLM", "JambaForCausalLM"};
   int read = 0, refused = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data("configs"))) {
     if (entry.path().extension() != ".json") continue;

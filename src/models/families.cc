@@ -18,8 +18,8 @@ using Json = nlohmann::json;
 // One line per file of families.
 std::vector<Family> all_families() {
   std::vector<Family> families;
-  for (const auto& group : {falcon_h1_families(), gemma_families(), jamba_families(), llama_families(),
-                            mamba_families(), mixtral_families(), qwen_families()})
+  for (const auto& group : {deepseek_families(), falcon_h1_families(), gemma_families(), jamba_families(),
+                            llama_families(), mamba_families(), mixtral_families(), qwen_families()})
     families.insert(families.end(), group.begin(), group.end());
   return families;
 }

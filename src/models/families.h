@@ -27,6 +27,7 @@ struct Family {
   void (*to_json)(const ModelConfig& config, nlohmann::json& out) = nullptr;
 };
 
+std::span<const Family> deepseek_families();
 std::span<const Family> falcon_h1_families();
 std::span<const Family> gemma_families();
 std::span<const Family> jamba_families();

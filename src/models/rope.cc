@@ -53,7 +53,7 @@ double longrope_magnitude(const RopeConfig& c) {
 
 }  // namespace
 
-double yarn_magnitude(double factor) { return factor > 1 ? 0.1 * log_double(factor) + 1 : 1; }
+double yarn_magnitude(double factor, double mscale) { return factor > 1 ? 0.1 * mscale * log_double(factor) + 1 : 1; }
 
 RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
   JERICHO_CHECK(divisors.empty() || static_cast<Index>(divisors.size()) == c.dims / 2, "{} divisors for {} dimensions",

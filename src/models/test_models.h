@@ -133,6 +133,40 @@ inline ModelConfig hybrid_config() {
   return c;
 }
 
+// Norms on both sides of each block, soft caps, GELU as gate, windowed layers that turn by a base of their own.
+inline ModelConfig capped_config() {
+  ModelConfig c = small_config();
+  c.architecture = "capped";
+  c.num_hidden_layers = 3;
+  c.layers.assign(3, {});
+  c.layers[0].window = c.layers[1].window = 70;
+  c.layers[0].rope = c.layers[1].rope = LayerRope::kLocal;
+  c.local_rope = c.rope;
+  c.rope.theta = 1e6;
+  c.rope.scaling = RopeScaling::kLinear;
+  c.rope.factor = 8;
+  c.activation = Activation::kGeluTanh;
+  c.post_norms = true;
+  c.qk_norm = QkNorm::kHead;
+  c.attention_scale = 0.2f;
+  c.attention_softcap = 5;
+  c.final_softcap = 3;
+  c.embedding_scale = 16;
+  return c;
+}
+
+// Latent attention of more heads than one part of the work takes, with compressed queries.
+inline ModelConfig latent_config() {
+  ModelConfig c = small_config();
+  c.architecture = "latent";
+  c.num_attention_heads = c.num_key_value_heads = 20;
+  c.latent = {.kv_lora_rank = 64, .q_lora_rank = 96, .nope_dim = 32, .rope_dim = 16, .value_dim = 24};
+  c.head_dim = 48;
+  c.rope.dims = 16;
+  c.attention_scale = 0.2f;
+  return c;
+}
+
 inline std::vector<std::int32_t> random_tokens(Index count, Index vocab, unsigned seed) {
   std::mt19937 random(seed);
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));

@@ -42,7 +42,8 @@ void take_blocks(ScratchSize& scratch, const ModelConfig& config, ActivationForm
     const ScratchScope scope(scratch);
     take(scratch, config, forms, rows);
   };
-  block(config.attention_layers() > 0, attention_block_scratch);
+  const bool latent = config.latent.kv_lora_rank > 0;
+  block(config.attention_layers() > 0, latent ? latent_attention_block_scratch : attention_block_scratch);
   block(has(config, StateSpace::kMamba), mamba_block_scratch);
   block(has(config, StateSpace::kMamba2), mamba2_block_scratch);
   block(has(config, FeedForward::kDense), feed_forward_block_scratch);
@@ -85,6 +86,8 @@ struct Transformer::Buffers {
 };
 
 KvLayout kv_layout(const ModelConfig& config, KvType type) {
+  const LatentConfig& m = config.latent;
+  if (m.kv_lora_rank > 0) return {type, config.attention_layers(), 1, m.kv_lora_rank + m.rope_dim, m.kv_lora_rank};
   return {type, config.attention_layers(), config.num_key_value_heads, config.head_dim};
 }
 
@@ -160,7 +163,8 @@ void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b
     const LinearInput input = prepared(w.attention_norm);
     if (layer.attention) {
       const ScratchScope scope(scratch);
-      attention_block(pass, step, w, input, scratch, b.branch);
+      const auto block = config_.latent.kv_lora_rank > 0 ? latent_attention_block : attention_block;
+      block(pass, step, w, input, scratch, b.branch);
       add_branch(pass, w.attention_post_norm, b.branch, b.x);
     }
     if (layer.state_space != StateSpace::kNone) {

@@ -150,6 +150,34 @@ TEST_P(Ops, GluIsTheDoubleFormulaInEveryRow) {
   }
 }
 
+TEST_P(Ops, GatherHeadsPutsTheRowsOfAHeadTogether) {
+  constexpr Index T = 11, heads = 3, S = 5, n = 2, first = 1;
+  const std::vector<float> x = random_row(T * heads * S, 70);
+  std::vector<float> y(heads * T * n);
+  gather_heads(context_, {x.data(), T, heads * S}, heads, first, {y.data(), heads * T, n});
+  for (Index h = 0; h < heads; ++h) {
+    for (Index t = 0; t < T; ++t) {
+      for (Index c = 0; c < n; ++c)
+        EXPECT_EQ(y[static_cast<std::size_t>((h * T + t) * n + c)],
+                  x[static_cast<std::size_t>((t * heads + h) * S + first + c)]);
+    }
+  }
+}
+
+TEST_P(Ops, RopeOfLaterDimensionsLeavesTheFirstAlone) {
+  constexpr Index T = 9, heads = 2, D = 12, R = 6, first = 4;
+  const std::vector<float> before = random_row(T * heads * D, 71);
+  std::vector<float> cos(T * R / 2, 0.6f), sin(T * R / 2, 0.8f), x = before;
+  rope(context_, {x.data(), T, heads * D}, D, {cos.data(), T, R / 2}, {sin.data(), T, R / 2}, first);
+  for (std::size_t head = 0; head < T * heads; ++head) {
+    std::vector<float> alone(before.begin() + static_cast<std::ptrdiff_t>(head * D + first),
+                             before.begin() + static_cast<std::ptrdiff_t>((head + 1) * D));
+    rope(context_, {alone.data(), 1, D - first}, D - first, {cos.data(), 1, R / 2}, {sin.data(), 1, R / 2});
+    EXPECT_THAT(std::span(x).subspan(head * D, first), BitEqual(std::span(before).subspan(head * D, first)));
+    EXPECT_THAT(std::span(x).subspan(head * D + first, D - first), BitEqual(alone));
+  }
+}
+
 TEST_P(Ops, AddAddsEveryElementOnce) {
   constexpr Index T = 21, C = 33;
   std::vector<float> x = random_row(T * C, 7);
@@ -286,6 +314,38 @@ TEST_P(Ops, AttentionIsTheDoubleLoopForGroupsWindowsAndMixedBatches) {
       }
     }
   }
+}
+
+TEST_P(Ops, ALatentCacheAttendsToTheFirstColumnsOfItsKeysForAnyNumberOfHeads) {
+  constexpr Index heads = 37, D = 40, V = 24, T = 30;
+  const KvLayout latent = {KvType::kF32, 2, 1, D, V}, plain = {KvType::kF32, 2, 1, D};
+  const std::vector<float> keys = random_row(T * D, 80, Values::kPlain, 1.0f);
+  const std::vector<float> q = random_row(T * heads * D, 81, Values::kPlain, 1.0f);
+  std::vector<BatchRow> rows;
+  for (Index p = 0; p < T; ++p) rows.push_back({0, p});
+  const AttentionShape shape = {.heads = heads, .logits = {0.2f}};
+  std::vector<std::vector<float>> results;
+  for (const KvLayout& layout : {latent, plain}) {
+    std::vector<std::byte> bytes((layout.page_bytes() * 2).size() + 64);
+    std::byte* const first = aligned(bytes).data();
+    const std::vector<std::byte*> list = {first, first + layout.page_bytes().count};
+    const std::span<std::byte* const> pages[] = {list};
+    store_kv(context_, layout, 1, rows, {keys.data(), T, D}, {keys.data(), T, D}, pages);
+    std::vector<float>& out = results.emplace_back(T * heads * layout.value_dim(), 9.0f);
+    paged_attention(context_, layout, 1, shape, rows, {q.data(), T, heads * D}, pages,
+                    {out.data(), T, heads * layout.value_dim()});
+  }
+  for (std::size_t h = 0; h < T * heads; ++h) {
+    EXPECT_THAT(std::span(results[0]).subspan(h * V, V), BitEqual(std::span(results[1]).subspan(h * D, V))) << h;
+  }
+}
+
+TEST(KvLayout, OfALatentCacheHasNoTilesOfValues) {
+  const KvLayout layout = {KvType::kF16, 61, 1, 576, 512};
+  EXPECT_EQ(layout.bytes_per_token().count, 70272);
+  EXPECT_EQ(layout.page_bytes(), round_up(layout.tile() * 61, Bytes{4096}));
+  EXPECT_EQ(layout.value_offset(7, 0), layout.key_offset(7, 0));
+  EXPECT_EQ(layout.key_offset(7, 0), layout.tile() * 7);
 }
 
 TEST(KvLayout, KeepsTilesApartAndPagesWhole) {

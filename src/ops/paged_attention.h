@@ -17,19 +17,27 @@
 namespace jericho {
 
 // Where a KV head's tiles lie in a page: [layer][K then V][kv_head], each tile on a cache line, the page padded to 4096
-// bytes so that it is a unit of direct I/O (specs of a page are in kernels/kv_tile.h).
+// bytes so that it is a unit of direct I/O (specs of a page are in kernels/kv_tile.h). A latent cache keeps no tiles of
+// values: they are the first columns of the keys, [layer][kv_head].
 struct KvLayout {
   KvType type = KvType::kF16;
   Index layers = 0;
   Index kv_heads = 0;
-  Index head_dim = 0;
+  Index head_dim = 0;        // of a key
+  Index latent_columns = 0;  // of a key that are the value too; 0: values are head_dim wide and have tiles of their own
 
+  [[nodiscard]] Index value_dim() const { return latent_columns > 0 ? latent_columns : head_dim; }
+  [[nodiscard]] Index tiles_per_head() const { return latent_columns > 0 ? 1 : 2; }
   [[nodiscard]] Bytes tile() const { return kv_tile_bytes(type, head_dim); }
-  [[nodiscard]] Bytes key_offset(Index layer, Index head) const { return tile() * ((2 * layer) * kv_heads + head); }
-  [[nodiscard]] Bytes value_offset(Index layer, Index head) const {
-    return tile() * ((2 * layer + 1) * kv_heads + head);
+  [[nodiscard]] Bytes key_offset(Index layer, Index head) const {
+    return tile() * (tiles_per_head() * layer * kv_heads + head);
   }
-  [[nodiscard]] Bytes page_bytes() const { return round_up(tile() * (2 * layers * kv_heads), Bytes{4096}); }
+  [[nodiscard]] Bytes value_offset(Index layer, Index head) const {
+    return latent_columns > 0 ? key_offset(layer, head) : tile() * ((2 * layer + 1) * kv_heads + head);
+  }
+  [[nodiscard]] Bytes page_bytes() const {
+    return round_up(tile() * (tiles_per_head() * layers * kv_heads), Bytes{4096});
+  }
   // What the values of one token need, without padding of tiles and pages: for people and for the formulas.
   [[nodiscard]] Bytes bytes_per_token() const;
 };
@@ -48,16 +56,17 @@ struct AttentionShape {
   AttentionLogits logits{};
 };
 
-// keys (rotated) and values [T, K*D] of one layer go into the pages at their rows' positions.
+// keys (rotated) and values [T, K*D] of one layer go into the pages at their rows' positions. A latent cache takes no
+// values: they are not looked at.
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
               MatrixView<const float> keys, MatrixView<const float> values, KvPages pages);
 
-// q [T, H*D] after RoPE -> out [T, H*D]. Rows and KV heads are split over the pool.
+// q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows, KV heads and groups of query heads are split over the pool.
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out);
 
-// Rotates each head of x [T, heads*D] by its row's angles: cos, sin [T, R/2].
+// Rotates dimensions [first, first + R) of each head of x [T, heads*D] by its row's angles: cos, sin [T, R/2].
 void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixView<const float> cos,
-          MatrixView<const float> sin);
+          MatrixView<const float> sin, Index first = 0);
 
 }  // namespace jericho

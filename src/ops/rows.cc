@@ -88,6 +88,17 @@ void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y
   });
 }
 
+void gather_heads(const Context& context, MatrixView<const float> x, Index heads, Index first, MatrixView<float> y) {
+  const Index T = x.extent(0), stride = x.extent(1) / heads;
+  JERICHO_CHECK(y.extent(0) == heads * T && first + y.extent(1) <= stride, "{} rows of {} columns from {} heads of {}",
+                y.extent(0), y.extent(1), heads, stride);
+  for_row_blocks(context, T, [&](Index begin, Index rows) {
+    for (Index t = begin; t < begin + rows; ++t) {
+      for (Index h = 0; h < heads; ++h) std::copy_n(&x(t, h * stride + first), y.extent(1), y.row(h * T + t).data());
+    }
+  });
+}
+
 void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x) {
   for_row_blocks(context, x.extent(0), [&](Index begin, Index rows) {
     for (Index t = begin; t < begin + rows; ++t) {

@@ -42,6 +42,10 @@ void clamp(const Context& context, float limit, MatrixView<float> x);
 // y = x.
 void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y);
 
+// Columns [first, first + n) of every head, a head's rows together: y[h T + t] = x[t, h S + first ...], for x [T, heads S]
+// and y [heads T, n].
+void gather_heads(const Context& context, MatrixView<const float> x, Index heads, Index first, MatrixView<float> y);
+
 // x += dx, the residual connection.
 void add(const Context& context, MatrixView<const float> dx, MatrixView<float> x);
 

@@ -22,15 +22,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace jericho::kernels::HWY_NAMESPACE {
 
-inline constexpr Index kMaxHeadDim = 576;
-inline constexpr Index kMaxGroups = kMaxHeadDim / 32;
+inline constexpr Index kMaxGroups = kMaxKeyWidth / 32;
 
 // Queries in the form their page type multiplies with, zeros beyond D.
 template <int kHeads>
 struct Queries {
-  alignas(64) float value[kHeads][kMaxHeadDim];        // fp32; for bf16 pages scaled and rounded
-  alignas(64) std::int16_t code[kHeads][kMaxHeadDim];  // q8 pages: codes widened for the integer dot
-  float scale[kHeads][kMaxGroups];                     // of the codes
+  alignas(64) float value[kHeads][kMaxKeyWidth];        // fp32; for bf16 pages scaled and rounded
+  alignas(64) std::int16_t code[kHeads][kMaxKeyWidth];  // q8 pages: codes widened for the integer dot
+  float scale[kHeads][kMaxGroups];                      // of the codes
 };
 
 // Elements d .. d + 15 of a row, zeros beyond D; nothing outside the row is read.
@@ -191,7 +190,7 @@ struct Visible {  // the positions of a block that take part: offsets from the b
 // out[h][d ..] = fma chains over the visible positions, kParts vectors of d at a time.
 template <KvType kType, int kHeads, int kParts>
 HWY_INLINE void add_values(const std::byte* const* tiles, Index D, Visible visible, const float (*p)[kAttentionBlock],
-                           Index d, float (*out)[kMaxHeadDim]) {
+                           Index d, float (*out)[kMaxKeyWidth]) {
   F32x16 acc[kHeads][kParts];
 #pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
@@ -220,7 +219,7 @@ HWY_INLINE void add_values(const std::byte* const* tiles, Index D, Visible visib
 // bf16 pages: per 32 positions an even and an odd chain, then out += even + odd. `p` is rounded to bf16 already.
 template <int kHeads>
 HWY_INLINE void add_bf16_values(const std::byte* const* tiles, Index D, Visible visible,
-                                const float (*p)[kAttentionBlock], Index d, float (*out)[kMaxHeadDim]) {
+                                const float (*p)[kAttentionBlock], Index d, float (*out)[kMaxKeyWidth]) {
   for (Index half = 0; half < kAttentionBlock; half += 32) {
     F32x16 chain[kHeads][2];
 #pragma GCC unroll 4

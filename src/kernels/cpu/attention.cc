@@ -24,7 +24,7 @@ template <KvType kType, int kHeads>
 HWY_INLINE void prepare_query(const float* q, Index D, float scale, int h, Queries<kHeads>& out) {
   const Index padded = round_up(D, 32);
   if constexpr (kType == KvType::kQ8) {
-    alignas(64) std::int8_t codes[kMaxHeadDim];
+    alignas(64) std::int8_t codes[kMaxKeyWidth];
     float scaled_sum[kMaxGroups];
     std::int32_t half_sum[2 * kMaxGroups];
     quantize_q8(q, D, padded, {codes, out.scale[h], scaled_sum, half_sum});
@@ -79,7 +79,7 @@ HWY_INLINE void softmax_block(float* p, Visible visible, float soft_cap, Running
 
 template <KvType kType, int kHeads>
 HWY_INLINE void block_values(const std::byte* const* tiles, Index D, Index columns, Visible visible,
-                             float (*p)[kAttentionBlock], float (*out)[kMaxHeadDim]) {
+                             float (*p)[kAttentionBlock], float (*out)[kMaxKeyWidth]) {
   if constexpr (kType == KvType::kBF16) {
     for (int h = 0; h < kHeads; ++h) {
       for (Index j = 0; j < kAttentionBlock; j += 16) store(round_to_bf16(load(p[h] + j)), p[h] + j);
@@ -104,7 +104,7 @@ HWY_NOINLINE void attend(const KvHead& kv, MatrixView<const float> q, Index firs
   for (int h = 0; h < kHeads; ++h) {
     prepare_query<kType>(q.row(first + std::min<Index>(h, count - 1)).data(), D, logits.scale, h, queries);
   }
-  alignas(64) float out[kHeads][kMaxHeadDim];
+  alignas(64) float out[kHeads][kMaxKeyWidth];
   alignas(64) float p[kHeads][kAttentionBlock];
   RunningSoftmax state[kHeads];
   for (int h = 0; h < kHeads; ++h) std::fill_n(out[h], round_up(columns, 16), 0.0f);
@@ -143,7 +143,7 @@ HWY_NOINLINE void attend_all(const KvHead& kv, MatrixView<const float> q, Index 
 
 void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
                MatrixView<float> out) {
-  JERICHO_CHECK(kv.head_dim <= kMaxHeadDim, "head_dim {}, at most {}", kv.head_dim, kMaxHeadDim);
+  JERICHO_CHECK(kv.head_dim <= kMaxKeyWidth, "keys of {} values, at most {}", kv.head_dim, kMaxKeyWidth);
   switch (kv.type) {
     case KvType::kF32: return attend_all<KvType::kF32>(kv, q, begin, end, logits, out);
     case KvType::kF16: return attend_all<KvType::kF16>(kv, q, begin, end, logits, out);

@@ -1,6 +1,5 @@
-// Whole models of families without golden data against their formulas in double: toy checkpoints of random weights, read
-// through the engine, and a second forward pass written down from the papers, over plain rows and loops, that shares
-// nothing with it.
+// Gemma 3, for which there are no golden data, against its formulas in double: a toy checkpoint of random weights, read through the engine, and a second
+// forward pass written down from the papers, over plain rows and loops, that shares nothing with it.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -9,38 +8,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "support/toy_checkpoint.h"
-#include "support/whole_model.h"
+#include "support/formulas.h"
 
 namespace jericho {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr Index kTokens = 40;
-constexpr double kTolerance = 2e-5;  // of the largest logit of a row: fp32 weights, activations and KV
-
-// The logits of every token by the engine, within `chunk` tokens at a time.
-std::vector<float> engine_logits(const std::filesystem::path& path, std::span<const TokenId> ids, Index chunk) {
-  const TestMachine machine;
-  const WholeModel model = WholeModel::load(machine.context, path);
-  Session session(
-      machine.context, *model.model,
-      model.plan(machine.context, {.context = 64, .kv_type = KvType::kF32, .chunk = chunk, .all_logits = true}),
-      KvBacking::kPopulate);
-  return logits_of(session, session.open(), ids);
-}
-
-void expect_near(std::span<const float> actual, const std::vector<Row>& expected, double tolerance = kTolerance) {
-  const std::size_t V = expected.front().size();
-  ASSERT_EQ(actual.size(), V * expected.size());
-  for (std::size_t t = 0; t < expected.size(); ++t) {
-    double largest = 0;
-    for (const double value : expected[t]) largest = std::max(largest, std::abs(value));
-    for (std::size_t v = 0; v < V; ++v)
-      ASSERT_NEAR(double{actual[t * V + v]}, expected[t][v], tolerance * largest) << "token " << t << " logit " << v;
-  }
-}
 
 double gelu_tanh(double z) {
   return 0.5 * z * (1 + std::tanh(std::sqrt(2 / 3.14159265358979324) * (z + 0.044715 * z * z * z)));
