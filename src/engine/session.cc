@@ -128,7 +128,8 @@ MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
   const auto R = static_cast<Index>(logit_rows.size());
   JERICHO_CHECK(R <= plan_.limits.logit_rows, "{} rows of logits, the plan has {}", R, plan_.limits.logit_rows);
   const MatrixView<float> logits(reinterpret_cast<float*>(logits_.bytes().data()), R, model_.config().vocab_size);
-  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, states}, scratch_.bytes(), logits);
+  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, states, plan_.long_context},
+                               scratch_.bytes(), logits);
   return logits;
 }
 

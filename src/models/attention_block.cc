@@ -52,6 +52,9 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
   project(pass, w.k, x, c.multipliers.k, b.k);
   project(pass, w.v, x, c.multipliers.v, b.v);
   if (c.qk_norm != QkNorm::kNone) normalize_qk(pass, w, b);
+  if (c.clip_qkv) {
+    for (const MatrixView<float> rows : {b.q, b.k, b.v}) clamp(pass.context, *c.clip_qkv, rows);
+  }
   if (layer.rope != LayerRope::kNone) {
     const Angles& angles = layer.rope == LayerRope::kLocal ? pass.local_angles : pass.angles;
     rope(pass.context, b.q, c.head_dim, angles.cos, angles.sin);
@@ -62,6 +65,7 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
       c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   const AttentionShape shape = {c.num_attention_heads, layer.window, {logit_scale, c.attention_softcap}};
   paged_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, b.attended);
+  if (c.sub_norms) rms_norm(pass.context, b.attended, w.attention_sub_norm, c.rms_norm_eps, b.attended);
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, c.multipliers.attention_out, out);
 }

@@ -16,8 +16,9 @@ struct Batch {                             // views of the caller's arrays
   std::span<const Index> logit_rows{};     // rows whose logits are wanted, ascending
   KvPages pages{};                         // per sequence; pages of the rows' own positions are writable
   std::span<std::byte* const>
-      states{};  // per sequence its page of states, where the model has any (ops/state_space.h);
-                 // the rows of a sequence then follow one another
+      states{};               // per sequence its page of states, where the model has any (ops/state_space.h);
+                              // the rows of a sequence then follow one another
+  bool long_context = false;  // longrope: of all its sequences, from their first token on
 };
 
 struct BatchLimits {

@@ -26,7 +26,7 @@ void validate_rope(const RopeConfig& rope, Index head_dim, const Expect& expect)
                       rope.scaling == RopeScaling::kLongRope;
   expect(!scaled || rope.original_max_position_embeddings > 0,
          "rope scaling needs original_max_position_embeddings, which is missing");
-  if (rope.scaling != RopeScaling::kLongRope) return;
+  if (rope.scaling != RopeScaling::kLongRope || rope.factors_in_file) return;
   for (const auto& factors : {rope.short_factor, rope.long_factor}) {
     expect(static_cast<Index>(factors.size()) == rope.dims / 2,
            fmt::format("longrope has {} factors for {} rotary dimensions, expected one per pair", factors.size(),

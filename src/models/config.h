@@ -32,6 +32,7 @@ struct RopeConfig {
   std::optional<double> attention_factor{};
   std::vector<double> short_factor{};  // longrope: divisors up to the original context, [dims / 2]
   std::vector<double> long_factor{};   // and beyond it
+  bool factors_in_file = false;        // longrope: the two lists are tensors of the file
   bool long_context = false;           // longrope: which of the two a sequence uses (rope.h)
 };
 

@@ -18,8 +18,10 @@ using Json = nlohmann::json;
 // One line per file of families.
 std::vector<Family> all_families() {
   std::vector<Family> families;
-  for (const auto& group : {deepseek_families(), falcon_h1_families(), gemma_families(), jamba_families(),
-                            llama_families(), mamba_families(), mixtral_families(), qwen_families()})
+  for (const auto& group : {llama_families(), mixtral_families(),  // in this order: they share GGUF's "llama"
+                            bitnet_families(), deepseek_families(), falcon_h1_families(), gemma_families(),
+                            granite_families(), jamba_families(), mamba_families(), mobilellm_families(),
+                            olmoe_families(), phi3_families(), qwen_families(), smollm3_families()})
     families.insert(families.end(), group.begin(), group.end());
   return families;
 }
@@ -32,7 +34,7 @@ const std::vector<Family>& families() {
 const Family& family_named(const std::string& architecture, std::string_view Family::*field) {
   const auto family =
       std::find_if(families().begin(), families().end(), [&](const Family& f) { return f.*field == architecture; });
-  if (family != families().end()) return *family;
+  if (!architecture.empty() && family != families().end()) return *family;
   std::vector<std::string_view> known;
   for (const Family& f : families()) {
     const bool is_new = std::find(known.begin(), known.end(), f.*field) == known.end();

@@ -27,14 +27,20 @@ struct Family {
   void (*to_json)(const ModelConfig& config, nlohmann::json& out) = nullptr;
 };
 
+std::span<const Family> bitnet_families();
 std::span<const Family> deepseek_families();
 std::span<const Family> falcon_h1_families();
 std::span<const Family> gemma_families();
+std::span<const Family> granite_families();
 std::span<const Family> jamba_families();
 std::span<const Family> llama_families();
 std::span<const Family> mamba_families();
 std::span<const Family> mixtral_families();
+std::span<const Family> mobilellm_families();
+std::span<const Family> olmoe_families();
+std::span<const Family> phi3_families();
 std::span<const Family> qwen_families();
+std::span<const Family> smollm3_families();
 
 // "llama" with experts.
 ModelConfig mixtral_from_gguf(const GgufKeys& keys);

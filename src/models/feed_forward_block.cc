@@ -34,6 +34,7 @@ void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInp
   project(pass, w.gate, x, c.multipliers.gate, b.gate);
   project(pass, w.up, x, 1, b.up);
   glu(pass.context, c.activation, b.gate, b.up, b.gate);
+  if (c.sub_norms) rms_norm(pass.context, b.gate, w.feed_forward_sub_norm, c.rms_norm_eps, b.gate);
   const LinearInput gated(pass.context, b.gate, pass.forms, b.gated_input);
   project(pass, w.down, gated, c.multipliers.down, out);
 }

@@ -67,6 +67,7 @@ RopeTable::RopeTable(const RopeConfig& c, std::span<const float> divisors) {
       case RopeScaling::kLlama3: frequency = llama3_frequency(c, frequency); break;
       case RopeScaling::kYarn: frequency = frequency * (1 - ramp.at(i)) + frequency / c.factor * ramp.at(i); break;
       case RopeScaling::kLongRope:
+        if (c.factors_in_file) break;  // they are the divisors
         frequency /= (c.long_context ? c.long_factor : c.short_factor)[static_cast<std::size_t>(i)];
         break;
     }

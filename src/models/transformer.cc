@@ -109,6 +109,11 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
       rope_(config.rope, weights.views().rope_divisors),
       steps_(steps_of(config)) {
   if (config.local_rope) local_rope_.emplace(*config.local_rope);
+  if (config.rope.scaling == RopeScaling::kLongRope) {
+    RopeConfig rope = config.rope;
+    rope.long_context = true;
+    long_rope_.emplace(rope, weights.views().rope_long_divisors);
+  }
 }
 
 Bytes Transformer::scratch_bytes(const ModelConfig& config, ActivationForms forms, BatchLimits limits) {
@@ -130,9 +135,10 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   embedding(context, weights_.views().embedding, batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
   if (embedding_scale != 1) scale(context, embedding_scale, b.x);
+  const RopeTable& rope = batch.long_context && long_rope_ ? *long_rope_ : rope_;
   for (Index t = 0; t < T; ++t) {
     const Index position = batch.rows[static_cast<std::size_t>(t)].position;
-    rope_.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
+    rope.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
     if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
   }
   for (const Step& step : steps_) run_layer(pass, step, b, bump);

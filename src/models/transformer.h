@@ -53,6 +53,7 @@ class Transformer {
   ActivationForms forms_;
   RopeTable rope_;
   std::optional<RopeTable> local_rope_;
+  std::optional<RopeTable> long_rope_;  // of sequences beyond the original context
   std::vector<Step> steps_;
 };
 

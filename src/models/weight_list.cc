@@ -34,6 +34,10 @@ class WeightList {
       visit_(head, &w_.head);
     }
     if (c_.rope_divisors_in_file) vector(&WeightNames::rope_divisors, "", c_.rope.dims / 2, w_.rope_divisors);
+    if (c_.rope.factors_in_file) {
+      vector(&WeightNames::rope_short_divisors, "", c_.rope.dims / 2, w_.rope_divisors);
+      vector(&WeightNames::rope_long_divisors, "", c_.rope.dims / 2, w_.rope_long_divisors);
+    }
   }
 
  private:

@@ -65,8 +65,9 @@ struct DecoderWeights {  // views into a ModelWeights' arena
   PackedMatrix embedding{};
   std::vector<DecoderLayer> layers{};
   std::span<const float> norm{};
-  PackedMatrix head{};                     // the embedding where they are tied
-  std::span<const float> rope_divisors{};  // rope_freqs of a GGUF, [dims / 2]
+  PackedMatrix head{};                          // the embedding where they are tied
+  std::span<const float> rope_divisors{};       // of a GGUF, [dims / 2]: rope_freqs, or longrope's short list
+  std::span<const float> rope_long_divisors{};  // longrope's other list
 };
 
 // Rows [first_row, first_row + rows of the weight) of a tensor whose extents but the last are counted together; of a

@@ -106,6 +106,8 @@ WeightNames gguf_baseline() {
   n.ssm_b_norm = "ssm_b_norm.weight";
   n.ssm_c_norm = "ssm_c_norm.weight";
   n.rope_divisors = "rope_freqs.weight";
+  n.rope_short_divisors = "rope_factors_short.weight";
+  n.rope_long_divisors = "rope_factors_long.weight";
   return n;
 }
 

@@ -45,6 +45,7 @@ struct WeightNames {
   std::string ssm_dt_norm{}, ssm_b_norm{}, ssm_c_norm{};  // whole
 
   std::string rope_divisors{};
+  std::string rope_short_divisors{}, rope_long_divisors{};  // longrope
 };
 
 WeightNames hugging_face_baseline();

@@ -30,7 +30,7 @@ bool has_shape(const TensorInfo& tensor, const TensorPart& part, Index rows, Ind
   const Index whole = part.tensor_rows > 0 ? part.tensor_rows : rows;
   if (!is_matrix && rows == 1) return tensor.elements() == (part.tensor_rows > 0 ? part.tensor_rows : cols);
   if (!is_matrix) return tensor.elements() == whole * cols;
-  return tensor.shape.size() >= 2 && tensor.shape.back() == cols && tensor.elements() == whole * cols;
+  return (tensor.shape.size() >= 2 || whole == 1) && tensor.shape.back() == cols && tensor.elements() == whole * cols;
 }
 
 // The tensor of a weight, and which of the alternatives it is.

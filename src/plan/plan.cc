@@ -50,6 +50,7 @@ class InferencePlanner {
     p.kv = kv_layout(config_, wish_.kv_type);
     p.state = state_layout(config_, wish_.kv_type);
     if (p.kv.layers > 0) p.pages = wish_.sequences * ceil_div(choice.context, kPageTokens);
+    p.long_context = wants_long_context(wish_, config_);
     p.always = {{Purpose::kRuntime,
                  machine_.runtime + machine_.growth + wish_.heap_per_token * (choice.context * wish_.sequences)},
                 {Purpose::kTokenizer, machine_.tokenizer},
@@ -68,7 +69,11 @@ class InferencePlanner {
   [[nodiscard]] Bytes cost(Choice choice) const { return plan(choice).peak(); }
 
   [[nodiscard]] Index smallest_chunk() const { return wish_.chunk.value_or(kSmallestChunk); }
-  [[nodiscard]] Index model_context() const { return std::min(config_.max_position_embeddings, kLargestContext); }
+  [[nodiscard]] Index model_context() const {
+    const Index most = std::min(config_.max_position_embeddings, kLargestContext);
+    if (config_.rope.scaling != RopeScaling::kLongRope || wants_long_context(wish_, config_)) return most;
+    return std::min(most, config_.rope.original_max_position_embeddings);
+  }
   [[nodiscard]] Index least_context() const {
     return wish_.context.value_or(std::min(model_context(), std::max<Index>(wish_.context_needed, kPageTokens)));
   }
@@ -194,6 +199,11 @@ std::string describe(const DoesNotFit& refusal) {
   }
   text.pop_back();
   return text;
+}
+
+bool wants_long_context(const InferenceWish& wish, const ModelConfig& config) {
+  return config.rope.scaling == RopeScaling::kLongRope &&
+         wish.context.value_or(wish.context_needed) > config.rope.original_max_position_embeddings;
 }
 
 void validate(const InferenceWish& wish, const ModelConfig& config) {

@@ -57,6 +57,7 @@ struct Plan {
   BatchLimits limits{};
   KvLayout kv{};
   StateLayout state{};          // one page of it per sequence, where the model has any
+  bool long_context = false;    // LongRoPE's long list of factors: by the wish alone, never by the budget
   std::vector<PlanRow> load{};  // leased while weights are read, besides `always`
   std::vector<PlanRow> run{};   // leased while tokens are computed
   std::vector<PlanRow> always{};
@@ -85,6 +86,10 @@ std::string budget_argument(Bytes budget);
 
 // A table for people: what is needed, to what it can be reduced and how, and which budget works.
 std::string describe(const DoesNotFit& refusal);
+
+// Do sequences of this wish go beyond the context up to which a model with LongRoPE uses its short factors? Then they use
+// the long ones from their first token on; else their context ends there, however much would fit.
+bool wants_long_context(const InferenceWish& wish, const ModelConfig& config);
 
 // Error(kUsage) naming flag, value and range.
 void validate(const InferenceWish& wish, const ModelConfig& config);
