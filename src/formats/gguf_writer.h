@@ -37,6 +37,7 @@ class GgufWriter {
   // Error when the type cannot stand in a GGUF, the name is longer than 63 bytes or the shape does not fit the type.
   void add_tensor(std::string name, DType dtype, std::vector<Index> shape);
 
+  [[nodiscard]] const std::vector<std::pair<std::string, GgufValue>>& key_values() const { return key_values_; }
   [[nodiscard]] Bytes file_size() const;  // of the file these declarations make
 
   void begin(std::ostream& out);

@@ -275,7 +275,8 @@ class WeightList {
       const std::string many = full(names, stack, "");
       if (!one.empty()) f.parts.push_back({fmt::format(fmt::runtime(one), e)});
       if (!many.empty()) {
-        f.parts.insert(names.stacked_first ? f.parts.begin() : f.parts.end(), {many, first, total});
+        f.parts.insert(names.stacked_first ? f.parts.begin() : f.parts.end(),
+                       {many, first, total, {c_.moe.experts, total / c_.moe.experts, cols}});
       }
       return f;
     };

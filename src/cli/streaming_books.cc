@@ -1,0 +1,68 @@
+// See streaming_books.h.
+#include "cli/streaming_books.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "memory/available.h"
+#include "memory/budget.h"
+#include "memory/process_memory.h"
+#include "plan/plan.h"
+
+namespace jericho::cli {
+namespace {
+
+// RSS differs by some pages from one start to the next; a budget that is named must work at the next one.
+constexpr Bytes kStartupJitter = 256_KiB;
+
+}  // namespace
+
+void StreamingOptions::add_flags(CLI::App& verb) {
+  verb.add_option("--memory", memory, "Most memory the process may take: 8GiB, 80%, auto (90 % of what is free), max")
+      ->envname("JERICHO_MEMORY")
+      ->capture_default_str();
+  verb.add_flag("--memory-overcommit", overcommit, "Allow a budget above what the machine has");
+  verb.add_option("-t,--threads", threads, "Threads [the physical cores]");
+}
+
+int StreamingOptions::chosen_threads() const {
+  if (threads < 0 || threads > 1024)
+    throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", threads));
+  return threads > 0 ? threads : physical_cores();
+}
+
+StreamingBooks::StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers) {
+  const AvailableMemory available = available_memory();
+  const Budget budget =
+      parse_budget(options.memory, {.ram_total = available.total, .ram_available = available.available},
+                   {.overcommit = options.overcommit});
+  prefault_code();
+  malloc_trim(0);
+  const ProcessMemory now = read_process_memory();
+  const Bytes runtime = now.rss + heap;
+  const Bytes block = arena_bytes(buffers);
+  const Bytes margin = plan_margin(runtime + block);
+  const Bytes needed = std::max(runtime + block + margin, now.peak_rss);
+  if (needed > budget.ram) {
+    throw Error(ErrorKind::kBudget,
+                fmt::format("{} needs more memory than --memory {} allows\n"
+                            "  code, file headers, tokenizer  {:>10}\n"
+                            "  rows on their way              {:>10}\n"
+                            "  margin                         {:>10}\n"
+                            "smallest budget that works: --memory {}",
+                            what, format_bytes(budget.ram), format_bytes(runtime), format_bytes(block),
+                            format_bytes(margin), budget_argument(needed + kStartupJitter)));
+  }
+  ledger_ = std::make_unique<Ledger>(LedgerCaps{.ram = budget.ram});
+  standing_ = ledger_->require(Tier::kRam, Purpose::kRuntime, runtime);
+  standing_.commit(standing_.size());
+  block_ = Arena(ledger_->require(Tier::kRam, Purpose::kWeightsStaging, block), {.populate = true});
+}
+
+}  // namespace jericho::cli

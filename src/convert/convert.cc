@@ -1,0 +1,298 @@
+// Types, then the stream: see convert.h. What surrounds the tensors is written by side_files.h and config_to_gguf.h.
+#include "convert/convert.h"
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "convert/config_to_gguf.h"
+#include "convert/row_converter.h"
+#include "convert/side_files.h"
+#include "formats/gguf_writer.h"
+#include "formats/safetensors_writer.h"
+#include "models/families.h"
+#include "models/weight_reader.h"
+
+namespace jericho {
+namespace {
+
+ModelFormat format_of(const std::filesystem::path& output) {
+  return output.extension() == ".gguf" ? ModelFormat::kGguf : ModelFormat::kHuggingFace;
+}
+
+void refuse_existing(const std::filesystem::path& output) {
+  if (std::filesystem::exists(std::filesystem::symlink_status(output))) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} is there already; convert never overwrites: give another name or "
+                                               "remove it first",
+                                               output.string()));
+  }
+  const auto parent = output.has_parent_path() ? output.parent_path() : std::filesystem::path(".");
+  if (!std::filesystem::is_directory(parent))
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{}: no such folder to write {} into", parent.string(), output.filename().string()));
+}
+
+// What a directory of floats keeps its matrices in when the source's type is none of safetensors'.
+DType float_type(DType source) {
+  switch (source) {
+    case DType::kF32:
+    case DType::kBF16:
+    case DType::kF16: return source;
+    default: return DType::kF16;  // more digits than BF16, and no block format reaches its limits
+  }
+}
+
+bool is_exact(DType dtype, float value) {
+  if (dtype == DType::kBF16) return to_float(to_bf16(value)) == value;
+  if (dtype == DType::kF16) return to_float(to_f16(value)) == value;
+  return true;
+}
+
+// Calls body(chunk) for the rows of `chunk` as bytes: itself, or pieces of it that its decoder makes in `room`.
+template <class Body>
+void for_decoded(const WeightRows& chunk, std::span<std::byte> room, Body body) {
+  if (chunk.decoder == nullptr) {
+    body(chunk);
+    return;
+  }
+  const WeightPlacement& weight = *chunk.weight;
+  for (Index first = 0; first < chunk.rows; first += chunk_rows(weight)) {
+    const Index rows = std::min(chunk_rows(weight), chunk.rows - first);
+    chunk.decoder->decode(weight.form.parts.front().first_row + chunk.first + first, rows, room.data());
+    body(WeightRows{&weight, chunk.first + first, rows, room.first((weight.file_row() * rows).size()), nullptr});
+  }
+}
+
+// Removes what it names unless told that all is well.
+class Unfinished {
+ public:
+  explicit Unfinished(std::filesystem::path path) : path_(std::move(path)) {}
+  ~Unfinished() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  Unfinished(const Unfinished&) = delete;
+  Unfinished& operator=(const Unfinished&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  void finish(const std::filesystem::path& as) {
+    sync_to_disk(path_);
+    if (std::filesystem::exists(std::filesystem::symlink_status(as)))
+      throw Error(ErrorKind::kIo,
+                  fmt::format("{} appeared while it was being written; nothing was replaced", as.string()));
+    std::error_code failure;
+    std::filesystem::rename(path_, as, failure);
+    if (failure)
+      throw Error(ErrorKind::kIo,
+                  fmt::format("{} cannot be named {}: {}", path_.string(), as.string(), failure.message()));
+    path_.clear();
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::ofstream open_output(const std::filesystem::path& path) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  if (!out) throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written", path.string()));
+  return out;
+}
+
+void close_output(std::ofstream& out, const std::filesystem::path& path) {
+  out.close();
+  if (!out) throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written whole; is the disk full?", path.string()));
+}
+
+}  // namespace
+
+// The leased block, cut into what run() needs.
+class Conversion::Buffers {
+ public:
+  static Bytes staging(const Conversion& c) { return WeightReader::staging_bytes(c.layout_); }
+  static Bytes rooms(const Conversion& c, int threads) { return round_up(largest(c).room * threads, 64_B); }
+  static Bytes output(const Conversion& c) { return round_up(largest(c).chunk, 64_B); }
+  static Bytes decoded(const Conversion& c) { return round_up(largest(c).decoded, 64_B); }
+
+  Buffers(const Conversion& c, std::span<std::byte> block, int threads)
+      : staging_(block.first(staging(c).size())),
+        rooms_(block.subspan(staging_.size(), rooms(c, threads).size())),
+        output_(block.subspan(staging_.size() + rooms_.size(), output(c).size())),
+        decoded_(block.subspan(staging_.size() + rooms_.size() + output_.size(), decoded(c).size())) {}
+
+  [[nodiscard]] std::span<std::byte> staging() const { return staging_; }
+  [[nodiscard]] std::span<std::byte> rooms() const { return rooms_; }
+  [[nodiscard]] std::span<std::byte> output() const { return output_; }
+  [[nodiscard]] std::span<std::byte> decoded() const { return decoded_; }  // rows made of several stored tensors
+
+ private:
+  struct Largest {
+    Bytes room{}, chunk{}, decoded{};
+  };
+  static Largest largest(const Conversion& c) {
+    Largest most;
+    for (const OutputTensor& tensor : c.tensors_) {
+      for (const WeightPlacement* weight : tensor.weights) {
+        // Values may yet be narrowed; F32 is the most they take.
+        const DType dtype = tensor.is_matrix() ? tensor.dtype : DType::kF32;
+        const RowConverter converter(*weight, c.target_, dtype);
+        most.room = std::max(most.room, converter.room_bytes());
+        const Index rows = std::min(chunk_rows(*weight), weight->file_rows());
+        most.chunk = std::max(most.chunk, converter.output_bytes(rows));
+        if (weight->repacking() != nullptr) most.decoded = std::max(most.decoded, weight->file_row() * rows);
+      }
+    }
+    return most;
+  }
+
+  std::span<std::byte> staging_, rooms_, output_, decoded_;
+};
+
+Conversion::Conversion(const ModelFile& file, ConvertOptions options)
+    : file_(file),
+      options_(std::move(options)),
+      target_(format_of(options_.output)),
+      config_(read_config(file)),
+      layout_(WeightLayout::of_file(config_, file)) {
+  refuse_existing(options_.output);
+  tensors_ = output_tensors(layout_, target_, [&](const OutputTensor& tensor) { return type_of(tensor); });
+  add_computed();
+}
+
+DType Conversion::type_of(const OutputTensor& tensor) const {
+  if (!tensor.is_matrix()) return DType::kF32;
+  const WeightPlacement& weight = *tensor.weights.front();
+  const DType source = weight.source->dtype;
+  if (target_ == ModelFormat::kGguf) {
+    if (options_.mix) return options_.mix->type_of(tensor.name, tensor.shape.back(), config_);
+    return info(source).gguf_type >= 0 ? source : DType::kF16;
+  }
+  if (options_.mix) return options_.mix->type_of(weight.spec.name(ModelFormat::kGguf), tensor.shape.back(), config_);
+  return float_type(source);
+}
+
+void Conversion::add_computed() {
+  if (target_ != ModelFormat::kGguf || config_.rope_divisors_in_file) return;
+  std::vector<float> divisors = rope_divisors(config_.rope);
+  if (divisors.empty()) return;
+  tensors_.push_back({.name = config_.gguf_names.rope_divisors,
+                      .dtype = DType::kF32,
+                      .shape = {static_cast<Index>(divisors.size())},
+                      .computed = std::move(divisors)});
+}
+
+Bytes Conversion::bytes() const {
+  Bytes sum{};
+  for (const OutputTensor& tensor : tensors_) sum += tensor_bytes(tensor.dtype, tensor.shape);
+  return sum;
+}
+
+Bytes Conversion::buffer_bytes(int threads) const {
+  return Buffers::staging(*this) + Buffers::rooms(*this, threads) + Buffers::output(*this) + Buffers::decoded(*this);
+}
+
+Bytes Conversion::heap_bytes() const {
+  // Names and shapes of every tensor, here and in the writer's header, which also holds the tokenizer's lists.
+  constexpr Index kPerTensor = 1024, kPerToken = 256;
+  return {kPerTensor * static_cast<Index>(tensors_.size()) + kPerToken * config_.vocab_size};
+}
+
+// The values of a directory are in the type of its matrices where that loses nothing, as checkpoints have them.
+void Conversion::narrow_values(const Context& context, IoBackend& io, const Buffers& buffers,
+                               const std::stop_token& stop) {
+  const auto first_matrix =
+      std::find_if(tensors_.begin(), tensors_.end(), [](const OutputTensor& t) { return t.is_matrix(); });
+  if (target_ != ModelFormat::kHuggingFace || first_matrix == tensors_.end()) return;
+  const DType narrow = first_matrix->dtype;
+  if (narrow != DType::kF16 && narrow != DType::kBF16) return;
+  for (OutputTensor& tensor : tensors_) {
+    if (tensor.is_matrix()) continue;
+    bool exact = true;
+    WeightReader reader(file_, layout_, tensor.weights, io, buffers.staging());
+    while (const auto chunk = reader.next(stop)) {
+      const RowConverter converter(*chunk->weight, target_, DType::kF32);
+      const std::span<std::byte> out = buffers.output().first(converter.output_bytes(chunk->rows).size());
+      converter.convert(context, *chunk, buffers.rooms(), out);
+      const std::span<const float> values(reinterpret_cast<const float*>(out.data()), out.size() / 4);
+      exact = exact && std::all_of(values.begin(), values.end(), [&](float v) { return is_exact(narrow, v); });
+    }
+    if (exact) tensor.dtype = narrow;
+  }
+}
+
+template <class Writer>
+void Conversion::stream(Writer& writer, const Context& context, IoBackend& io, const Buffers& buffers,
+                        const std::stop_token& stop, const Progress& progress) {
+  std::vector<const WeightPlacement*> order;
+  for (const OutputTensor& tensor : tensors_) order.insert(order.end(), tensor.weights.begin(), tensor.weights.end());
+  WeightReader reader(file_, layout_, std::move(order), io, buffers.staging());
+  Bytes done{};
+  const Bytes total = bytes();
+  for (const OutputTensor& tensor : tensors_) {
+    if (!tensor.computed.empty()) writer.append(std::as_bytes(std::span(tensor.computed)));
+    for (const WeightPlacement* weight : tensor.weights) {
+      const RowConverter converter(*weight, target_, tensor.dtype);
+      for (Index rows = 0; rows < weight->file_rows();) {
+        const WeightRows read = reader.next(stop).value();
+        for_decoded(read, buffers.decoded(), [&](const WeightRows& chunk) {
+          const std::span<std::byte> out = buffers.output().first(converter.output_bytes(chunk.rows).size());
+          converter.convert(context, chunk, buffers.rooms(), out);
+          writer.append(out);
+          done += Bytes{static_cast<std::int64_t>(out.size())};
+          if (progress) progress(done, total);
+        });
+        rows += read.rows;
+      }
+    }
+  }
+}
+
+void Conversion::write_gguf(const std::filesystem::path& path, const Context& context, IoBackend& io,
+                            const Buffers& buffers, const std::stop_token& stop, const Progress& progress) {
+  GgufWriter writer;
+  notes_ = write_gguf_metadata(file_, config_, tensors_, options_.mix ? &*options_.mix : nullptr, writer);
+  for (const OutputTensor& tensor : tensors_) writer.add_tensor(tensor.name, tensor.dtype, tensor.shape);
+  std::ofstream out = open_output(path);
+  writer.begin(out);
+  stream(writer, context, io, buffers, stop, progress);
+  close_output(out, path);
+}
+
+void Conversion::write_directory(const std::filesystem::path& path, const Context& context, IoBackend& io,
+                                 const Buffers& buffers, const std::stop_token& stop, const Progress& progress) {
+  std::filesystem::create_directory(path);
+  for (const SideFile& side : directory_side_files(file_, config_, tensors_)) {
+    std::ofstream out = open_output(path / side.name);
+    out.write(side.bytes.data(), static_cast<std::streamsize>(side.bytes.size()));
+    close_output(out, path / side.name);
+  }
+  SafetensorsWriter writer;
+  writer.set_metadata("format", "pt");
+  for (const OutputTensor& tensor : tensors_) writer.add_tensor(tensor.name, tensor.dtype, tensor.shape);
+  const auto weights = path / "model.safetensors";
+  std::ofstream out = open_output(weights);
+  writer.begin(out);
+  stream(writer, context, io, buffers, stop, progress);
+  close_output(out, weights);
+}
+
+void Conversion::run(const Context& context, IoBackend& io, std::span<std::byte> block, const std::stop_token& stop,
+                     const Progress& progress) {
+  const Buffers buffers(*this, block, context.pool.threads());
+  narrow_values(context, io, buffers, stop);
+  std::filesystem::path partial = options_.output;
+  partial += ".partial";
+  refuse_existing(options_.output);
+  refuse_existing(partial);  // of a conversion that was killed, or somebody's own
+  Unfinished unfinished(partial);
+  if (target_ == ModelFormat::kGguf) {
+    write_gguf(partial, context, io, buffers, stop, progress);
+  } else {
+    write_directory(partial, context, io, buffers, stop, progress);
+  }
+  unfinished.finish(options_.output);
+}
+
+}  // namespace jericho

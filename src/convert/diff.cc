@@ -1,0 +1,199 @@
+// Two streams of rows side by side: see diff.h.
+#include "convert/diff.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <unordered_map>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/thread_pool.h"
+#include "convert/config_to_gguf.h"
+#include "models/families.h"
+
+namespace jericho {
+namespace {
+
+std::string text_of(const GgufValue& value) {
+  return std::visit([](const auto& v) { return fmt::format("{}", v); }, value);
+}
+
+// What a configuration amounts to, in GGUF's words, which both formats can be put in.
+std::map<std::string, std::string> fields_of(const ModelConfig& config) {
+  GgufWriter words;
+  write_gguf_config(config, "", words);
+  std::map<std::string, std::string> fields;
+  for (const auto& [key, value] : words.key_values()) fields[key.substr(1)] = text_of(value);
+  fields["tied embeddings"] = config.tie_word_embeddings ? "true" : "false";
+  return fields;
+}
+
+std::vector<FieldDifference> compare_fields(const ModelConfig& a, const ModelConfig& b) {
+  const auto in_a = fields_of(a), in_b = fields_of(b);
+  std::vector<FieldDifference> differences;
+  const auto value = [](const auto& fields, const std::string& key) {
+    const auto at = fields.find(key);
+    return at == fields.end() ? std::nullopt : std::optional<std::string>(at->second);
+  };
+  auto keys = in_a;
+  keys.insert(in_b.begin(), in_b.end());
+  for (const auto& [key, unused] : keys) {
+    if (value(in_a, key) != value(in_b, key)) differences.push_back({key, value(in_a, key), value(in_b, key)});
+  }
+  return differences;
+}
+
+// A weight's identity: its tensor in a directory, and where in it the weight begins.
+std::string identity(const WeightSpec& spec) {
+  const TensorPart& part = spec.hugging_face.parts.front();
+  return part.tensor_rows > 0 ? fmt::format("{}[{}]", part.name, part.first_row) : part.name;
+}
+
+}  // namespace
+
+// The rows of one weight as fp32, in the order of a Hugging Face directory, a chunk at a time.
+class Comparison::Rows {
+ public:
+  static Bytes buffer_bytes(const WeightLayout& layout) {
+    Bytes room{}, out{}, decoded{};
+    for (const WeightPlacement& weight : layout.placements()) {
+      const RowConverter converter(weight, ModelFormat::kHuggingFace, DType::kF32);
+      const Index rows = std::min(chunk_rows(weight), weight.file_rows());
+      room = std::max(room, converter.room_bytes());
+      out = std::max(out, converter.output_bytes(rows));
+      if (weight.repacking() != nullptr) decoded = std::max(decoded, weight.file_row() * rows);
+    }
+    return round_up(room, 64_B) + round_up(out, 64_B) + round_up(decoded, 64_B);
+  }
+
+  Rows(const Side& side, std::vector<const WeightPlacement*> weights, IoBackend& io, std::span<std::byte> buffers)
+      : buffers_(buffers.subspan(WeightReader::staging_bytes(side.layout).size())),
+        reader_(side.file, side.layout, std::move(weights), io,
+                buffers.first(WeightReader::staging_bytes(side.layout).size())) {}
+
+  // The values that follow, as many as are at hand, at most `most`.
+  std::span<const float> next(const Context& context, std::size_t most, const std::stop_token& stop) {
+    if (at_ == values_.size()) refill(context, stop);
+    const std::span<const float> some = values_.subspan(at_, std::min(most, values_.size() - at_));
+    at_ += some.size();
+    return some;
+  }
+  [[nodiscard]] Bytes done() const { return done_; }
+
+ private:
+  void refill(const Context& context, const std::stop_token& stop) {
+    if (row_ == chunk_.rows) {
+      chunk_ = reader_.next(stop).value();
+      row_ = 0;
+      done_ += chunk_.stored_bytes();
+    }
+    const WeightPlacement& weight = *chunk_.weight;
+    const RowConverter converter(weight, ModelFormat::kHuggingFace, DType::kF32);
+    const std::size_t room = round_up(converter.room_bytes(), 64_B).size();
+    WeightRows piece = chunk_;
+    std::size_t decoded = 0;
+    if (chunk_.decoder != nullptr) {
+      piece.rows = std::min(chunk_rows(weight), chunk_.rows - row_);
+      piece.first = chunk_.first + row_;
+      piece.decoder = nullptr;
+      decoded = round_up(weight.file_row() * piece.rows, 64_B).size();
+      const std::span<std::byte> made = buffers_.subspan(room, (weight.file_row() * piece.rows).size());
+      chunk_.decoder->decode(weight.form.parts.front().first_row + piece.first, piece.rows, made.data());
+      piece.bytes = made;
+    }
+    const std::span<std::byte> out = buffers_.subspan(room + decoded, converter.output_bytes(piece.rows).size());
+    converter.convert({context.ledger, one_, context.kernels}, piece, buffers_.first(room), out);
+    row_ += piece.rows;
+    values_ = {reinterpret_cast<const float*>(out.data()), out.size() / 4};
+    at_ = 0;
+  }
+
+  std::span<std::byte> buffers_;
+  ThreadPool one_{1};  // comparing waits for the disk; one thread keeps the rooms small
+  WeightReader reader_;
+  WeightRows chunk_{};
+  Index row_ = 0;
+  std::span<const float> values_{};
+  std::size_t at_ = 0;
+  Bytes done_{};
+};
+
+Comparison::Side::Side(const ModelFile& model)
+    : file(model), config(read_config(model)), layout(WeightLayout::of_file(config, model)) {}
+
+Bytes Comparison::Side::buffer_bytes() const {
+  return round_up(WeightReader::staging_bytes(layout) + Rows::buffer_bytes(layout), 4096_B);
+}
+
+Comparison::Comparison(const ModelFile& a, const ModelFile& b) : a_(a), b_(b) {}
+
+Bytes Comparison::buffer_bytes() const { return a_.buffer_bytes() + b_.buffer_bytes(); }
+
+ModelDifference Comparison::run(const Context& context, IoBackend& io_a, IoBackend& io_b, std::span<std::byte> buffers,
+                                const std::stop_token& stop, const Progress& progress) const {
+  ModelDifference result;
+  result.fields = compare_fields(a_.config, b_.config);
+  std::unordered_map<std::string, const WeightPlacement*> in_b;
+  for (const WeightPlacement& weight : b_.layout.placements()) {
+    if (!weight.spec.hugging_face.parts.front().name.empty()) in_b.emplace(identity(weight.spec), &weight);
+  }
+  std::vector<const WeightPlacement*> from_a, from_b;
+  for (const WeightPlacement& weight : a_.layout.placements()) {
+    if (weight.spec.hugging_face.parts.front().name.empty()) continue;
+    const std::string name = identity(weight.spec);
+    const auto other = in_b.find(name);
+    if (other == in_b.end()) {
+      result.only_a.push_back(name);
+      continue;
+    }
+    const WeightSpec& a = weight.spec;
+    const WeightSpec& b = other->second->spec;
+    if (a.rows != b.rows || a.cols != b.cols) {
+      result.other_shapes.push_back(fmt::format("{}: [{}, {}] and [{}, {}]", name, a.rows, a.cols, b.rows, b.cols));
+    } else {
+      from_a.push_back(&weight);
+      from_b.push_back(other->second);
+    }
+    in_b.erase(other);
+  }
+  for (const WeightPlacement& weight : b_.layout.placements()) {
+    if (in_b.count(identity(weight.spec)) > 0) result.only_b.push_back(identity(weight.spec));
+  }
+  Rows rows_a(a_, from_a, io_a, buffers.first(a_.buffer_bytes().size()));
+  Rows rows_b(b_, from_b, io_b, buffers.subspan(a_.buffer_bytes().size()));
+  for (std::size_t i = 0; i < from_a.size(); ++i) {
+    const WeightSpec& spec = from_a[i]->spec;
+    WeightDifference difference{.name = identity(spec),
+                                .a = from_a[i]->source->dtype,
+                                .b = from_b[i]->source->dtype,
+                                .elements = spec.rows * spec.cols};
+    double squares = 0, of_a = 0;
+    for (auto left = static_cast<std::size_t>(difference.elements); left > 0;) {
+      std::span<const float> a = rows_a.next(context, left, stop);
+      // Both sides hold chunks of their own size: the shorter of what is at hand is compared.
+      while (!a.empty()) {
+        const std::span<const float> b = rows_b.next(context, a.size(), stop);
+        for (std::size_t k = 0; k < b.size(); ++k) {
+          const double x = static_cast<double>(a[k]), d = x - static_cast<double>(b[k]);
+          if (!(a[k] == b[k])) ++difference.different;
+          difference.largest = std::max(difference.largest, std::abs(d));
+          squares += d * d;
+          of_a += x * x;
+        }
+        a = a.subspan(b.size());
+        left -= b.size();
+      }
+      if (progress) progress(rows_a.done() + rows_b.done(), bytes());
+    }
+    difference.relative_rms = squares == 0 ? 0
+                              : of_a == 0  ? std::numeric_limits<double>::infinity()
+                                           : std::sqrt(squares / of_a);
+    result.weights.push_back(std::move(difference));
+  }
+  return result;
+}
+
+}  // namespace jericho

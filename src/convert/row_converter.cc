@@ -1,0 +1,105 @@
+// Row by row: see row_converter.h.
+#include "convert/row_converter.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+#include "base/check.h"
+#include "kernels/packed_matrix.h"
+#include "kernels/quantize_rows.h"
+#include "models/stored_form.h"
+
+namespace jericho {
+
+RowConverter::RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype)
+    : weight_(weight), source_(weight.form), target_(weight.spec.form(target)), dtype_(dtype) {}
+
+bool RowConverter::copies() const {
+  return weight_.source->dtype == dtype_ && source_.values == target_.values && source_.factor == target_.factor;
+}
+
+Bytes RowConverter::output_bytes(Index rows) const {
+  if (source_.transposed != target_.transposed) return storage_bytes(dtype_, weight_.file_rows()) * weight_.file_cols();
+  return storage_bytes(dtype_, weight_.file_cols()) * rows;
+}
+
+Bytes RowConverter::room_bytes() const {
+  const Index longest = std::max(weight_.file_cols(), weight_.file_rows());
+  const bool turns = source_.transposed != target_.transposed;
+  const Index whole = turns ? weight_.file_cols() * weight_.file_rows() : 0;
+  return round_up(Bytes{4 * (2 * longest + whole)}, 64_B);
+}
+
+void RowConverter::to_target(std::span<float> values) const {
+  if (source_.values != target_.values) {
+    restore_values(source_.values, values);
+    if (source_.factor != target_.factor)
+      for (float& v : values) v = v / source_.factor * target_.factor;
+    store_values(target_.values, values);
+  } else if (source_.factor != target_.factor) {
+    for (float& v : values) v = v / source_.factor * target_.factor;
+  }
+}
+
+void RowConverter::convert_row(const std::byte* from, std::span<float> values, std::byte* to) const {
+  const Index cols = weight_.file_cols();
+  dequantize_file_row(weight_.source->dtype, cols, from, values.data());
+  to_target(values.first(static_cast<std::size_t>(cols)));
+  const bool is_vector = weight_.spec.rows == 1 && !weight_.spec.is_matrix();
+  if (is_vector &&
+      (source_.pairs.count > 0 || target_.pairs.count > 0)) {  // a bias is ordered as the rows it belongs to
+    const std::span<float> ordered = values.subspan(static_cast<std::size_t>(cols), static_cast<std::size_t>(cols));
+    for (Index c = 0; c < cols; ++c) {
+      ordered[static_cast<std::size_t>(file_row_of(target_.pairs, c))] =
+          values[static_cast<std::size_t>(file_row_of(source_.pairs, c))];
+    }
+    quantize_row(dtype_, ordered.data(), cols, to);
+    return;
+  }
+  quantize_row(dtype_, values.data(), cols, to);
+}
+
+void RowConverter::transpose(const WeightRows& chunk, std::span<float> values, std::byte* out) const {
+  const Index rows = weight_.file_rows(), cols = weight_.file_cols();
+  JERICHO_CHECK(chunk.rows == rows, "a transposed weight comes in one chunk, not {} of {} rows", chunk.rows, rows);
+  float* all = values.data();
+  float* column = all + rows * cols;
+  for (Index r = 0; r < rows; ++r) {
+    dequantize_file_row(weight_.source->dtype, cols, chunk.bytes.data() + r * weight_.file_row().count, all + r * cols);
+  }
+  for (Index c = 0; c < cols; ++c) {
+    for (Index r = 0; r < rows; ++r) column[r] = all[r * cols + c];
+    to_target({column, static_cast<std::size_t>(rows)});
+    quantize_row(dtype_, column, rows, out + c * storage_bytes(dtype_, rows).count);
+  }
+}
+
+void RowConverter::convert(const Context& context, const WeightRows& chunk, std::span<std::byte> rooms,
+                           std::span<std::byte> out) const {
+  JERICHO_CHECK(output_bytes(chunk.rows).size() == out.size(), "{} bytes for {} rows", out.size(), chunk.rows);
+  const auto room_of = [&](int worker) {
+    return std::span(reinterpret_cast<float*>(rooms.data() + worker * room_bytes().count), room_bytes().size() / 4);
+  };
+  if (source_.transposed != target_.transposed) {
+    transpose(chunk, room_of(0), out.data());
+    return;
+  }
+  const Bytes to_bytes = storage_bytes(dtype_, weight_.file_cols());
+  const Index first = chunk.first;  // a multiple of the heads of both orders
+  const auto row = [&](Index r, int worker) {
+    const Index from_row = weight_.spec.is_matrix() ? file_row_of(source_.pairs, first + r) - first : r;
+    const Index to_row = weight_.spec.is_matrix() ? file_row_of(target_.pairs, first + r) - first : r;
+    const std::byte* from = chunk.bytes.data() + from_row * weight_.file_row().count;
+    std::byte* to = out.data() + to_row * to_bytes.count;
+    if (copies() && (weight_.spec.is_matrix() || weight_.spec.rows > 1 || source_.pairs.count == target_.pairs.count)) {
+      std::memcpy(to, from, to_bytes.size());
+    } else {
+      convert_row(from, room_of(worker), to);
+    }
+  };
+  context.pool.run(chunk.rows, std::ref(row));
+}
+
+}  // namespace jericho

@@ -1,0 +1,41 @@
+// Turns rows as one format keeps them into rows as another does: their order, what their values stand for, and their
+// type. Bytes are copied where nothing but the order differs. Start at convert().
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "base/bytes.h"
+#include "formats/model_file.h"
+#include "models/weight_reader.h"
+#include "ops/context.h"
+#include "tensor/dtype.h"
+
+namespace jericho {
+
+class RowConverter {  // one weight, from its file to `target`
+ public:
+  RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype);
+
+  // What convert() writes for a chunk of `rows` file rows.
+  [[nodiscard]] Bytes output_bytes(Index rows) const;
+  // Room for one thread's values.
+  [[nodiscard]] Bytes room_bytes() const;
+
+  // The rows of one chunk in the order of the target. `rooms` holds room_bytes(), a multiple of 64, for each thread.
+  void convert(const Context& context, const WeightRows& chunk, std::span<std::byte> rooms,
+               std::span<std::byte> out) const;
+
+ private:
+  [[nodiscard]] bool copies() const;
+  void convert_row(const std::byte* from, std::span<float> values, std::byte* to) const;
+  void transpose(const WeightRows& chunk, std::span<float> values, std::byte* out) const;
+  void to_target(std::span<float> values) const;
+
+  const WeightPlacement& weight_;
+  const StoredForm& source_;
+  const StoredForm& target_;
+  DType dtype_;
+};
+
+}  // namespace jericho
