@@ -111,6 +111,14 @@ void write_experts(const ModelConfig& c, Keys& keys) {
   if (dense > 0) keys.integer("leading_dense_block_count", dense);
 }
 
+// Granite's words; other families' scales follow from their architecture.
+void write_scales(const ModelConfig& c, Keys& keys) {
+  keys.number("embedding_scale", static_cast<double>(c.embedding_scale));
+  keys.number("residual_scale", static_cast<double>(c.residual_scale));
+  keys.number("attention.scale", static_cast<double>(c.attention_scale));
+  keys.number("logit_scale", 1 / static_cast<double>(c.logit_scale));
+}
+
 void write_state_space(const ModelConfig& c, Keys& keys) {
   const StateSpaceConfig& s = c.state_space;
   keys.integer("ssm.conv_kernel", s.conv_kernel);
@@ -118,7 +126,7 @@ void write_state_space(const ModelConfig& c, Keys& keys) {
   keys.integer("ssm.state_size", s.state_size);
   keys.integer("ssm.time_step_rank", s.heads > 0 ? s.heads : s.dt_rank);
   if (s.heads > 0) keys.integer("ssm.group_count", s.groups);
-  if (s.dt_b_c_norm && !s.dt_b_c_weights) keys.flag("ssm.dt_b_c_rms", true);
+  if (s.heads == 0) keys.flag("ssm.dt_b_c_rms", s.dt_b_c_norm && !s.dt_b_c_weights);
 }
 
 }  // namespace
@@ -140,6 +148,7 @@ void write_gguf_config(const ModelConfig& c, const std::string& architecture, Gg
   }
   if (c.moe.experts > 0) write_experts(c, keys);
   if (c.state_space.inner_size > 0) write_state_space(c, keys);
+  if (architecture == "granite") write_scales(c, keys);
   if (c.final_softcap > 0) keys.number("final_logit_softcapping", static_cast<double>(c.final_softcap));
 }
 

@@ -195,6 +195,8 @@ class WeightList {
         v.gguf = stored(c_.gguf_names, &WeightNames::v_b, ".weight");
         v.gguf.parts.front().first_row = h * m.value_dim;
         v.gguf.parts.front().tensor_rows = H * m.value_dim;
+        k.gguf.parts.front().shape = {H, m.kv_lora_rank, m.nope_dim};
+        v.gguf.parts.front().shape = {H, m.value_dim, m.kv_lora_rank};
       }
       visit_(k, &view.k_b[static_cast<std::size_t>(h)]);
       visit_(v, &view.v_b[static_cast<std::size_t>(h)]);
@@ -225,7 +227,9 @@ class WeightList {
       in(inner, view.z, m.ssm_z);
     }
     const Index channels = two ? inner + 2 * groups : inner;
-    values(spec(&WeightNames::ssm_conv, ".weight", channels, s.conv_kernel), view.conv, 0.25f);
+    WeightSpec conv = spec(&WeightNames::ssm_conv, ".weight", channels, s.conv_kernel);
+    conv.hugging_face.parts.front().shape = {channels, 1, s.conv_kernel};
+    values(std::move(conv), view.conv, 0.25f);
     if (s.conv_bias) vector(&WeightNames::ssm_conv, ".bias", channels, view.conv_bias, 0);
     if (!two) {
       const Index projected = s.dt_rank + 2 * state;
@@ -247,9 +251,15 @@ class WeightList {
     }
     WeightSpec a = two ? spec(&WeightNames::ssm_a, "", 1, s.heads) : spec(&WeightNames::ssm_a, "", inner, state);
     a.hugging_face.values = StoredValues::kNegativeLog;
+    WeightSpec d = spec(&WeightNames::ssm_d, "", 1, two ? s.heads : inner);
+    WeightSpec gated_norm = spec(&WeightNames::ssm_norm, "", 1, inner);
+    if (two) {
+      a.gguf.parts.front().shape = d.gguf.parts.front().shape = {s.heads, 1};
+      gated_norm.gguf.parts.front().shape = {s.groups, inner / s.groups};
+    }
     values(std::move(a), view.a, -1);
-    vector(&WeightNames::ssm_d, "", two ? s.heads : inner, view.d);
-    if (two && s.gated_norm) norm(&WeightNames::ssm_norm, inner, view.norm);
+    values(std::move(d), view.d);
+    if (two && s.gated_norm) values(std::move(gated_norm), view.norm);
     linear(&WeightNames::ssm_out, c_.hidden_size, inner, view.out, s.projection_bias, m.ssm_out);
   }
 
@@ -310,7 +320,11 @@ class WeightList {
     linear(&WeightNames::shared_gate, shared, c_.hidden_size, view.gate, false);
     linear(&WeightNames::shared_up, shared, c_.hidden_size, view.up, false);
     linear(&WeightNames::shared_down, c_.hidden_size, shared, view.down, false);
-    if (m.shared_gate) f32(&WeightNames::shared_router, 1, view.shared_router);
+    if (!m.shared_gate) return;
+    WeightSpec gate = spec(&WeightNames::shared_router, "", 1, c_.hidden_size);
+    gate.gguf.parts.front().shape = {c_.hidden_size};
+    gate.keep = Keep::kPackedF32;
+    visit_(gate, &view.shared_router);
   }
 
   const ModelConfig& c_;
