@@ -93,6 +93,7 @@ struct FloatCase {
   const char* folder;
   const char* form;  // model.gguf or hf
   double tolerance;
+  bool near_ties = false;  // rows whose best two are closer than the tolerance may swap them
 };
 void PrintTo(const FloatCase& c, std::ostream* out) { *out << c.folder << "/" << c.form; }
 
@@ -119,7 +120,11 @@ TEST_P(GoldenFloatModel, GivesTheLogitsAndTheGreedyTextOfBothSequences) {
     const Distance distance(logits, read_floats(folder() / file), vocab);
     EXPECT_LE(distance.r, GetParam().tolerance) << name;
     EXPECT_LE(distance.mean_kl, 2e-3) << name;
-    EXPECT_LE(distance.smallest_r_of_argmax, GetParam().tolerance) << name;
+    if (GetParam().near_ties) {
+      EXPECT_LE(distance.smallest_r_of_argmax, GetParam().tolerance) << name;
+    } else {
+      EXPECT_EQ(distance.same_argmax, distance.rows) << name;
+    }
     RecordProperty(std::string("r_") + name, fmt::format("{:.2e}", distance.r));
     if (std::string(name) != "sequence1") continue;
     const auto wanted = golden["greedy16_after_sequence1"].get<std::vector<Index>>();
@@ -140,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(
                     FloatCase{"llama-gqa-tied", "model.gguf", kFloat}, FloatCase{"llama-gqa-tied", "hf", kBFloat16},
                     FloatCase{"qwen2", "model.gguf", kFloat}, FloatCase{"qwen2", "hf", kBFloat16},
                     FloatCase{"qwen3", "model.gguf", kFloat}, FloatCase{"qwen3", "hf", kBFloat16},
-                    FloatCase{"mixtral", "model.gguf", kFloat}, FloatCase{"mixtral", "hf", kBFloat16},
+                    FloatCase{"mixtral", "model.gguf", kFloat}, FloatCase{"mixtral", "hf", kBFloat16, true},
                     FloatCase{"gemma2", "model.gguf", kGeluTable}, FloatCase{"gemma2", "hf", kBFloat16},
                     FloatCase{"mamba", "model.gguf", kMamba}, FloatCase{"mamba", "hf", kMamba},
                     FloatCase{"falcon-h1", "model.gguf", kFloat}, FloatCase{"falcon-h1", "hf", kBFloat16}),
