@@ -1,4 +1,4 @@
-// See streaming_books.h.
+// One budget, one block, one refusal that says what would work: see streaming_books.h.
 #include "cli/streaming_books.h"
 
 #include <malloc.h>
