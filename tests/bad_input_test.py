@@ -122,7 +122,7 @@ class BadInput(unittest.TestCase):
     def test_an_unknown_architecture_is_named_with_those_that_are_known(self):
         content = replaced(self.good, b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama",
                            b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0lmama")
-        self.run_refused(self.file("arch.gguf", content), mentions=["'lmama'", "llama, qwen2, qwen3"])
+        self.run_refused(self.file("arch.gguf", content), mentions=["'lmama'", "supported: llama, "])
 
     def test_a_missing_tokenizer_is_said(self):
         content = replaced(self.good, b"tokenizer.ggml.model", b"tokenizer.ggml.modem")
