@@ -2,6 +2,7 @@
 #include "convert/config_to_gguf.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -44,6 +45,11 @@ void write_rope(const RopeConfig& rope, const ModelConfig& c, Keys& keys) {
   keys.integer("rope.scaling.original_context_length", rope.original_max_position_embeddings);
   keys.number("rope.scaling.yarn_beta_fast", rope.beta_fast);
   keys.number("rope.scaling.yarn_beta_slow", rope.beta_slow);
+  if (c.latent.kv_lora_rank > 0 && rope.factor > 1) {  // 0.1 mscale_all_dim, which is within the scale of the logits
+    const double plain = 1 / std::sqrt(static_cast<double>(c.latent.nope_dim + c.latent.rope_dim));
+    const double magnitude = std::sqrt(static_cast<double>(c.attention_scale) / plain);
+    keys.number("rope.scaling.yarn_log_multiplier", (magnitude - 1) / log_double(rope.factor));
+  }
   if (rope.attention_factor)
     keys.number("rope.scaling.attn_factor", *rope.attention_factor / yarn_magnitude(rope.factor));
 }
@@ -85,7 +91,9 @@ void write_attention(const ModelConfig& c, Keys& keys) {
   }
   if (c.attention_softcap > 0) keys.number("attn_logit_softcapping", static_cast<double>(c.attention_softcap));
   if (c.clip_qkv) keys.number("attention.clamp_kqv", static_cast<double>(*c.clip_qkv));
-  write_rope(c.rope, c, keys);
+  const bool turns = std::any_of(c.layers.begin(), c.layers.end(),
+                                 [](const LayerConfig& l) { return l.attention && l.rope != LayerRope::kNone; });
+  if (turns) write_rope(c.rope, c, keys);
 }
 
 void write_experts(const ModelConfig& c, Keys& keys) {

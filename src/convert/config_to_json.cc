@@ -24,8 +24,8 @@ double as_written(double value) {
   return std::stod(fmt::format("{}", single));
 }
 
-std::vector<float> read_divisors(const ModelFile& gguf) {
-  const TensorInfo* tensor = gguf.find("rope_freqs.weight");
+std::vector<float> read_divisors(const ModelFile& gguf, const std::string& name) {
+  const TensorInfo* tensor = gguf.find(name);
   if (tensor == nullptr || tensor->dtype != DType::kF32 || tensor->elements() > 4096) return {};
   std::vector<float> values(static_cast<std::size_t>(tensor->elements()));
   const File file = File::open_read(gguf.files()[static_cast<std::size_t>(tensor->file)], FileCache::kUse);
@@ -108,8 +108,17 @@ Json config_to_json(const ModelConfig& c, const ModelFile& gguf) {
   if (c.attention_layers() > 0) {
     RopeConfig rope = c.rope;
     rope.theta = as_written(rope.theta);
-    const std::vector<float> divisors = c.rope_divisors_in_file ? read_divisors(gguf) : std::vector<float>();
+    const std::vector<float> divisors =
+        c.rope_divisors_in_file ? read_divisors(gguf, "rope_freqs.weight") : std::vector<float>();
     if (!divisors.empty()) rope = scaling_of(rope, divisors);
+    if (rope.factors_in_file) {
+      const auto wide = [](const std::vector<float>& factors) {
+        return std::vector<double>(factors.begin(), factors.end());
+      };
+      rope.short_factor = wide(read_divisors(gguf, c.gguf_names.rope_short_divisors));
+      rope.long_factor = wide(read_divisors(gguf, c.gguf_names.rope_long_divisors));
+      out["original_max_position_embeddings"] = rope.original_max_position_embeddings;
+    }
     out["num_attention_heads"] = c.num_attention_heads;
     out["num_key_value_heads"] = c.num_key_value_heads;
     out["head_dim"] = c.head_dim;
@@ -117,7 +126,7 @@ Json config_to_json(const ModelConfig& c, const ModelFile& gguf) {
     out["mlp_bias"] = c.mlp_bias;
     out["rope_theta"] = rope.theta;
     out["rope_scaling"] = rope_scaling(rope);
-    if (rope.dims != c.head_dim)
+    if (rope.dims != c.head_dim && c.latent.kv_lora_rank == 0)
       out["partial_rotary_factor"] = static_cast<double>(rope.dims) / static_cast<double>(c.head_dim);
     const auto windowed = std::find_if(c.layers.begin(), c.layers.end(), [](const auto& l) { return l.window > 0; });
     if (windowed != c.layers.end()) out["sliding_window"] = windowed->window;

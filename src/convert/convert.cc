@@ -175,12 +175,20 @@ DType Conversion::type_of(const OutputTensor& tensor) const {
 
 void Conversion::add_computed() {
   if (target_ != ModelFormat::kGguf || config_.rope_divisors_in_file) return;
-  std::vector<float> divisors = rope_divisors(config_.rope);
-  if (divisors.empty()) return;
-  tensors_.push_back({.name = config_.gguf_names.rope_divisors,
-                      .dtype = DType::kF32,
-                      .shape = {static_cast<Index>(divisors.size())},
-                      .computed = std::move(divisors)});
+  const auto add = [&](const std::string& name, std::vector<float> values) {
+    if (values.empty()) return;
+    tensors_.push_back({.name = name,
+                        .dtype = DType::kF32,
+                        .shape = {static_cast<Index>(values.size())},
+                        .computed = std::move(values)});
+  };
+  const auto narrow = [](const std::vector<double>& values) {
+    return std::vector<float>(values.begin(), values.end());
+  };
+  add(config_.gguf_names.rope_divisors, rope_divisors(config_.rope));
+  if (config_.rope.scaling != RopeScaling::kLongRope || config_.rope.factors_in_file) return;
+  add(config_.gguf_names.rope_short_divisors, narrow(config_.rope.short_factor));
+  add(config_.gguf_names.rope_long_divisors, narrow(config_.rope.long_factor));
 }
 
 Bytes Conversion::bytes() const {

@@ -33,12 +33,7 @@ ModelConfig from_gguf(const GgufKeys& keys) {
   return c;
 }
 
-void to_json(const ModelConfig& c, nlohmann::json&) {
-  if (c.rope.factors_in_file) not_supported("the rope factors of a GGUF in a config.json");
-}
-
-constexpr std::array<Family, 1> kFamilies = {
-    {{"Phi3ForCausalLM", "phi3", from_json, from_gguf, "phi3", nullptr, to_json}}};
+constexpr std::array<Family, 1> kFamilies = {{{"Phi3ForCausalLM", "phi3", from_json, from_gguf, "phi3"}}};
 
 }  // namespace
 
