@@ -1,5 +1,5 @@
-// A configuration says the same in either format: every real config.json that can be run goes to the metadata of a GGUF,
-// is read from there, and is written as config.json again.
+// A configuration says the same in either format: real ones go from config.json to the metadata of a GGUF, are read from
+// there, and are written as config.json again. Phi-3's LongRoPE lists lie in tensors, so it is not among them.
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -7,7 +7,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -16,6 +15,7 @@
 #include "base/test_data.h"
 #include "convert/config_to_gguf.h"
 #include "convert/config_to_json.h"
+#include "convert/config_words.h"
 #include "convert/output_tensors.h"
 #include "formats/gguf.h"
 #include "formats/json_file.h"
@@ -28,20 +28,7 @@ namespace {
 // Everything that the forward pass and the loader go by, in words.
 std::vector<std::string> words(const ModelConfig& c) {
   std::vector<std::string> all;
-  GgufWriter keys;
-  write_gguf_config(c, "x", keys);
-  for (const auto& [key, value] : keys.key_values())
-    all.push_back(key + " = " + std::visit([](const auto& v) { return fmt::format("{}", v); }, value));
-  for (std::size_t i = 0; i < c.layers.size(); ++i) {
-    const LayerConfig& l = c.layers[i];
-    all.push_back(fmt::format("layer {}: attention {} state space {} feed-forward {} window {} rope {}", i, l.attention,
-                              static_cast<int>(l.state_space), static_cast<int>(l.feed_forward), l.window,
-                              l.attention ? static_cast<int>(l.rope) : 0));
-  }
-  all.push_back(fmt::format("activation {} qk_norm {} post_norms {} sub_norms {} scale {} caps {} {} scales {} {} {}",
-                            static_cast<int>(c.activation), static_cast<int>(c.qk_norm), c.post_norms, c.sub_norms,
-                            c.attention_scale, c.attention_softcap, c.final_softcap, c.embedding_scale,
-                            c.residual_scale, c.logit_scale));
+  for (const auto& [key, value] : config_words(c)) all.push_back(key + " = " + value);
   DecoderWeights weights;
   std::set<std::string> tensors;  // of both formats
   visit_weights(c, weights, [&](const WeightSpec& spec, const WeightView&) {
@@ -122,6 +109,35 @@ TEST_P(ConfigRoundTrip, SaysTheSameInGgufAndInConfigJsonAgain) {
   const ModelConfig again = config_from_json(config_to_json(read, *gguf));
   EXPECT_EQ(again.architecture, config.architecture);
   EXPECT_THAT(difference(config, again), testing::IsEmpty());
+}
+
+nlohmann::json windowed_qwen2() {
+  return {{"architectures", {"Qwen2ForCausalLM"}},
+          {"hidden_size", 64},
+          {"intermediate_size", 128},
+          {"num_hidden_layers", 4},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"vocab_size", 100},
+          {"use_sliding_window", true},
+          {"sliding_window", 8},
+          {"max_window_layers", 2}};
+}
+
+TEST(ConfigWords, KeepsWindowsThatOnlySomeLayersHave) {
+  const ModelConfig config = config_from_json(windowed_qwen2());
+  const std::unique_ptr<ModelFile> gguf = as_gguf(config);
+  EXPECT_THAT(difference(config, read_config(*gguf)), testing::IsEmpty());
+  EXPECT_THAT(difference(config, config_from_json(config_to_json(read_config(*gguf), *gguf))), testing::IsEmpty());
+}
+
+TEST(ConfigWords, SaysWhatAGgufCannot) {
+  nlohmann::json json = windowed_qwen2();
+  json["hidden_act"] = "relu2";
+  const ModelConfig config = config_from_json(json);
+  const std::vector<OutputTensor> tensors = output_tensors(
+      WeightLayout::of_shape(config, DType::kF16), ModelFormat::kGguf, [](const OutputTensor&) { return DType::kF16; });
+  EXPECT_THAT(lost_in_gguf(config, tensors), testing::ElementsAre(testing::HasSubstr("activation")));
 }
 
 }  // namespace

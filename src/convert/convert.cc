@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "convert/config_to_gguf.h"
+#include "convert/config_words.h"
 #include "convert/row_converter.h"
 #include "convert/side_files.h"
 #include "formats/gguf_writer.h"
@@ -46,6 +48,14 @@ DType float_type(DType source) {
   }
 }
 
+// The type of a tensor's weights in the source; where they differ, one that holds them all.
+DType common_type(const OutputTensor& tensor) {
+  const DType first = tensor.weights.front()->source->dtype;
+  const bool same = std::all_of(tensor.weights.begin(), tensor.weights.end(),
+                                [&](const WeightPlacement* weight) { return weight->source->dtype == first; });
+  return same ? first : DType::kF32;
+}
+
 bool is_exact(DType dtype, float value) {
   if (dtype == DType::kBF16) return to_float(to_bf16(value)) == value;
   if (dtype == DType::kF16) return to_float(to_f16(value)) == value;
@@ -65,6 +75,11 @@ void for_decoded(const WeightRows& chunk, std::span<std::byte> room, Body body) 
     chunk.decoder->decode(weight.form.parts.front().first_row + chunk.first + first, rows, room.data());
     body(WeightRows{&weight, chunk.first + first, rows, room.first((weight.file_row() * rows).size()), nullptr});
   }
+}
+
+ConvertOptions without_trailing_slash(ConvertOptions options) {
+  if (!options.output.has_filename()) options.output = options.output.parent_path();
+  return options;
 }
 
 // Removes what it names unless told that all is well.
@@ -89,6 +104,7 @@ class Unfinished {
       throw Error(ErrorKind::kIo,
                   fmt::format("{} cannot be named {}: {}", path_.string(), as.string(), failure.message()));
     path_.clear();
+    sync_to_disk(as.has_parent_path() ? as.parent_path() : std::filesystem::path("."), Sync::kThis);
   }
 
  private:
@@ -152,19 +168,28 @@ class Conversion::Buffers {
 
 Conversion::Conversion(const ModelFile& file, ConvertOptions options)
     : file_(file),
-      options_(std::move(options)),
+      options_(without_trailing_slash(std::move(options))),
       target_(format_of(options_.output)),
       config_(read_config(file)),
       layout_(WeightLayout::of_file(config_, file)) {
   refuse_existing(options_.output);
   tensors_ = output_tensors(layout_, target_, [&](const OutputTensor& tensor) { return type_of(tensor); });
   add_computed();
+  if (target_ == ModelFormat::kGguf && file_.format() == ModelFormat::kHuggingFace) refuse_losses();
+}
+
+void Conversion::refuse_losses() const {
+  const std::vector<std::string> lost = lost_in_gguf(config_, tensors_);
+  if (lost.empty()) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("{}: a GGUF of {} cannot say: {}{}", file_.path().string(), config_.architecture,
+                          lost.front(), lost.size() > 1 ? fmt::format(" (and {} more)", lost.size() - 1) : ""));
 }
 
 DType Conversion::type_of(const OutputTensor& tensor) const {
   if (!tensor.is_matrix()) return DType::kF32;
   const WeightPlacement& weight = *tensor.weights.front();
-  const DType source = weight.source->dtype;
+  const DType source = common_type(tensor);
   if (target_ == ModelFormat::kGguf) {
     if (options_.mix) return options_.mix->type_of(tensor.name, tensor.shape.back(), config_);
     return info(source).gguf_type >= 0 ? source : DType::kF16;
@@ -203,8 +228,10 @@ Bytes Conversion::buffer_bytes(int threads) const {
 
 Bytes Conversion::heap_bytes() const {
   // Names and shapes of every tensor, here and in the writer's header, which also holds the tokenizer's lists.
-  constexpr Index kPerTensor = 1024, kPerToken = 256;
-  return {kPerTensor * static_cast<Index>(tensors_.size()) + kPerToken * config_.vocab_size};
+  constexpr Index kPerTensor = 1024, kPerToken = 256, kPerWeight = 64, kPerChunk = 32;
+  return {kPerTensor * static_cast<Index>(tensors_.size()) + kPerToken * config_.vocab_size +
+          kPerWeight * static_cast<Index>(layout_.placements().size()) +
+          kPerChunk * ceil_div(layout_.file_bytes().count, Index{1} << 20)};
 }
 
 // The values of a directory are in the type of its matrices where that loses nothing, as checkpoints have them.
@@ -286,6 +313,18 @@ void Conversion::write_directory(const std::filesystem::path& path, const Contex
   close_output(out, weights);
 }
 
+void Conversion::note_unused() {
+  std::unordered_set<const TensorInfo*> used;
+  for (const WeightPlacement& weight : layout_.placements()) used.insert(weight.source);
+  std::vector<std::string> unused;
+  for (const TensorInfo& tensor : file_.tensors()) {
+    if (used.count(&tensor) == 0) unused.push_back(tensor.name);
+  }
+  if (unused.empty()) return;
+  notes_.push_back(fmt::format("{} tensors are not part of the decoder and were left out, '{}' the first",
+                               unused.size(), unused.front()));
+}
+
 void Conversion::run(const Context& context, IoBackend& io, std::span<std::byte> block, const std::stop_token& stop,
                      const Progress& progress) {
   const Buffers buffers(*this, block, context.pool.threads());
@@ -301,6 +340,7 @@ void Conversion::run(const Context& context, IoBackend& io, std::span<std::byte>
     write_directory(partial, context, io, buffers, stop, progress);
   }
   unfinished.finish(options_.output);
+  note_unused();
 }
 
 }  // namespace jericho

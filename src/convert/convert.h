@@ -53,6 +53,8 @@ class Conversion {  // one thread
   class Buffers;
   [[nodiscard]] DType type_of(const OutputTensor& tensor) const;
   void add_computed();
+  void refuse_losses() const;
+  void note_unused();
   void narrow_values(const Context& context, IoBackend& io, const Buffers& buffers, const std::stop_token& stop);
   template <class Writer>
   void stream(Writer& writer, const Context& context, IoBackend& io, const Buffers& buffers,

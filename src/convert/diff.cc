@@ -8,31 +8,16 @@
 #include <unordered_map>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/thread_pool.h"
-#include "convert/config_to_gguf.h"
+#include "convert/config_words.h"
 #include "models/families.h"
 
 namespace jericho {
 namespace {
 
-std::string text_of(const GgufValue& value) {
-  return std::visit([](const auto& v) { return fmt::format("{}", v); }, value);
-}
-
-// What a configuration amounts to, in GGUF's words, which both formats can be put in.
-std::map<std::string, std::string> fields_of(const ModelConfig& config) {
-  GgufWriter words;
-  write_gguf_config(config, "", words);
-  std::map<std::string, std::string> fields;
-  for (const auto& [key, value] : words.key_values()) fields[key.substr(1)] = text_of(value);
-  fields["tied embeddings"] = config.tie_word_embeddings ? "true" : "false";
-  return fields;
-}
-
 std::vector<FieldDifference> compare_fields(const ModelConfig& a, const ModelConfig& b) {
-  const auto in_a = fields_of(a), in_b = fields_of(b);
+  const auto in_a = config_words(a), in_b = config_words(b);
   std::vector<FieldDifference> differences;
   const auto value = [](const auto& fields, const std::string& key) {
     const auto at = fields.find(key);
@@ -45,6 +30,8 @@ std::vector<FieldDifference> compare_fields(const ModelConfig& a, const ModelCon
   }
   return differences;
 }
+
+bool is_same(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 // A weight's identity: its tensor in a directory, and where in it the weight begins.
 std::string identity(const WeightSpec& spec) {
@@ -177,8 +164,8 @@ ModelDifference Comparison::run(const Context& context, IoBackend& io_a, IoBacke
       while (!a.empty()) {
         const std::span<const float> b = rows_b.next(context, a.size(), stop);
         for (std::size_t k = 0; k < b.size(); ++k) {
-          const double x = static_cast<double>(a[k]), d = x - static_cast<double>(b[k]);
-          if (!(a[k] == b[k])) ++difference.different;
+          const double x = static_cast<double>(a[k]), d = is_same(a[k], b[k]) ? 0 : x - static_cast<double>(b[k]);
+          if (!is_same(a[k], b[k])) ++difference.different;
           difference.largest = std::max(difference.largest, std::abs(d));
           squares += d * d;
           of_a += x * x;

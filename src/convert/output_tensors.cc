@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "kernels/quantize_rows.h"
 
 namespace jericho {
 namespace {
@@ -51,6 +52,13 @@ std::vector<OutputTensor> output_tensors(const WeightLayout& source, ModelFormat
                      });
     check_whole(tensor);
     tensor.dtype = choose(tensor);
+    for (const WeightPlacement* weight : tensor.weights) {
+      if (weight->source != nullptr && weight->source->dtype != tensor.dtype && !is_quantizable(tensor.dtype)) {
+        throw Error(ErrorKind::kUnsupported, fmt::format("tensor '{}': rounding to {} is not supported; choose another "
+                                                         "type with --type",
+                                                         tensor.name, name(tensor.dtype)));
+      }
+    }
     const bool holds =
         target == ModelFormat::kGguf ? info(tensor.dtype).gguf_type >= 0 : !info(tensor.dtype).safetensors.empty();
     if (!holds) {

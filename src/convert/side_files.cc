@@ -53,9 +53,15 @@ struct ToGguf {
   GgufValue operator()(const std::string& v) const { return v; }
   GgufValue operator()(const std::vector<bool>& v) const { return v; }
   GgufValue operator()(const std::vector<std::uint64_t>& v) const {
+    const bool wide = std::any_of(v.begin(), v.end(), [](std::uint64_t x) { return x > 0xffffffffu; });
+    if (wide)
+      throw Error(ErrorKind::kUnsupported, "the GGUF holds an array of 64-bit numbers, which is not supported yet");
     return std::vector<std::uint32_t>(v.begin(), v.end());
   }
   GgufValue operator()(const std::vector<std::int64_t>& v) const {
+    const bool wide = std::any_of(v.begin(), v.end(), [](std::int64_t x) { return x < INT32_MIN || x > INT32_MAX; });
+    if (wide)
+      throw Error(ErrorKind::kUnsupported, "the GGUF holds an array of 64-bit numbers, which is not supported yet");
     return std::vector<std::int32_t>(v.begin(), v.end());
   }
   GgufValue operator()(const std::vector<double>& v) const { return std::vector<float>(v.begin(), v.end()); }
@@ -149,9 +155,9 @@ std::vector<SideFile> directory_side_files(const ModelFile& file, const ModelCon
   return files;
 }
 
-void sync_to_disk(const std::filesystem::path& path) {
+void sync_to_disk(const std::filesystem::path& path, Sync what) {
   std::vector<std::filesystem::path> all = {path};
-  if (std::filesystem::is_directory(path)) {
+  if (what == Sync::kWithFiles && std::filesystem::is_directory(path)) {
     for (const auto& entry : std::filesystem::directory_iterator(path)) all.push_back(entry.path());
   }
   for (const auto& each : all) {

@@ -25,7 +25,9 @@ std::vector<std::string> write_gguf_metadata(const ModelFile& file, const ModelC
 std::vector<SideFile> directory_side_files(const ModelFile& file, const ModelConfig& config,
                                            const std::vector<OutputTensor>& tensors);
 
-// Makes sure that a file, or a directory and the files in it, outlive a power failure. Error(kIo).
-void sync_to_disk(const std::filesystem::path& path);
+enum class Sync { kThis, kWithFiles };  // a directory's own entries, or the files in it as well
+
+// Makes sure that a file or directory outlives a power failure. Error(kIo).
+void sync_to_disk(const std::filesystem::path& path, Sync what = Sync::kWithFiles);
 
 }  // namespace jericho

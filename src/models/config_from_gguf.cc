@@ -18,6 +18,17 @@ Index GgufKeys::require_integer(std::string_view suffix) const { return file_.me
 bool GgufKeys::is_array(std::string_view suffix) const { return file_.metadata().is_array(key(suffix)); }
 const std::string* GgufKeys::text(std::string_view suffix) const { return file_.metadata().text(key(suffix)); }
 
+namespace {
+
+// Which layers see a window, where the file says it layer by layer; a single number is a period that only some families
+// know.
+std::optional<std::vector<Index>> pattern_of(const GgufKeys& keys) {
+  if (!keys.is_array("attention.sliding_window_pattern")) return std::nullopt;
+  return keys.file().metadata().integers(keys.key("attention.sliding_window_pattern"));
+}
+
+}  // namespace
+
 ModelConfig skeleton_from_gguf(const GgufKeys& keys) {
   ModelConfig c;
   c.hidden_size = keys.require_integer("embedding_length");
@@ -68,7 +79,11 @@ ModelConfig decoder_from_gguf(const GgufKeys& keys) {
   c.attention_qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
   c.attention_output_bias = file.find("blk.0.attn_output.bias") != nullptr;
   c.mlp_bias = file.find("blk.0.ffn_down.bias") != nullptr;
-  for (LayerConfig& layer : c.layers) layer.window = keys.integer("attention.sliding_window").value_or(0);
+  const auto windowed = pattern_of(keys);
+  for (std::size_t i = 0; i < c.layers.size(); ++i) {
+    if (!windowed || i >= windowed->size() || (*windowed)[i] != 0)
+      c.layers[i].window = keys.integer("attention.sliding_window").value_or(0);
+  }
   return c;
 }
 

@@ -106,7 +106,16 @@ ModelConfig qwen3_moe_from_gguf(const GgufKeys& keys) {
   return c;
 }
 
+// The counterpart of read_window().
+void windows_to_json(const ModelConfig& c, nlohmann::json& out) {
+  const auto first =
+      std::find_if(c.layers.begin(), c.layers.end(), [](const LayerConfig& layer) { return layer.window > 0; });
+  out["use_sliding_window"] = first != c.layers.end();
+  out["max_window_layers"] = static_cast<Index>(first - c.layers.begin());
+}
+
 void experts_to_json(const ModelConfig& c, nlohmann::json& out) {
+  windows_to_json(c, out);
   out["num_experts"] = c.moe.experts;
   out["num_experts_per_tok"] = c.moe.experts_per_token;
   out["moe_intermediate_size"] = c.moe.intermediate_size;
@@ -119,12 +128,13 @@ void experts_to_json(const ModelConfig& c, nlohmann::json& out) {
   }
 }
 
-constexpr std::array<Family, 4> kFamilies = {{{"Qwen2ForCausalLM", "qwen2", qwen2_from_json, qwen2_from_gguf, "qwen2"},
-                                              {"Qwen3ForCausalLM", "qwen3", qwen3_from_json, qwen3_from_gguf, "qwen3"},
-                                              {"Qwen2MoeForCausalLM", "qwen2moe", qwen2_moe_from_json,
-                                               qwen2_moe_from_gguf, "qwen2_moe", nullptr, experts_to_json},
-                                              {"Qwen3MoeForCausalLM", "qwen3moe", qwen3_moe_from_json,
-                                               qwen3_moe_from_gguf, "qwen3_moe", nullptr, experts_to_json}}};
+constexpr std::array<Family, 4> kFamilies = {
+    {{"Qwen2ForCausalLM", "qwen2", qwen2_from_json, qwen2_from_gguf, "qwen2", nullptr, windows_to_json},
+     {"Qwen3ForCausalLM", "qwen3", qwen3_from_json, qwen3_from_gguf, "qwen3", nullptr, windows_to_json},
+     {"Qwen2MoeForCausalLM", "qwen2moe", qwen2_moe_from_json, qwen2_moe_from_gguf, "qwen2_moe", nullptr,
+      experts_to_json},
+     {"Qwen3MoeForCausalLM", "qwen3moe", qwen3_moe_from_json, qwen3_moe_from_gguf, "qwen3_moe", nullptr,
+      experts_to_json}}};
 
 }  // namespace
 
