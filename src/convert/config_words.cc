@@ -1,4 +1,4 @@
-// See config_words.h.
+// Words from the keys of a GGUF and from what has none; read back for the comparison: see config_words.h.
 #include "convert/config_words.h"
 
 #include <span>
