@@ -90,6 +90,7 @@ TEST_P(MatmulOnPath, EqualsReferenceForEveryShape) {
 TEST_P(MatmulOnPath, EqualsReferenceForManyTokensAndLongRows) {
   const Index block = std::max<Index>(32, info(dtype()).block_elements);
   expect_reference(kernels(), dtype(), {.rows = 20, .cols = 256, .tokens = 150});
+  expect_reference(kernels(), dtype(), {.rows = 40, .cols = 2304, .tokens = 130, .biased = true});
   expect_reference(kernels(), dtype(), {.rows = 16, .cols = 9 * 2048 / block * block, .tokens = 17});
 }
 

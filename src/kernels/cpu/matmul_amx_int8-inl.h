@@ -1,0 +1,290 @@
+// Products of block formats on int8 tiles: tokens are the rows of a tile, the rows of a strip its columns. A tile holds
+// the integer dots of one group, which are exact; float additions follow in vectors, in the order of numerics.md 3. The
+// dots are a stream through four tiles and a ring of four buffers, so that the tiles multiply the groups to come while
+// vectors add the group that came out. Start at int8_tokens(), then DotStream.
+//                                                                                   Costs: docs/kernels.md#amx-costs
+#include <algorithm>
+
+#include "kernels/matmul.h"
+
+#if defined(JERICHO_MATMUL_AMX_INT8_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef JERICHO_MATMUL_AMX_INT8_INL_H_
+#undef JERICHO_MATMUL_AMX_INT8_INL_H_
+#else
+#define JERICHO_MATMUL_AMX_INT8_INL_H_
+#endif
+
+#include "hwy/highway.h"
+#include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/strip-inl.h"
+#include "kernels/cpu/tile_sums-inl.h"
+#include "kernels/cpu/tiles-inl.h"
+
+HWY_PUSH_ATTRIBUTES(JERICHO_AMX_TARGET)
+namespace jericho::kernels::HWY_NAMESPACE {
+
+constexpr Index kChunkGroups = 16;  // unpacked at a time: 8 KiB of codes, which stay in the first cache
+
+// Columns that share an integer scale: those of one product.
+template <class Format>
+inline constexpr Index kDotColumns = Format::kHasSub ? kGroup / 2 : kGroup;
+template <class Format>
+inline constexpr int kGroupDots = kGroup / kDotColumns<Format>;
+
+// Some groups of a strip, unpacked: signed codes as the tile wants them, and all scales as fp32, integers too.
+template <class Format>
+struct UnpackedGroups {
+  template <bool kHas>
+  using Lanes = float[kHas ? kChunkGroups : 1][16];
+  alignas(64) std::uint8_t codes[kChunkGroups][kGroup * kStripRows];
+  alignas(64) Lanes<true> scale;
+  alignas(64) Lanes<Format::kHasMin> minimum;
+  alignas(64) Lanes<Format::kHasSub> sub[2];
+  alignas(64) Lanes<Format::kHasMinSub> minimum_sub[2];
+  alignas(64) Lanes<Format::kHasZero> minus_zero;
+
+  HWY_INLINE void unpack(const std::uint8_t* strip, Index cols, Index begin, Index end) {
+    using Layout = StripLayout<Format>;
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(Format::kOffset));
+    for (Index g = begin; g < end; ++g) {
+      const Index i = g - begin;
+      const std::uint8_t* group = strip + Layout::codes_offset(g);
+      for (Index byte = 0; byte < Layout::kGroupCodeBytes; byte += 64) {  // of the chunk to come
+        _mm_prefetch(reinterpret_cast<const char*>(group + kChunkGroups * Layout::kGroupCodeBytes + byte), _MM_HINT_T1);
+      }
+      const GroupCodes unpacked = group_codes<Format>(group);
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) _mm512_store_si512(codes[i] + 64 * q, _mm512_sub_epi8(unpacked.quad[q], offset));
+      const StripScales<Format> scales(strip + Layout::scales_offset(cols, g / Layout::kBlockGroups));
+      const Index in_block = g % Layout::kBlockGroups;
+      store(scales.scale(in_block), scale[i]);
+      if constexpr (Format::kHasMin) store(scales.minimum(in_block), minimum[i]);
+      if constexpr (Format::kHasZero) store(negate(to_float(scales.zero())), minus_zero[i]);
+      for (int half = 0; half < 2; ++half) {
+        if constexpr (Format::kHasSub) store(to_float(scales.sub(in_block, half)), sub[half][i]);
+        if constexpr (Format::kHasMinSub) store(to_float(scales.minimum_sub(in_block, half)), minimum_sub[half][i]);
+      }
+    }
+  }
+};
+
+// What a tile's tokens bring to the groups of a chunk besides their codes, token by token, so that the loop over tokens
+// has constant offsets.
+template <class Format>
+struct TokenScales {
+  static constexpr bool kScaledSums = Format::kHasMin && !Format::kHasMinSub;
+  template <bool kHas, Index kWidth>
+  using Rows = float[kHas ? kTileTokens : 1][kWidth];
+  alignas(64) Rows<true, kChunkGroups> scale;
+  alignas(64) Rows<kScaledSums, kChunkGroups> scaled_sum;
+  alignas(64) Rows<Format::kHasZero, kChunkGroups> sum;             // of a group's codes
+  alignas(64) Rows<Format::kHasMinSub, 2 * kChunkGroups> half_sum;  // of each half's codes
+
+  HWY_INLINE void gather(const Activations& x, Index token, Index tokens, Index begin, Index end) {
+    const Index groups = x.cols / kGroup;
+    const Index count = end - begin;
+    const auto used = static_cast<__mmask16>((1u << count) - 1);
+    const auto low = static_cast<__mmask16>((std::uint64_t{1} << (2 * count)) - 1);
+    const auto high = static_cast<__mmask16>(((std::uint64_t{1} << (2 * count)) - 1) >> 16);
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    Index at = token * groups + begin;
+    for (Index t = 0; t < kTileTokens; ++t, at += t < tokens ? groups : 0) {  // absent tokens repeat the last
+      _mm512_store_ps(scale[t], _mm512_maskz_loadu_ps(used, x.scale + at));
+      if constexpr (kScaledSums) _mm512_store_ps(scaled_sum[t], _mm512_maskz_loadu_ps(used, x.scaled_sum + at));
+      if constexpr (Format::kHasZero || Format::kHasMinSub) {
+        const __m512i first = _mm512_maskz_loadu_epi32(low, x.half_sum + 2 * at);
+        const __m512i second = _mm512_maskz_loadu_epi32(high, x.half_sum + 2 * at + 16);
+        if constexpr (Format::kHasZero) {
+          const __m512i sums = _mm512_add_epi32(_mm512_permutex2var_epi32(first, evens, second),
+                                                _mm512_permutex2var_epi32(first, odds, second));
+          _mm512_store_ps(sum[t], _mm512_cvtepi32_ps(sums));
+        } else {
+          _mm512_store_ps(half_sum[t], _mm512_cvtepi32_ps(first));
+          _mm512_store_ps(half_sum[t] + 16, _mm512_cvtepi32_ps(second));
+        }
+      }
+    }
+  }
+};
+
+using Dots = std::int32_t[kTileTokens][16];
+constexpr int kRing = 4;
+
+// The integer dots of a chunk's groups with the tiles of tokens, tile by tile, each group after the other, in a stream.
+// Step n starts product n on the operands that step n - 1 loaded, loads those of n + 1 and stores product n - 2; product
+// n - 4 is read meanwhile. So no instruction waits for the one before it, whether or not the processor renames tiles:
+// tiles 0-3 hold products, 4-5 activations, 6-7 codes, in turn. At the end some products too many are started, on the
+// last tile of tokens.
+template <class Tiles, class Format>
+class DotStream {
+ public:
+  static constexpr Index kColumns = kDotColumns<Format>;
+
+  static TileConfig config(Index tokens) {
+    TileConfig config;
+    for (int i = 0; i < 4; ++i) config.set(i, tokens, 64);
+    for (int i = 4; i < 6; ++i) config.set(i, tokens, kColumns);
+    for (int i = 6; i < 8; ++i) config.set(i, kColumns / 4, 64);
+    return config;
+  }
+
+  // `x` are the activations of token 0 from the chunk's first column on, `codes` those of `groups` groups.
+  HWY_INLINE DotStream(const std::int8_t* x, Index stride, const TokenTiles& tiles, const std::uint8_t* codes,
+                       Index groups, Dots* ring)
+      : x_(x),
+        stride_(stride),
+        tile_(tiles.begin),
+        last_tile_(tiles.begin + tiles.count - 1),
+        codes_(codes),
+        codes_end_(codes + groups * kGroup * kStripRows),
+        x_at_(x + *tile_ * stride),
+        codes_at_(codes),
+        ring_(ring) {
+    load_operands<0>();
+    for (int i = 0; i < kRing; ++i) step();
+  }
+
+  HWY_INLINE void step() {
+    switch (started_++ % kRing) {
+      case 0: return step_at<0>();
+      case 1: return step_at<1>();
+      case 2: return step_at<2>();
+      default: return step_at<3>();
+    }
+  }
+  // The next product that is complete.
+  HWY_INLINE const Dots& take() { return ring_[taken_++ % kRing]; }
+
+ private:
+  template <int kSlot>
+  HWY_INLINE void step_at() {
+    Tiles::template zero<kSlot>();
+    Tiles::template dot_i8<kSlot, 4 + kSlot % 2, 6 + kSlot % 2>();
+    load_operands<(kSlot + 1) % 2>();
+    constexpr int kReady = (kSlot + kRing - 2) % kRing;
+    Tiles::template store<kReady>(ring_[kReady], 64);
+  }
+  template <int kParity>
+  HWY_INLINE void load_operands() {
+    Tiles::template load<4 + kParity>(x_at_, stride_);
+    Tiles::template load<6 + kParity>(codes_at_, 64);
+    x_at_ += kColumns;
+    codes_at_ += kColumns * kStripRows;
+    if (codes_at_ == codes_end_) {
+      if (tile_ != last_tile_) ++tile_;
+      x_at_ = x_ + *tile_ * stride_;
+      codes_at_ = codes_;
+    }
+  }
+
+  const std::int8_t* x_;
+  Index stride_;
+  const Index* tile_;  // first token of the tile whose operands are loaded next
+  const Index* last_tile_;
+  const std::uint8_t* codes_;
+  const std::uint8_t* codes_end_;
+  const std::int8_t* x_at_;  // the operands to be loaded next
+  const std::uint8_t* codes_at_;
+  Dots* ring_;
+  unsigned started_ = 0;
+  unsigned taken_ = 0;
+};
+
+// Adds group i of a chunk to the sums of a tile's tokens. Integers are below 2^24, so that fp32 multiplies and adds them
+// exactly; an fma onto +0 keeps a zero positive, as an integer's is.
+template <class Format>
+HWY_INLINE void add_group(const UnpackedGroups<Format>& w, const TokenScales<Format>& x, Index i, const Dots& dots,
+                          [[maybe_unused]] const Dots& second_dots, F32x16* acc) {
+  const F32x16 scale = load(w.scale[i]);
+#pragma GCC unroll 16
+  for (int t = 0; t < kTileTokens; ++t) {
+    F32x16 dot = to_float(load_int(dots[t]));
+    if constexpr (Format::kHasSub) {
+      dot = fma(load(w.sub[0][i]), dot, fma(load(w.sub[1][i]), to_float(load_int(second_dots[t])), zero()));
+    }
+    if constexpr (Format::kHasZero) dot = fma(load(w.minus_zero[i]), set(x.sum[t][i]), dot);
+    acc[t] = fma(multiply(scale, set(x.scale[t][i])), dot, acc[t]);
+    if constexpr (Format::kHasMinSub) {
+      const F32x16 sum = fma(load(w.minimum_sub[0][i]), set(x.half_sum[t][2 * i]),
+                             fma(load(w.minimum_sub[1][i]), set(x.half_sum[t][2 * i + 1]), zero()));
+      acc[t] = fma(multiply(load(w.minimum[i]), set(x.scale[t][i])), sum, acc[t]);
+    } else if constexpr (Format::kHasMin) {
+      acc[t] = fma(load(w.minimum[i]), set(x.scaled_sum[t][i]), acc[t]);
+    }
+  }
+}
+
+// The groups [begin, end) of a strip times a block of tokens. `segment` is the one that group `begin` belongs to; returns
+// that of group `end`.
+template <class Tiles, class Format>
+HWY_NOINLINE Index add_chunk(const UnpackedGroups<Format>& w, const Activations& x, const TokenTiles& tiles,
+                             const Segments& segments, Index segment, Index begin, Index end, Dots* ring,
+                             SegmentTree& sums) {
+  DotStream<Tiles, Format> stream(x.q8 + begin * kGroup, x.cols, tiles, w.codes[0], end - begin, ring);
+  Index next = segment;
+  for (Index tile = 0; tile < tiles.count; ++tile) {
+    const Index token = tile * kTileTokens;  // in the block
+    TokenScales<Format> scales;
+    scales.gather(x, tiles.begin[tile], tiles.rows, begin, end);
+    for (next = segment; next < kSegments; ++next) {
+      const Index first = segments.begin[next] / kGroup;
+      const Index last = segments.end[next] / kGroup;
+      if (first >= end && last > end) break;  // it begins where the chunk ends, or later
+      float(*own)[16] = sums.at[SegmentTree::depth(next)] + token;
+      F32x16 acc[kTileTokens];
+      if (first < begin) {
+#pragma GCC unroll 16
+        for (int t = 0; t < kTileTokens; ++t) acc[t] = load(own[t]);
+      } else {
+#pragma GCC unroll 16
+        for (int t = 0; t < kTileTokens; ++t) acc[t] = zero();
+      }
+      for (Index g = std::max(begin, first); g < std::min(end, last); ++g) {
+        for (int i = 0; i < kGroupDots<Format>; ++i) stream.step();
+        const Dots& dots = stream.take();
+        add_group<Format>(w, scales, g - begin, dots, Format::kHasSub ? stream.take() : dots, acc);
+      }
+      if (last > end) {  // and goes on in the next chunk
+#pragma GCC unroll 16
+        for (int t = 0; t < kTileTokens; ++t) store(acc[t], own[t]);
+        break;
+      }
+      sums.finish(next, token, acc);
+    }
+  }
+  return next;
+}
+
+// All tokens times the strips of the range.
+template <class Tiles, class Format>
+HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
+                              Index strip_end, MatrixView<float> y) {
+  const Index bytes = strip_bytes(w.dtype, w.cols).count;
+  const Index groups = x.cols / kGroup;
+  const Segments segments(w, x.cols);
+  const TokenBlocks blocks(x.tokens);
+  UnpackedGroups<Format> unpacked;
+  alignas(64) Dots ring[kRing] = {};  // rows of absent tokens stay zero
+  SegmentTree sums;
+  Tiles::configure(DotStream<Tiles, Format>::config(blocks.rows()));
+  for (Index b = 0; b < blocks.count(); ++b) {  // outside, so that these tokens stay near while strips pass by
+    const TokenTiles tiles = blocks.block(b);
+    for (Index s = strip_begin; s < strip_end; ++s) {
+      const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
+      Index segment = 0;
+      for (Index g = 0; g < groups; g += kChunkGroups) {
+        const Index end = std::min(g + kChunkGroups, groups);
+        unpacked.unpack(strip, x.cols, g, end);
+        segment = add_chunk<Tiles, Format>(unpacked, x, tiles, segments, segment, g, end, ring, sums);
+      }
+      sums.write(w, bias, s * kStripRows, tiles, y);
+    }
+  }
+  Tiles::release();
+}
+
+}  // namespace jericho::kernels::HWY_NAMESPACE
+HWY_POP_ATTRIBUTES
+
+#endif  // per-target guard
