@@ -15,6 +15,9 @@ inline std::filesystem::path test_data_root() {
 
 inline std::filesystem::path test_data(const std::string& relative) { return test_data_root() / relative; }
 
+// A committed file or folder of src/. Tests run from the root of the sources, as ctest sees to.
+inline std::filesystem::path test_source(const std::string& relative) { return "src/" + relative; }
+
 }  // namespace jericho
 
 // At the top of a test that reads optional data: skips it, saying which file is missing.

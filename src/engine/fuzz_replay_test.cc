@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/test_data.h"
 #include "engine/fuzz_bodies.h"
 
 namespace jericho {
@@ -16,7 +17,7 @@ namespace {
 using Body = bool (*)(std::span<const std::byte>);
 
 void replay(const char* fuzzer, Body body) {
-  const std::filesystem::path folder = std::filesystem::path(__FILE__).parent_path() / "corpus" / fuzzer;
+  const std::filesystem::path folder = test_source("engine/corpus") / fuzzer;
   int seeds = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     SCOPED_TRACE(entry.path());

@@ -1,6 +1,7 @@
 // Files of choices: the common shapes are read, and what could be read in two ways or in none is refused by line and
 // field.
 #include "eval/choices_file.h"
+#include "base/test_data.h"
 
 #include <filesystem>
 #include <fstream>
@@ -87,8 +88,7 @@ TEST(ChoicesFile, ErrorsNameLineFieldExpectedAndFound) {
 
 TEST(ChoicesFile, SeedsAreJudgedByNameAndTheirDamagedFormsAreSurvived) {
   int seeds = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(__FILE__).parent_path() /
-                                                               "corpus/choices_file_fuzz")) {
+  for (const auto& entry : std::filesystem::directory_iterator(test_source("eval/corpus/choices_file_fuzz"))) {
     const std::string name = entry.path().filename().string();
     std::ifstream file(entry.path(), std::ios::binary);
     std::string seed(std::istreambuf_iterator<char>(file), {});

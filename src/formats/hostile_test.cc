@@ -13,6 +13,7 @@
 #include <new>
 #include <string>
 
+#include "base/test_data.h"
 #include "formats/fuzz_bodies.h"
 #include "formats/input_file.h"
 #include "formats/test_files.h"
@@ -61,9 +62,7 @@ std::int64_t peak_of(Body body) {
 // 16 bytes for each of the file, and what messages and first allocations take.
 std::int64_t allowed(std::size_t file) { return 16 * static_cast<std::int64_t>(file) + (64 << 10); }
 
-std::filesystem::path corpus(const char* fuzzer) {
-  return std::filesystem::path(__FILE__).parent_path() / "corpus" / fuzzer;
-}
+std::filesystem::path corpus(const char* fuzzer) { return test_source("formats/corpus") / fuzzer; }
 
 template <class Parse>
 void replay(const char* fuzzer, Parse parse) {

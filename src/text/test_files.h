@@ -6,11 +6,11 @@
 #include <sstream>
 #include <string>
 
+#include "base/test_data.h"
+
 namespace jericho {
 
-inline std::filesystem::path text_fixture(const std::string& relative) {
-  return std::filesystem::path(__FILE__).parent_path() / relative;
-}
+inline std::filesystem::path text_fixture(const std::string& relative) { return test_source("text/" + relative); }
 
 inline std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
