@@ -201,20 +201,24 @@ HWY_NOINLINE void matmul_few_tokens(const PackedMatrix& w, const Activations& x,
   for (; s < strip_end; ++s) strips_block<Format, kTokens, 1>(w, x, bias, s, begin, count, y);
 }
 
+constexpr Index kFewTokens = 4;
+
 template <class Format>
 HWY_NOINLINE void matmul_format(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                                 Index strip_end, MatrixView<float> y) {
-  constexpr Index kBlock = kWide ? 8 : 4;
-  const Index rest = x.tokens % kBlock;
-  const Index few = rest <= 4 ? rest : 0;  // these come last, by themselves
-  for (Index s = strip_begin; s < strip_end && x.tokens > few; ++s) {
-    for (Index t = 0; t < x.tokens - few; t += kBlock) {
-      strips_block<Format, kBlock, 1>(w, x, bias, s, t, std::min(kBlock, x.tokens - t), y);
+  const Index few = x.tokens <= kFewTokens ? x.tokens : x.tokens % kFewTokens;  // the rest comes first
+  const Index begin = x.tokens - few;
+#if HWY_TARGET == HWY_AVX3
+  if (begin > 0) return matmul_vnni(w, x, bias, strip_begin, strip_end, y);
+#else
+  for (Index s = strip_begin; s < strip_end; ++s) {
+    for (Index t = 0; t < begin; t += kFewTokens) {
+      strips_block<Format, kFewTokens, 1>(w, x, bias, s, t, kFewTokens, y);
     }
   }
-  const Index begin = x.tokens - few;
+#endif
   if (few == 1) matmul_few_tokens<Format, 1>(w, x, bias, strip_begin, strip_end, begin, few, y);
-  if (few > 1) matmul_few_tokens<Format, 4>(w, x, bias, strip_begin, strip_end, begin, few, y);
+  if (few > 1) matmul_few_tokens<Format, kFewTokens>(w, x, bias, strip_begin, strip_end, begin, few, y);
 }
 
 void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,

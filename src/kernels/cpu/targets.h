@@ -32,8 +32,11 @@ JERICHO_TARGET_KERNELS(N_AVX2)
 JERICHO_TARGET_KERNELS(N_AVX3)
 #undef JERICHO_TARGET_KERNELS
 
-// With AMX int8 and bf16 on top.
 namespace N_AVX3 {
+// Block formats and more tokens than matmul() would take a few at a time; matmul() itself calls it.
+void matmul_vnni(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+                 MatrixView<float> y);
+// With AMX int8 and bf16 on top.
 void matmul_amx(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                 MatrixView<float> y);
 }  // namespace N_AVX3
