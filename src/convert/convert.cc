@@ -62,21 +62,6 @@ bool is_exact(DType dtype, float value) {
   return true;
 }
 
-// Calls body(chunk) for the rows of `chunk` as bytes: itself, or pieces of it that its decoder makes in `room`.
-template <class Body>
-void for_decoded(const WeightRows& chunk, std::span<std::byte> room, Body body) {
-  if (chunk.decoder == nullptr) {
-    body(chunk);
-    return;
-  }
-  const WeightPlacement& weight = *chunk.weight;
-  for (Index first = 0; first < chunk.rows; first += chunk_rows(weight)) {
-    const Index rows = std::min(chunk_rows(weight), chunk.rows - first);
-    chunk.decoder->decode(weight.form.parts.front().first_row + chunk.first + first, rows, room.data());
-    body(WeightRows{&weight, chunk.first + first, rows, room.first((weight.file_row() * rows).size()), nullptr});
-  }
-}
-
 ConvertOptions without_trailing_slash(ConvertOptions options) {
   if (!options.output.has_filename()) options.output = options.output.parent_path();
   return options;
@@ -127,44 +112,37 @@ void close_output(std::ofstream& out, const std::filesystem::path& path) {
 // The leased block, cut into what run() needs.
 class Conversion::Buffers {
  public:
-  static Bytes staging(const Conversion& c) { return WeightReader::staging_bytes(c.layout_); }
-  static Bytes rooms(const Conversion& c, int threads) { return round_up(largest(c).room * threads, 64_B); }
-  static Bytes output(const Conversion& c) { return round_up(largest(c).chunk, 64_B); }
-  static Bytes decoded(const Conversion& c) { return round_up(largest(c).decoded, 64_B); }
-
-  Buffers(const Conversion& c, std::span<std::byte> block, int threads)
-      : staging_(block.first(staging(c).size())),
-        rooms_(block.subspan(staging_.size(), rooms(c, threads).size())),
-        output_(block.subspan(staging_.size() + rooms_.size(), output(c).size())),
-        decoded_(block.subspan(staging_.size() + rooms_.size() + output_.size(), decoded(c).size())) {}
+  Buffers(const Conversion& c, std::span<std::byte> block, int threads) {
+    const ChunkSizes sizes = c.chunk_sizes();
+    const auto take = [&](Bytes size) {
+      const std::span<std::byte> piece = block.first(size.size());
+      block = block.subspan(size.size());
+      return piece;
+    };
+    staging_ = take(WeightReader::staging_bytes(c.layout_));
+    rooms_ = take(sizes.room * threads);
+    output_ = take(sizes.output);
+    decoded_ = take(sizes.decoded);
+  }
 
   [[nodiscard]] std::span<std::byte> staging() const { return staging_; }
   [[nodiscard]] std::span<std::byte> rooms() const { return rooms_; }
   [[nodiscard]] std::span<std::byte> output() const { return output_; }
-  [[nodiscard]] std::span<std::byte> decoded() const { return decoded_; }  // rows made of several stored tensors
+  [[nodiscard]] std::span<std::byte> decoded() const { return decoded_; }
 
  private:
-  struct Largest {
-    Bytes room{}, chunk{}, decoded{};
-  };
-  static Largest largest(const Conversion& c) {
-    Largest most;
-    for (const OutputTensor& tensor : c.tensors_) {
-      for (const WeightPlacement* weight : tensor.weights) {
-        // Values may yet be narrowed; F32 is the most they take.
-        const DType dtype = tensor.is_matrix() ? tensor.dtype : DType::kF32;
-        const RowConverter converter(*weight, c.target_, dtype);
-        most.room = std::max(most.room, converter.room_bytes());
-        const Index rows = std::min(chunk_rows(*weight), weight->file_rows());
-        most.chunk = std::max(most.chunk, converter.output_bytes(rows));
-        if (weight->repacking() != nullptr) most.decoded = std::max(most.decoded, weight->file_row() * rows);
-      }
-    }
-    return most;
-  }
-
   std::span<std::byte> staging_, rooms_, output_, decoded_;
 };
+
+ChunkSizes Conversion::chunk_sizes() const {
+  ChunkSizes sizes;
+  for (const OutputTensor& tensor : tensors_) {
+    // Values may yet be narrowed; F32 is the most they take.
+    const DType dtype = tensor.is_matrix() ? tensor.dtype : DType::kF32;
+    for (const WeightPlacement* weight : tensor.weights) sizes.add(*weight, target_, dtype);
+  }
+  return sizes;
+}
 
 Conversion::Conversion(const ModelFile& file, ConvertOptions options)
     : file_(file),
@@ -223,7 +201,8 @@ Bytes Conversion::bytes() const {
 }
 
 Bytes Conversion::buffer_bytes(int threads) const {
-  return Buffers::staging(*this) + Buffers::rooms(*this, threads) + Buffers::output(*this) + Buffers::decoded(*this);
+  const ChunkSizes sizes = chunk_sizes();
+  return WeightReader::staging_bytes(layout_) + sizes.room * threads + sizes.output + sizes.decoded;
 }
 
 Bytes Conversion::heap_bytes() const {
@@ -271,13 +250,15 @@ void Conversion::stream(Writer& writer, const Context& context, IoBackend& io, c
       const RowConverter converter(*weight, target_, tensor.dtype);
       for (Index rows = 0; rows < weight->file_rows();) {
         const WeightRows read = reader.next(stop).value();
-        for_decoded(read, buffers.decoded(), [&](const WeightRows& chunk) {
+        for (Index row = 0; row < read.rows;) {
+          const WeightRows chunk = piece_of(read, row, buffers.decoded());
           const std::span<std::byte> out = buffers.output().first(converter.output_bytes(chunk.rows).size());
           converter.convert(context, chunk, buffers.rooms(), out);
           writer.append(out);
           done += Bytes{static_cast<std::int64_t>(out.size())};
           if (progress) progress(done, total);
-        });
+          row += chunk.rows;
+        }
         rows += read.rows;
       }
     }

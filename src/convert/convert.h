@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "convert/output_tensors.h"
+#include "convert/row_converter.h"
 #include "convert/type_mix.h"
 #include "formats/model_file.h"
 #include "memory/io.h"
@@ -51,6 +52,7 @@ class Conversion {  // one thread
 
  private:
   class Buffers;
+  [[nodiscard]] ChunkSizes chunk_sizes() const;
   [[nodiscard]] DType type_of(const OutputTensor& tensor) const;
   void add_computed();
   void refuse_losses() const;

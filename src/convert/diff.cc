@@ -44,20 +44,19 @@ std::string identity(const WeightSpec& spec) {
 // The rows of one weight as fp32, in the order of a Hugging Face directory, a chunk at a time.
 class Comparison::Rows {
  public:
+  static ChunkSizes sizes(const WeightLayout& layout) {
+    ChunkSizes sizes;
+    for (const WeightPlacement& weight : layout.placements()) sizes.add(weight, ModelFormat::kHuggingFace, DType::kF32);
+    return sizes;
+  }
   static Bytes buffer_bytes(const WeightLayout& layout) {
-    Bytes room{}, out{}, decoded{};
-    for (const WeightPlacement& weight : layout.placements()) {
-      const RowConverter converter(weight, ModelFormat::kHuggingFace, DType::kF32);
-      const Index rows = std::min(chunk_rows(weight), weight.file_rows());
-      room = std::max(room, converter.room_bytes());
-      out = std::max(out, converter.output_bytes(rows));
-      if (weight.repacking() != nullptr) decoded = std::max(decoded, weight.file_row() * rows);
-    }
-    return round_up(room, 64_B) + round_up(out, 64_B) + round_up(decoded, 64_B);
+    const ChunkSizes needed = sizes(layout);
+    return WeightReader::staging_bytes(layout) + needed.room + needed.output + needed.decoded;
   }
 
   Rows(const Side& side, std::vector<const WeightPlacement*> weights, IoBackend& io, std::span<std::byte> buffers)
-      : buffers_(buffers.subspan(WeightReader::staging_bytes(side.layout).size())),
+      : sizes_(sizes(side.layout)),
+        buffers_(buffers.subspan(WeightReader::staging_bytes(side.layout).size())),
         reader_(side.file, side.layout, std::move(weights), io,
                 buffers.first(WeightReader::staging_bytes(side.layout).size())) {}
 
@@ -77,27 +76,18 @@ class Comparison::Rows {
       row_ = 0;
       done_ += chunk_.stored_bytes();
     }
-    const WeightPlacement& weight = *chunk_.weight;
-    const RowConverter converter(weight, ModelFormat::kHuggingFace, DType::kF32);
-    const std::size_t room = round_up(converter.room_bytes(), 64_B).size();
-    WeightRows piece = chunk_;
-    std::size_t decoded = 0;
-    if (chunk_.decoder != nullptr) {
-      piece.rows = std::min(chunk_rows(weight), chunk_.rows - row_);
-      piece.first = chunk_.first + row_;
-      piece.decoder = nullptr;
-      decoded = round_up(weight.file_row() * piece.rows, 64_B).size();
-      const std::span<std::byte> made = buffers_.subspan(room, (weight.file_row() * piece.rows).size());
-      chunk_.decoder->decode(weight.form.parts.front().first_row + piece.first, piece.rows, made.data());
-      piece.bytes = made;
-    }
-    const std::span<std::byte> out = buffers_.subspan(room + decoded, converter.output_bytes(piece.rows).size());
-    converter.convert({context.ledger, one_, context.kernels}, piece, buffers_.first(room), out);
+    const RowConverter converter(*chunk_.weight, ModelFormat::kHuggingFace, DType::kF32);
+    const auto room = buffers_.first(sizes_.room.size());
+    const auto decoded = buffers_.subspan(room.size(), sizes_.decoded.size());
+    const WeightRows piece = piece_of(chunk_, row_, decoded);
+    const auto out = buffers_.subspan(room.size() + decoded.size(), converter.output_bytes(piece.rows).size());
+    converter.convert({context.ledger, one_, context.kernels}, piece, room, out);
     row_ += piece.rows;
     values_ = {reinterpret_cast<const float*>(out.data()), out.size() / 4};
     at_ = 0;
   }
 
+  ChunkSizes sizes_;
   std::span<std::byte> buffers_;
   ThreadPool one_{1};  // comparing waits for the disk; one thread keeps the rooms small
   WeightReader reader_;
@@ -111,9 +101,7 @@ class Comparison::Rows {
 Comparison::Side::Side(const ModelFile& model)
     : file(model), config(read_config(model)), layout(WeightLayout::of_file(config, model)) {}
 
-Bytes Comparison::Side::buffer_bytes() const {
-  return round_up(WeightReader::staging_bytes(layout) + Rows::buffer_bytes(layout), 4096_B);
-}
+Bytes Comparison::Side::buffer_bytes() const { return round_up(Rows::buffer_bytes(layout), 4096_B); }
 
 Comparison::Comparison(const ModelFile& a, const ModelFile& b) : a_(a), b_(b) {}
 

@@ -13,6 +13,23 @@
 
 namespace jericho {
 
+void ChunkSizes::add(const WeightPlacement& weight, ModelFormat target, DType dtype) {
+  const RowConverter converter(weight, target, dtype);
+  const Index rows = std::min(chunk_rows(weight), weight.file_rows());
+  room = std::max(room, round_up(converter.room_bytes(), 64_B));
+  output = std::max(output, round_up(converter.output_bytes(rows), 64_B));
+  if (weight.repacking() != nullptr) decoded = std::max(decoded, round_up(weight.file_row() * rows, 64_B));
+}
+
+WeightRows piece_of(const WeightRows& chunk, Index row, std::span<std::byte> decoded) {
+  if (chunk.decoder == nullptr) return chunk;
+  const WeightPlacement& weight = *chunk.weight;
+  const Index first = chunk.first + row;
+  const Index rows = std::min(chunk_rows(weight), chunk.rows - row);
+  chunk.decoder->decode(weight.form.parts.front().first_row + first, rows, decoded.data());
+  return {&weight, first, rows, decoded.first((weight.file_row() * rows).size()), nullptr};
+}
+
 RowConverter::RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype)
     : weight_(weight), source_(weight.form), target_(weight.spec.form(target)), dtype_(dtype) {}
 
@@ -33,14 +50,11 @@ Bytes RowConverter::room_bytes() const {
 }
 
 void RowConverter::to_target(std::span<float> values) const {
-  if (source_.values != target_.values) {
-    restore_values(source_.values, values);
-    if (source_.factor != target_.factor)
-      for (float& v : values) v = v / source_.factor * target_.factor;
-    store_values(target_.values, values);
-  } else if (source_.factor != target_.factor) {
+  const bool means_another = source_.values != target_.values;
+  if (means_another) restore_values(source_.values, values);
+  if (source_.factor != target_.factor)
     for (float& v : values) v = v / source_.factor * target_.factor;
-  }
+  if (means_another) store_values(target_.values, values);
 }
 
 void RowConverter::convert_row(const std::byte* from, std::span<float> values, std::byte* to) const {

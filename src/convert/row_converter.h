@@ -13,6 +13,18 @@
 
 namespace jericho {
 
+// What converting a list of weights a chunk at a time takes at most, each a multiple of 64.
+struct ChunkSizes {
+  Bytes room{};     // of one thread's values
+  Bytes output{};   // of a chunk's rows as converted
+  Bytes decoded{};  // of a chunk's rows that are made of several stored tensors
+  void add(const WeightPlacement& weight, ModelFormat target, DType dtype);
+};
+
+// A chunk that has bytes, as it is (`row` is 0). Of one that has a decoder, its rows from `row` on, at most chunk_rows(),
+// made in `decoded`.
+WeightRows piece_of(const WeightRows& chunk, Index row, std::span<std::byte> decoded);
+
 class RowConverter {  // one weight, from its file to `target`
  public:
   RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype);
