@@ -1,9 +1,10 @@
-// Sizes as text, errors and random numbers.
+// Sizes as text, errors, random numbers and references to callables.
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/function_ref.h"
 #include "base/philox.h"
 
 namespace jericho {
@@ -30,6 +31,22 @@ TEST(Bytes, PrintsThreeDigitsForPeople) {
   EXPECT_EQ(format_bytes(8_GiB), "8.00 GiB");
   EXPECT_EQ(format_bytes(96_KiB), "96.0 KiB");
   EXPECT_EQ(format_bytes({1023 * 1024 * 1024LL}), "1.00 GiB");
+}
+
+TEST(FunctionRef, CallsWhatItWasMadeFromAndCopiesNothing) {
+  int calls = 0;
+  const auto count = [&calls, own = 0](int by) mutable {
+    calls += by;
+    return ++own;
+  };
+  auto counter = count;
+  const FunctionRef<int(int)> ref = counter;
+  const FunctionRef<int(int)> same = ref;
+  EXPECT_EQ(ref(2), 1);
+  EXPECT_EQ(same(3), 2);  // the one counter, not a copy of it
+  EXPECT_EQ(calls, 5);
+  const auto constant = [](int x) { return x; };
+  EXPECT_EQ(FunctionRef<long(int)>(constant)(7), 7);
 }
 
 TEST(Error, CarriesContextFromTheInsideOut) {

@@ -1,10 +1,18 @@
-// A pool that spins briefly for the next run, since one token is a few hundred of them, then sleeps: idle means idle.
+// A pool whose runs cost a few cache misses: a token is a hundred of them. Between two runs workers spin for a moment,
+// then sleep: idle means idle.
+//
+// Everything turns on one word, state_. run() opens it, which lets workers join; a worker joins by counting itself in,
+// takes parts until there are none and counts itself out; run() closes the word when the parts are gone and waits for
+// the count to reach 0. A worker that comes late finds the word closed and never touches the run, so nobody waits for a
+// thread that the system has not scheduled, unless it holds a part. No lock is taken but around an exception.
 #include "base/thread_pool.h"
 
 #include <immintrin.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/cpu.h"
@@ -12,7 +20,7 @@
 namespace jericho {
 namespace {
 
-constexpr int kSpins = 2000;  // about 50 microseconds of pause instructions: longer than the gap between two ops
+constexpr int kSpins = 4000;  // some 50 to 100 microseconds of pause instructions: longer than the gap between two ops
 
 #ifdef __SANITIZE_THREAD__
 constexpr std::size_t kStackBytes = std::size_t{8} << 20;  // the sanitizer's thread-local data alone exceed 512 KiB
@@ -20,10 +28,28 @@ constexpr std::size_t kStackBytes = std::size_t{8} << 20;  // the sanitizer's th
 constexpr std::size_t kStackBytes = std::size_t{512} << 10;
 #endif
 
+// state_: the number of workers inside, two flags, and the number of the run, which may wrap around: a worker that
+// slept through all of them joins a run as good as any, or misses one, which it always may.
+constexpr std::uint32_t kInside = (1u << 12) - 1;
+constexpr std::uint32_t kOpen = 1u << 12;
+constexpr std::uint32_t kStopping = 1u << 13;
+constexpr std::uint32_t kRun = 1u << 14;
+constexpr int kMostThreads = 1 << 12;
+
+std::uint32_t run_number(std::uint32_t state) { return state / kRun; }
+
+int cores_of_this_process() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads) {
-  JERICHO_CHECK(threads >= 1, "threads {}", threads);
+ThreadPool::ThreadPool(int threads)
+    : threads_(threads),
+      // With more threads than cores a spinning thread keeps a core from the one it waits for.
+      spins_(threads <= cores_of_this_process() ? kSpins : 0) {
+  JERICHO_CHECK(threads >= 1 && threads < kMostThreads, "threads {}", threads);
   flush_subnormals();
   // std::thread offers no stack size; 512 KiB instead of the default 8 MiB keeps the books honest (docs/memory.md).
   pthread_attr_t defaults;
@@ -35,71 +61,77 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    generation_.fetch_add(1);
-  }
-  wake_.notify_all();
+  state_.fetch_or(kStopping);
+  state_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::run(Index parts, const std::function<void(Index, int)>& body) {
+void ThreadPool::run(Index parts, Body body) {
   if (parts <= 0) return;
   if (threads_ == 1 || parts == 1) {
     for (Index part = 0; part < parts; ++part) body(part, 0);
     return;
   }
-  {
-    const std::lock_guard lock(mutex_);
-    body_ = &body;
-    parts_ = parts;
-    next_.store(0);
-    generation_.fetch_add(1);
+  work_ = {&body, parts};
+  next_.store(0, std::memory_order_relaxed);
+  const std::uint32_t before = state_.load(std::memory_order_relaxed);  // closed, nobody inside
+  state_.store((run_number(before) + 1) * kRun | kOpen);                // publishes work_ and next_
+  state_.notify_all();                                                  // a system call only where somebody sleeps
+  take_parts(work_, 0);
+  state_.fetch_and(~kOpen);
+  // All parts are taken: only those who work on one are waited for.
+  for (int spin = 0; spin < spins_ && (state_.load() & kInside) != 0; ++spin) _mm_pause();
+  while (true) {
+    const std::uint32_t left = left_closed_.load();
+    if ((state_.load() & kInside) == 0) break;
+    left_closed_.wait(left);
   }
-  wake_.notify_all();
-  take_parts(body, 0);
-  for (int spin = 0; spin < kSpins && joined_.load() != 0; ++spin) _mm_pause();
-  std::unique_lock lock(mutex_);
-  body_ = nullptr;  // all parts are taken: only those who work on one are waited for
-  done_.wait(lock, [this] { return joined_.load() == 0; });
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::take_parts(const std::function<void(Index, int)>& body, int worker) {
+void ThreadPool::take_parts(Work work, int worker) {
   try {
-    for (Index part = next_.fetch_add(1); part < parts_; part = next_.fetch_add(1)) body(part, worker);
+    const auto take = [this] { return next_.fetch_add(1, std::memory_order_relaxed); };
+    for (Index part = take(); part < work.parts; part = take()) (*work.body)(part, worker);
   } catch (...) {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(failure_mutex_);
     if (!failure_) failure_ = std::current_exception();
-    next_.store(parts_);
+    next_.store(work.parts, std::memory_order_relaxed);
   }
 }
 
 void ThreadPool::serve(int worker) {
   flush_subnormals();
-  std::uint64_t seen = 0;
+  std::uint32_t seen = 0;  // the run that this worker joined last
+  int spin = 0;
   while (true) {
-    for (int spin = 0; spin < kSpins && generation_.load() == seen; ++spin) _mm_pause();
-    const std::function<void(Index, int)>* body = nullptr;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this, seen] { return generation_.load() != seen; });
-      seen = generation_.load();
-      if (stopping_) return;
-      if (body_ == nullptr) continue;
-      body = body_;  // run() forgets it once the parts are taken, while the last are still at work
-      joined_.fetch_add(1);
-    }
-    take_parts(*body, worker);
-    if (joined_.fetch_sub(1) == 1) {
-      const std::lock_guard lock(mutex_);  // so that the waiter is either before its check or asleep
-      done_.notify_one();
+    std::uint32_t state = state_.load();
+    if ((state & kStopping) != 0) return;
+    if ((state & kOpen) != 0 && run_number(state) != seen) {
+      if (!state_.compare_exchange_weak(state, state + 1)) continue;
+      seen = run_number(state);
+      take_parts(work_, worker);
+      leave();
+      spin = 0;
+    } else if (spin < spins_) {
+      ++spin;
+      _mm_pause();
+    } else {
+      state_.wait(state);  // returns at once if the word has changed since it was looked at
+      spin = 0;
     }
   }
 }
 
-void parallel_for(ThreadPool& pool, Index count, Index grain, const std::function<void(Index, Index, int)>& body) {
+void ThreadPool::leave() {
+  const std::uint32_t before = state_.fetch_sub(1);  // after this run() may return, and begin again
+  if ((before & kInside) == 1 && (before & kOpen) == 0) {
+    left_closed_.fetch_add(1);
+    left_closed_.notify_one();
+  }
+}
+
+void parallel_for(ThreadPool& pool, Index count, Index grain, FunctionRef<void(Index, Index, int)> body) {
   JERICHO_CHECK(grain >= 1, "grain {}", grain);
   pool.run(ceil_div(count, grain),
            [&](Index part, int worker) { body(part * grain, std::min(count, (part + 1) * grain), worker); });

@@ -3,15 +3,13 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <thread>
-#include <utility>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/index.h"
 
 namespace jericho {
@@ -19,6 +17,8 @@ namespace jericho {
 // run() is for one thread at a time; bodies run concurrently and may not call run() themselves.
 class ThreadPool {
  public:
+  using Body = FunctionRef<void(Index part, int worker)>;
+
   // `threads` counts the caller: a pool of 1 starts none. Workers flush subnormals and have 512 KiB stacks.
   explicit ThreadPool(int threads);
   ~ThreadPool();
@@ -30,29 +30,34 @@ class ThreadPool {
   // Calls body(part, worker) once for each part in [0, parts). Parts are handed out in ascending order, one at a time.
   // `worker` in [0, threads()) tells which scratch a body may use. The first exception of a body is thrown here, after
   // all running bodies have ended; parts not yet begun are dropped.
-  void run(Index parts, const std::function<void(Index part, int worker)>& body);
+  void run(Index parts, Body body);
 
  private:
+  struct Work {
+    const Body* body = nullptr;
+    Index parts = 0;
+  };
+
   void serve(int worker);
-  void take_parts(const std::function<void(Index, int)>& body, int worker);
+  void take_parts(Work work, int worker);
+  void leave();
 
   int threads_;
+  int spins_;                         // how often to look again before going to sleep
   std::vector<std::thread> workers_;  // std::jthread cannot take attributes either; joined in the destructor
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable done_;
-  const std::function<void(Index, int)>* body_ = nullptr;  // null between runs: no worker may join
-  Index parts_ = 0;
-  std::atomic<Index> next_{0};
-  std::atomic<std::uint64_t> generation_{0};  // rises with every run() that uses the workers
-  std::atomic<int> joined_{0};  // workers inside the present run; a worker that wakes too late never joins
+  // Written by run() while no worker is inside, read by those who joined: ordered by state_.
+  alignas(64) Work work_{};
+  // Workers inside the present run, whether it is open to more, and how many runs there were: see thread_pool.cc.
+  std::atomic<std::uint32_t> state_{0};
+  alignas(64) std::atomic<Index> next_{0};                 // the part to be handed out
+  alignas(64) std::atomic<std::uint32_t> left_closed_{0};  // rises when the last worker leaves a closed run
+  std::mutex failure_mutex_;
   std::exception_ptr failure_;
-  bool stopping_ = false;
 };
 
 // Splits [0, count) into ranges of `grain` and calls body(begin, end, worker) for each. The ranges do not depend on the
 // number of threads.
 void parallel_for(ThreadPool& pool, Index count, Index grain,
-                  const std::function<void(Index begin, Index end, int worker)>& body);
+                  FunctionRef<void(Index begin, Index end, int worker)> body);
 
 }  // namespace jericho

@@ -2,7 +2,10 @@
 #include "base/thread_pool.h"
 
 #include <atomic>
+#include <chrono>
+#include <ctime>
 #include <stdexcept>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <xmmintrin.h>
@@ -42,6 +45,59 @@ TEST(ThreadPool, ThrowsTheFailureOfABodyAndGoesOn) {
   std::atomic<int> ran = 0;
   pool.run(10, [&](Index, int) { ++ran; });
   EXPECT_EQ(ran, 10);
+}
+
+TEST(ThreadPool, GoesOnAfterAFailureOfEveryPart) {
+  ThreadPool pool(4);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_THROW(pool.run(8, [](Index part, int) { throw std::out_of_range(std::to_string(part)); }),
+                 std::out_of_range);
+  }
+  std::atomic<int> ran = 0;
+  pool.run(10, [&](Index, int) { ++ran; });
+  EXPECT_EQ(ran, 10);
+}
+
+TEST(ThreadPool, WakesWorkersThatWentToSleep) {
+  ThreadPool pool(2);
+  for (int i = 0; i < 20; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // longer than workers spin
+    std::atomic<int> begun = 0;
+    pool.run(2, [&](Index, int) {  // ends only if both parts are at work at the same time
+      ++begun;
+      while (begun < 2) std::this_thread::yield();
+    });
+    ASSERT_EQ(begun, 2);
+  }
+}
+
+TEST(ThreadPool, UsesAllThreadsAlsoWhereThereAreFewerCores) {
+  ThreadPool pool(16);
+  std::atomic<int> begun = 0;
+  pool.run(16, [&](Index, int) {
+    ++begun;
+    while (begun < 16) std::this_thread::yield();
+  });
+  EXPECT_EQ(begun, 16);
+}
+
+TEST(ThreadPool, UsesNoProcessorWhileNothingRuns) {
+  ThreadPool pool(4);
+  pool.run(4, [](Index, int) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // workers spin for a moment, then sleep
+  const std::clock_t before = std::clock();                    // of all threads of the process
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 100);
+}
+
+TEST(ThreadPool, SeesWhatWasWrittenBeforeARunAndShowsWhatTheRunWrote) {
+  ThreadPool pool(3);
+  std::vector<Index> values(64);
+  for (Index round = 1; round <= 2000; ++round) {  // plain memory: the thread sanitizer watches
+    values[0] = round;
+    pool.run(63, [&](Index part, int) { values[static_cast<std::size_t>(part) + 1] = values[0] + part; });
+    for (Index part = 0; part < 63; ++part) ASSERT_EQ(values[static_cast<std::size_t>(part) + 1], round + part);
+  }
 }
 
 TEST(ThreadPool, FlushesSubnormalsInEveryThread) {
