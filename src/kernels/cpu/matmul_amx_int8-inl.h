@@ -111,11 +111,11 @@ struct TokenScales {
 using Dots = std::int32_t[kTileTokens][16];
 constexpr int kRing = 4;
 
-// The integer dots of a chunk's groups with the tiles of tokens, tile by tile, each group after the other, in a stream.
-// Step n starts product n on the operands that step n - 1 loaded, loads those of n + 1 and stores product n - 2; product
-// n - 4 is read meanwhile. So no instruction waits for the one before it, whether or not the processor renames tiles:
-// tiles 0-3 hold products, 4-5 activations, 6-7 codes, in turn. At the end some products too many are started, on the
-// last tile of tokens.
+// The integer dots of a chunk's groups in a stream: for each tile of tokens, for each strip, group after group. Step n
+// starts product n on the operands that step n - 1 loaded, loads those of n + 1 and stores product n - 2; product n - 4
+// is read meanwhile. So no instruction waits for the one before it, whether or not the processor renames tiles: tiles
+// 0-3 hold products, 4-5 activations, 6-7 codes, in turn. At the end some products too many are started, of the last tile
+// of tokens.
 template <class Tiles, class Format>
 class DotStream {
  public:
@@ -129,17 +129,19 @@ class DotStream {
     return config;
   }
 
-  // `x` are the activations of token 0 from the chunk's first column on, `codes` those of `groups` groups.
-  HWY_INLINE DotStream(const std::int8_t* x, Index stride, const TokenTiles& tiles, const std::uint8_t* codes,
-                       Index groups, Dots* ring)
+  // `x` are the activations of token 0 from the chunk's first column on, `w` its `groups` groups of each strip.
+  HWY_INLINE DotStream(const std::int8_t* x, Index stride, const TokenTiles& tiles, const UnpackedGroups<Format>* w,
+                       Index strips, Index groups, Dots* ring)
       : x_(x),
         stride_(stride),
         tile_(tiles.begin),
         last_tile_(tiles.begin + tiles.count - 1),
-        codes_(codes),
-        codes_end_(codes + groups * kGroup * kStripRows),
+        w_(w),
+        strips_(strips),
+        codes_bytes_(groups * kGroup * kStripRows),
         x_at_(x + *tile_ * stride),
-        codes_at_(codes),
+        codes_at_(w[0].codes[0]),
+        codes_end_(codes_at_ + codes_bytes_),
         ring_(ring) {
     load_operands<0>();
     for (int i = 0; i < kRing; ++i) step();
@@ -172,9 +174,13 @@ class DotStream {
     x_at_ += kColumns;
     codes_at_ += kColumns * kStripRows;
     if (codes_at_ == codes_end_) {
-      if (tile_ != last_tile_) ++tile_;
+      if (++strip_ == strips_) {
+        strip_ = 0;
+        if (tile_ != last_tile_) ++tile_;
+      }
       x_at_ = x_ + *tile_ * stride_;
-      codes_at_ = codes_;
+      codes_at_ = w_[strip_].codes[0];
+      codes_end_ = codes_at_ + codes_bytes_;
     }
   }
 
@@ -182,10 +188,13 @@ class DotStream {
   Index stride_;
   const Index* tile_;  // first token of the tile whose operands are loaded next
   const Index* last_tile_;
-  const std::uint8_t* codes_;
-  const std::uint8_t* codes_end_;
+  const UnpackedGroups<Format>* w_;
+  Index strips_;
+  Index strip_ = 0;
+  Index codes_bytes_;
   const std::int8_t* x_at_;  // the operands to be loaded next
   const std::uint8_t* codes_at_;
+  const std::uint8_t* codes_end_;
   Dots* ring_;
   unsigned started_ = 0;
   unsigned taken_ = 0;
@@ -215,42 +224,55 @@ HWY_INLINE void add_group(const UnpackedGroups<Format>& w, const TokenScales<For
   }
 }
 
-// The groups [begin, end) of a strip times a block of tokens. `segment` is the one that group `begin` belongs to; returns
-// that of group `end`.
+// The groups [begin, end) of a chunk, added to the sums of a tile's tokens, from `token` on, as the stream brings their
+// dots. `segment` is the one that group `begin` belongs to; returns that of group `end`.
 template <class Tiles, class Format>
-HWY_NOINLINE Index add_chunk(const UnpackedGroups<Format>& w, const Activations& x, const TokenTiles& tiles,
-                             const Segments& segments, Index segment, Index begin, Index end, Dots* ring,
-                             SegmentTree& sums) {
-  DotStream<Tiles, Format> stream(x.q8 + begin * kGroup, x.cols, tiles, w.codes[0], end - begin, ring);
+HWY_INLINE Index add_groups(DotStream<Tiles, Format>& stream, const UnpackedGroups<Format>& w,
+                            const TokenScales<Format>& x, const Segments& segments, Index segment, Index begin,
+                            Index end, Index token, SegmentTree& sums) {
+  for (; segment < kSegments; ++segment) {
+    const Index first = segments.begin[segment] / kGroup;
+    const Index last = segments.end[segment] / kGroup;
+    if (first >= end && last > end) break;  // it begins where the chunk ends, or later
+    float(*own)[16] = sums.at[SegmentTree::depth(segment)] + token;
+    F32x16 acc[kTileTokens];
+    if (first < begin) {
+#pragma GCC unroll 16
+      for (int t = 0; t < kTileTokens; ++t) acc[t] = load(own[t]);
+    } else {
+#pragma GCC unroll 16
+      for (int t = 0; t < kTileTokens; ++t) acc[t] = zero();
+    }
+    for (Index g = std::max(begin, first); g < std::min(end, last); ++g) {
+      for (int i = 0; i < kGroupDots<Format>; ++i) stream.step();
+      const Dots& dots = stream.take();
+      add_group<Format>(w, x, g - begin, dots, Format::kHasSub ? stream.take() : dots, acc);
+    }
+    if (last > end) {  // and goes on in the next chunk
+#pragma GCC unroll 16
+      for (int t = 0; t < kTileTokens; ++t) store(acc[t], own[t]);
+      break;
+    }
+    sums.finish(segment, token, acc);
+  }
+  return segment;
+}
+
+constexpr Index kChunkStrips = 2;  // at a time: they share a tile of tokens while it is near, and its scales
+
+// The groups [begin, end) of some strips times a block of tokens.
+template <class Tiles, class Format>
+HWY_NOINLINE Index add_chunk(const UnpackedGroups<Format>* w, Index strips, const Activations& x,
+                             const TokenTiles& tiles, const Segments& segments, Index segment, Index begin, Index end,
+                             Dots* ring, SegmentTree* sums) {
+  DotStream<Tiles, Format> stream(x.q8 + begin * kGroup, x.cols, tiles, w, strips, end - begin, ring);
   Index next = segment;
   for (Index tile = 0; tile < tiles.count; ++tile) {
-    const Index token = tile * kTileTokens;  // in the block
     TokenScales<Format> scales;
     scales.gather(x, tiles.begin[tile], tiles.rows, begin, end);
-    for (next = segment; next < kSegments; ++next) {
-      const Index first = segments.begin[next] / kGroup;
-      const Index last = segments.end[next] / kGroup;
-      if (first >= end && last > end) break;  // it begins where the chunk ends, or later
-      float(*own)[16] = sums.at[SegmentTree::depth(next)] + token;
-      F32x16 acc[kTileTokens];
-      if (first < begin) {
-#pragma GCC unroll 16
-        for (int t = 0; t < kTileTokens; ++t) acc[t] = load(own[t]);
-      } else {
-#pragma GCC unroll 16
-        for (int t = 0; t < kTileTokens; ++t) acc[t] = zero();
-      }
-      for (Index g = std::max(begin, first); g < std::min(end, last); ++g) {
-        for (int i = 0; i < kGroupDots<Format>; ++i) stream.step();
-        const Dots& dots = stream.take();
-        add_group<Format>(w, scales, g - begin, dots, Format::kHasSub ? stream.take() : dots, acc);
-      }
-      if (last > end) {  // and goes on in the next chunk
-#pragma GCC unroll 16
-        for (int t = 0; t < kTileTokens; ++t) store(acc[t], own[t]);
-        break;
-      }
-      sums.finish(next, token, acc);
+    for (Index s = 0; s < strips; ++s) {
+      next =
+          add_groups<Tiles, Format>(stream, w[s], scales, segments, segment, begin, end, tile * kTileTokens, sums[s]);
     }
   }
   return next;
@@ -264,21 +286,22 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
   const Index groups = x.cols / kGroup;
   const Segments segments(w, x.cols);
   const TokenBlocks blocks(x.tokens);
-  UnpackedGroups<Format> unpacked;
+  UnpackedGroups<Format> unpacked[kChunkStrips];
   alignas(64) Dots ring[kRing] = {};  // rows of absent tokens stay zero
-  SegmentTree sums;
+  SegmentTree sums[kChunkStrips];
   Tiles::configure(DotStream<Tiles, Format>::config(blocks.rows()));
   for (Index b = 0; b < blocks.count(); ++b) {  // outside, so that these tokens stay near while strips pass by
     const TokenTiles tiles = blocks.block(b);
-    for (Index s = strip_begin; s < strip_end; ++s) {
-      const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + s * bytes;
+    for (Index strip = strip_begin; strip < strip_end; strip += kChunkStrips) {
+      const Index strips = std::min(kChunkStrips, strip_end - strip);
+      const auto* data = reinterpret_cast<const std::uint8_t*>(w.data) + strip * bytes;
       Index segment = 0;
       for (Index g = 0; g < groups; g += kChunkGroups) {
         const Index end = std::min(g + kChunkGroups, groups);
-        unpacked.unpack(strip, x.cols, g, end);
-        segment = add_chunk<Tiles, Format>(unpacked, x, tiles, segments, segment, g, end, ring, sums);
+        for (Index s = 0; s < strips; ++s) unpacked[s].unpack(data + s * bytes, x.cols, g, end);
+        segment = add_chunk<Tiles, Format>(unpacked, strips, x, tiles, segments, segment, g, end, ring, sums);
       }
-      sums.write(w, bias, s * kStripRows, tiles, y);
+      for (Index s = 0; s < strips; ++s) sums[s].write(w, bias, (strip + s) * kStripRows, tiles, y);
     }
   }
   Tiles::release();
