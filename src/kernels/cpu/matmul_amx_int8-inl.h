@@ -284,6 +284,7 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
                               Index strip_end, MatrixView<float> y) {
   const Index bytes = strip_bytes(w.dtype, w.cols).count;
   const Index groups = x.cols / kGroup;
+  const Index chunks = ceil_div(groups, kChunkGroups);  // of nearly equal size
   const Segments segments(w, x.cols);
   const TokenBlocks blocks(x.tokens);
   UnpackedGroups<Format> unpacked[kChunkStrips];
@@ -296,8 +297,9 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
       const Index strips = std::min(kChunkStrips, strip_end - strip);
       const auto* data = reinterpret_cast<const std::uint8_t*>(w.data) + strip * bytes;
       Index segment = 0;
-      for (Index g = 0; g < groups; g += kChunkGroups) {
-        const Index end = std::min(g + kChunkGroups, groups);
+      for (Index c = 0; c < chunks; ++c) {
+        const Index g = c * groups / chunks;
+        const Index end = (c + 1) * groups / chunks;
         for (Index s = 0; s < strips; ++s) unpacked[s].unpack(data + s * bytes, x.cols, g, end);
         segment = add_chunk<Tiles, Format>(unpacked, strips, x, tiles, segments, segment, g, end, ring, sums);
       }
