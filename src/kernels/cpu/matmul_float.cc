@@ -165,6 +165,9 @@ static HWY_NOINLINE void bf16_strip(const PackedMatrix& w, const Activations& x,
 
 void matmul_float(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                   MatrixView<float> y) {
+#if HWY_TARGET == HWY_AVX3
+  if (w.dtype == DType::kBF16 && x.tokens > 4) return matmul_bf16(w, x, bias, strip_begin, strip_end, y);
+#endif
   for (Index s = strip_begin; s < strip_end; ++s) {
     const Index row = s * kStripRows;
     switch (w.dtype) {

@@ -33,8 +33,10 @@ JERICHO_TARGET_KERNELS(N_AVX3)
 #undef JERICHO_TARGET_KERNELS
 
 namespace N_AVX3 {
-// Block formats and more tokens than matmul() would take a few at a time; matmul() itself calls it.
+// Block formats and BF16 with more than a few tokens: matmul() and matmul_float() call them.
 void matmul_vnni(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+                 MatrixView<float> y);
+void matmul_bf16(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                  MatrixView<float> y);
 // With AMX int8 and bf16 on top.
 void matmul_amx(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
