@@ -1,9 +1,11 @@
 // Whole models from quantized Hugging Face checkpoints: for every method the logits of a tiny Llama are those of the same
 // model with its dequantized values in F32, within what rounding activations to 8 bits costs, or to the last digits where
 // the weights multiply in fp32.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 
 #include <fmt/format.h>
@@ -80,7 +82,7 @@ Pair make_pair(const std::string& quantization, const PutLinear& put) {
 }
 
 // With KV pages in F32: f16 would now and then make 2^-11 of a last digit.
-std::vector<float> logits_of_checkpoint(const Checkpoint& checkpoint, int threads = 2) {
+std::vector<float> logits_of_checkpoint(const Checkpoint& checkpoint, int threads = 2, Index chunk = 40) {
   const TestMachine machine(threads);
   const TempFolder folder;
   checkpoint.save(folder.path());
@@ -90,7 +92,15 @@ std::vector<float> logits_of_checkpoint(const Checkpoint& checkpoint, int thread
                   KvBacking::kPopulate);
   std::vector<TokenId> prompt;
   for (TokenId t = 0; t < 40; ++t) prompt.push_back(t * 7 % static_cast<TokenId>(kVocab));
-  return logits_of(session, session.open(), prompt);
+  std::vector<float> all;
+  const SequenceId sequence = session.open();
+  for (std::size_t begin = 0; begin < prompt.size(); begin += static_cast<std::size_t>(chunk)) {
+    const auto piece =
+        std::span(prompt).subspan(begin).first(std::min(static_cast<std::size_t>(chunk), prompt.size() - begin));
+    const std::vector<float> some = logits_of(session, sequence, piece);
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
 }
 
 // Root of the mean square difference, relative to that of `expected`.
@@ -120,6 +130,7 @@ void expect_same_model(const std::string& quantization, const PutLinear& put, do
   EXPECT_LE(error, bound);
   EXPECT_GT(error, 0) << "the same model twice shows nothing";
   EXPECT_THAT(logits_of_checkpoint(pair.stored, 1), BitEqual(logits)) << "one thread";
+  EXPECT_THAT(logits_of_checkpoint(pair.stored, 2, 7), BitEqual(logits)) << "chunks of 7";
 }
 
 TEST(QuantizedModels, Gptq) {
@@ -130,6 +141,34 @@ TEST(QuantizedModels, Gptq) {
   };
   expect_same_model(R"("quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true, "lm_head": true)", put,
                     kActivationRounding);
+}
+
+TEST(QuantizedModels, GptqByActivationWithAnOrderPerMatrixAndSomeWithout) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    Grid grid = random_grid(rows, cols, 64, 4, DType::kF16, Zeros::kAny, seed, kSize);
+    for (int& zero : grid.zeros) zero = 6 + zero % 4;
+    shuffle_groups(grid, seed);
+    if (module.ends_with("k_proj")) {
+      out.put_f32(module + ".weight", {rows, cols}, grid.values());
+    } else {
+      put_gptq(out, module, grid, GptqZeros::kMinusOne);
+    }
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "gptq", "bits": 4, "group_size": 64, "sym": false, "desc_act": true)", put,
+                    kActivationRounding);
+}
+
+TEST(QuantizedModels, CompressedTensorsByActivation) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    Grid grid = random_grid(rows, cols, 64, 4, DType::kBF16, Zeros::kMiddle, seed, kSize);
+    if (module.ends_with("down_proj")) shuffle_groups(grid, seed);
+    put_packed(out, module, grid, Zeros::kMiddle);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {
+                       "group_0": {"weights": {"num_bits": 4, "actorder": "group"}}})",
+                    put, kActivationRounding);
 }
 
 TEST(QuantizedModels, GptqOfThreeBitsWithZeroPoints) {

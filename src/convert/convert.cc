@@ -56,6 +56,13 @@ DType common_type(const OutputTensor& tensor) {
   return same ? first : DType::kF32;
 }
 
+// Blocks of columns in an order of their own mean nothing in another file.
+bool has_ordered_columns(const OutputTensor& tensor) {
+  return std::any_of(tensor.weights.begin(), tensor.weights.end(), [](const WeightPlacement* weight) {
+    return weight->repacking() != nullptr && weight->repacking()->ordered();
+  });
+}
+
 bool is_exact(DType dtype, float value) {
   if (dtype == DType::kBF16) return to_float(to_bf16(value)) == value;
   if (dtype == DType::kF16) return to_float(to_f16(value)) == value;
@@ -170,7 +177,7 @@ DType Conversion::type_of(const OutputTensor& tensor) const {
   const DType source = common_type(tensor);
   if (target_ == ModelFormat::kGguf) {
     if (options_.mix) return options_.mix->type_of(tensor.name, tensor.shape.back(), config_);
-    return info(source).gguf_type >= 0 ? source : DType::kF16;
+    return info(source).gguf_type >= 0 && !has_ordered_columns(tensor) ? source : DType::kF16;
   }
   if (options_.mix) return options_.mix->type_of(weight.spec.name(ModelFormat::kGguf), tensor.shape.back(), config_);
   return float_type(source);

@@ -27,14 +27,16 @@ WeightRows piece_of(const WeightRows& chunk, Index row, std::span<std::byte> dec
   const Index first = chunk.first + row;
   const Index rows = std::min(chunk_rows(weight), chunk.rows - row);
   chunk.decoder->decode(weight.form.parts.front().first_row + first, rows, decoded.data());
-  return {&weight, first, rows, decoded.first((weight.file_row() * rows).size()), nullptr};
+  return {
+      &weight, first, rows, decoded.first((weight.file_row() * rows).size()), nullptr, chunk.decoder->input_order()};
 }
 
 RowConverter::RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype)
     : weight_(weight), source_(weight.form), target_(weight.spec.form(target)), dtype_(dtype) {}
 
-bool RowConverter::copies() const {
-  return weight_.source->dtype == dtype_ && source_.values == target_.values && source_.factor == target_.factor;
+bool RowConverter::copies(const WeightRows& chunk) const {
+  return weight_.source->dtype == dtype_ && chunk.input_order.empty() && source_.values == target_.values &&
+         source_.factor == target_.factor;
 }
 
 Bytes RowConverter::output_bytes(Index rows) const {
@@ -57,9 +59,10 @@ void RowConverter::to_target(std::span<float> values) const {
   if (means_another) store_values(target_.values, values);
 }
 
-void RowConverter::convert_row(const std::byte* from, std::span<float> values, std::byte* to) const {
+void RowConverter::convert_row(const WeightRows& chunk, const std::byte* from, std::span<float> values,
+                               std::byte* to) const {
   const Index cols = weight_.file_cols();
-  dequantize_file_row(weight_.source->dtype, cols, from, values.data());
+  dequantize_in_input_order(weight_.source->dtype, cols, chunk.input_order, from, values.data() + cols, values.data());
   to_target(values.first(static_cast<std::size_t>(cols)));
   const bool is_vector = weight_.spec.rows == 1 && !weight_.spec.is_matrix();
   if (is_vector &&
@@ -81,7 +84,8 @@ void RowConverter::transpose(const WeightRows& chunk, std::span<float> values, s
   float* all = values.data();
   float* column = all + rows * cols;
   for (Index r = 0; r < rows; ++r) {
-    dequantize_file_row(weight_.source->dtype, cols, chunk.bytes.data() + r * weight_.file_row().count, all + r * cols);
+    dequantize_in_input_order(weight_.source->dtype, cols, chunk.input_order,
+                              chunk.bytes.data() + r * weight_.file_row().count, column, all + r * cols);
   }
   for (Index c = 0; c < cols; ++c) {
     for (Index r = 0; r < rows; ++r) column[r] = all[r * cols + c];
@@ -107,10 +111,11 @@ void RowConverter::convert(const Context& context, const WeightRows& chunk, std:
     const Index to_row = weight_.spec.is_matrix() ? file_row_of(target_.pairs, first + r) - first : r;
     const std::byte* from = chunk.bytes.data() + from_row * weight_.file_row().count;
     std::byte* to = out.data() + to_row * to_bytes.count;
-    if (copies() && (weight_.spec.is_matrix() || weight_.spec.rows > 1 || source_.pairs.count == target_.pairs.count)) {
+    if (copies(chunk) &&
+        (weight_.spec.is_matrix() || weight_.spec.rows > 1 || source_.pairs.count == target_.pairs.count)) {
       std::memcpy(to, from, to_bytes.size());
     } else {
-      convert_row(from, room_of(worker), to);
+      convert_row(chunk, from, room_of(worker), to);
     }
   };
   context.pool.run(chunk.rows, std::ref(row));

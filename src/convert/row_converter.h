@@ -39,8 +39,8 @@ class RowConverter {  // one weight, from its file to `target`
                std::span<std::byte> out) const;
 
  private:
-  [[nodiscard]] bool copies() const;
-  void convert_row(const std::byte* from, std::span<float> values, std::byte* to) const;
+  [[nodiscard]] bool copies(const WeightRows& chunk) const;
+  void convert_row(const WeightRows& chunk, const std::byte* from, std::span<float> values, std::byte* to) const;
   void transpose(const WeightRows& chunk, std::span<float> values, std::byte* out) const;
   void to_target(std::span<float> values) const;
 

@@ -95,6 +95,12 @@ inline bool quantized(std::span<const std::byte> file) {
       }
       JERICHO_CHECK(weight.size == stored && weight.shape.size() == 2, "size {}", weight.size.count);
       const auto decoder = weight.repacking->decoder(parts);
+      std::vector<bool> seen(weight.repacking->ordered() ? static_cast<std::size_t>(weight.shape[1]) : 0);
+      JERICHO_CHECK(decoder->input_order().size() == seen.size(), "an order of {}", decoder->input_order().size());
+      for (const std::int32_t input : decoder->input_order()) {
+        JERICHO_CHECK(input >= 0 && input < weight.shape[1] && !seen[static_cast<std::size_t>(input)], "{}", input);
+        seen[static_cast<std::size_t>(input)] = true;
+      }
       std::vector<std::byte> row(tensor_bytes(weight.dtype, std::array{Index{1}, weight.shape[1]}).size());
       decoder->decode(0, 1, row.data());
       decoder->decode(weight.shape[0] - 1, 1, row.data());

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,7 +28,10 @@ class RowDecoder {
   RowDecoder(const RowDecoder&) = delete;
   RowDecoder& operator=(const RowDecoder&) = delete;
   // Writes rows [first, first + count) one after the other, as blocks of the presented type (block_formats.h).
+  // Column c of a row is of input input_order()[c], where that is not empty.
   virtual void decode(Index first, Index count, std::byte* rows) const = 0;
+  // Of a Repacking that is ordered(), every input once; else empty.
+  [[nodiscard]] virtual std::span<const std::int32_t> input_order() const { return {}; }
 };
 
 // Thread-safe.
@@ -40,6 +44,8 @@ class Repacking {
 
   [[nodiscard]] const std::string& method() const { return method_; }  // for people: "GPTQ 4 bit, groups of 128"
   [[nodiscard]] const std::vector<TensorInfo>& parts() const { return parts_; }
+  // Are the columns of its rows in an order of their own, which the decoder tells?
+  [[nodiscard]] virtual bool ordered() const { return false; }
 
   // Room for all parts, each on a cache line of its own, and where each of them lies within.
   [[nodiscard]] Bytes staging_bytes() const;

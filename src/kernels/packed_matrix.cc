@@ -57,7 +57,9 @@ void dequantize_block_row(const PackedMatrix& matrix, Index row, float* out) {
     const GroupScale group = Layout::group_scale(strip, matrix.cols, lane, g);
     for (Index column = 0; column < kGroup; ++column) {
       const std::uint8_t code = Layout::code(strip + Layout::codes_offset(g), lane, column);
-      out[g * kGroup + column] = value_of<Format>(group, column, code);
+      const Index at = g * kGroup + column;
+      out[matrix.input_order.empty() ? at : matrix.input_order[static_cast<std::size_t>(at)]] =
+          value_of<Format>(group, column, code);
     }
   }
 }

@@ -13,6 +13,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 
 #include "base/bytes.h"
 #include "base/index.h"
@@ -28,6 +30,9 @@ struct PackedMatrix {  // a view: the weight store owns the bytes
   Index cols = 0;  // as in the file
   Index unit = 0;  // columns per unit of the eight segments (docs/numerics.md 3): a multiple of 32 and of the block
   const std::byte* data = nullptr;
+  // Column c holds the weights of input input_order[c]; empty: of input c. Kernels need not know: they read activations
+  // that are in the same order (ops/linear.h).
+  std::span<const std::int32_t> input_order{};
 
   [[nodiscard]] Index strips() const { return ceil_div(rows, kStripRows); }
   [[nodiscard]] Index padded_cols() const { return is_block(dtype) ? cols : round_up(cols, 32); }
@@ -48,8 +53,8 @@ Bytes packed_bytes(DType dtype, Index rows, Index cols);
 // Packs `rows` (at most 16) file rows, `row_bytes` apart, into the strip at `strip`. Absent rows become zeros.
 void pack_strip(DType dtype, Index cols, const std::byte* file_rows, Bytes row_bytes, Index rows, std::byte* strip);
 
-// Row `row` of the matrix as fp32, out[cols]: the value each format defines, in one or two rounded operations
-// (block_formats.h).
+// Row `row` of the matrix as fp32, out[cols] in the order of the inputs: the value each format defines, in one or two
+// rounded operations (block_formats.h).
 void dequantize_row(const PackedMatrix& matrix, Index row, float* out);
 
 // The same from a file row that was not packed.

@@ -56,6 +56,10 @@ class MatrixPacker {
 
   void pack_decoded(const RowDecoder& decoder) const {
     const Bytes strip = strip_bytes(p_.dtype, p_.spec.cols);
+    if (p_.ordered()) {
+      const auto order = std::as_bytes(decoder.input_order());
+      std::copy(order.begin(), order.end(), matrix_ + packed_bytes(p_.dtype, p_.spec.rows, p_.spec.cols).count);
+    }
     const auto one = [&](Index part, int worker) {
       const Index first = part * kStripRows;
       pack_decoded_rows(decoder, first, std::min(kStripRows, p_.spec.rows - first),
@@ -80,7 +84,8 @@ class MatrixPacker {
     JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
     std::byte* values = room + StripRoom::strip_rows_bytes(p_).count;
     for (Index r = 0; r < count; ++r) {
-      dequantize_file_row(p_.source->dtype, cols, room + r * row.count, reinterpret_cast<float*>(values) + r * cols);
+      dequantize_in_input_order(p_.source->dtype, cols, decoder.input_order(), room + r * row.count, row_room(room),
+                                reinterpret_cast<float*>(values) + r * cols);
     }
     pack_strip(p_.dtype, cols, values, storage_bytes(p_.dtype, cols), count, to);
   }
@@ -91,7 +96,7 @@ class MatrixPacker {
     if (p_.form.transposed) {
       gather_columns(chunk, begin, count, room);
     } else if (p_.source->dtype != p_.dtype) {
-      auto* values = reinterpret_cast<float*>(room + round_up(StripRoom::rows_bytes(p_), 64_B).count);
+      float* values = row_room(room);
       JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
       for (Index r = 0; r < count; ++r) {
         dequantize_file_row(p_.source->dtype, cols, file_row(chunk, begin + r), values);
@@ -118,6 +123,10 @@ class MatrixPacker {
                     size);
       }
     }
+  }
+
+  [[nodiscard]] float* row_room(std::byte* room) const {
+    return reinterpret_cast<float*>(room + StripRoom::rows_bytes(p_).count);
   }
 
   [[nodiscard]] const std::byte* file_row(std::span<const std::byte> chunk, Index row) const {

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "base/math.h"
+#include "kernels/packed_matrix.h"
 
 namespace jericho {
 namespace {
@@ -37,6 +38,13 @@ Index file_row_of(const RowPairs& pairs, Index row) {
   if (in_head < 0 || in_head >= pairs.count) return row;
   const Index half = pairs.count / 2;
   return row - in_head + 2 * (in_head % half) + in_head / half;
+}
+
+void dequantize_in_input_order(DType dtype, Index cols, std::span<const std::int32_t> input_order, const std::byte* row,
+                               float* room, float* out) {
+  if (input_order.empty()) return dequantize_file_row(dtype, cols, row, out);
+  dequantize_file_row(dtype, cols, row, room);
+  for (Index c = 0; c < cols; ++c) out[input_order[static_cast<std::size_t>(c)]] = room[c];
 }
 
 void restore_values(StoredValues stored, std::span<float> values) {

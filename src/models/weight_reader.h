@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -24,8 +25,9 @@ struct WeightRows {  // rows as the file keeps them (StoredForm): in `bytes`, or
   const WeightPlacement* weight = nullptr;
   Index first = 0;  // of weight->file_rows()
   Index rows = 0;
-  std::span<const std::byte> bytes{};   // rows * weight->file_row(), valid until the next call
-  const RowDecoder* decoder = nullptr;  // makes rows of the whole source tensor; valid until the next call
+  std::span<const std::byte> bytes{};           // rows * weight->file_row(), valid until the next call
+  const RowDecoder* decoder = nullptr;          // makes rows of the whole source tensor; valid until the next call
+  std::span<const std::int32_t> input_order{};  // of the columns in `bytes`, where they have one (RowDecoder)
 
   [[nodiscard]] Bytes stored_bytes() const {  // that were read for them
     return decoder != nullptr ? weight->source->size : Bytes{static_cast<std::int64_t>(bytes.size())};

@@ -15,13 +15,19 @@ namespace {
 
 PackedMatrix view_of(const WeightPlacement& placement, const std::byte* arena) {
   const WeightSpec& spec = placement.spec;
-  return {placement.dtype, spec.rows, spec.cols, std::lcm(default_unit(placement.dtype), spec.unit_multiple),
-          arena + placement.offset.count};
+  PackedMatrix matrix = {placement.dtype, spec.rows, spec.cols,
+                         std::lcm(default_unit(placement.dtype), spec.unit_multiple), arena + placement.offset.count};
+  if (placement.ordered()) {
+    const std::byte* order = matrix.data + packed_bytes(placement.dtype, spec.rows, spec.cols).count;
+    matrix.input_order = {reinterpret_cast<const std::int32_t*>(order), static_cast<std::size_t>(spec.cols)};
+  }
+  return matrix;
 }
 
-Bytes placed_bytes(const WeightSpec& spec, DType dtype) {
-  if (spec.is_matrix()) return packed_bytes(dtype, spec.rows, spec.cols);
-  return round_up(storage_bytes(DType::kF32, spec.rows * spec.cols), 64_B);
+Bytes placed_bytes(const WeightPlacement& p) {
+  if (!p.spec.is_matrix()) return round_up(storage_bytes(DType::kF32, p.spec.rows * p.spec.cols), 64_B);
+  const Bytes order = p.ordered() ? round_up(storage_bytes(DType::kI32, p.spec.cols), 64_B) : 0_B;
+  return packed_bytes(p.dtype, p.spec.rows, p.spec.cols) + order;
 }
 
 // Does the tensor hold the part that the weight is? Matrices are compared row by row, with all extents but the last
@@ -84,7 +90,7 @@ Index chunk_rows(const WeightPlacement& placement) {
 void WeightLayout::place(WeightPlacement placement) {
   const WeightSpec& spec = placement.spec;
   placement.offset = bytes_;
-  placement.size = placed_bytes(spec, placement.dtype);
+  placement.size = placed_bytes(placement);
   bytes_ += placement.size;
   parameters_ += spec.rows * spec.cols;
   const Bytes row = placement.file_row();
@@ -99,7 +105,11 @@ void WeightLayout::place(WeightPlacement placement) {
     largest_chunk_ = std::max(largest_chunk_, row * std::min(placement.file_rows(), chunk_rows(placement)));
   }
   decode_bytes_ += Bytes{static_cast<std::int64_t>(static_cast<double>(placement.size.count) * spec.read_per_token)};
-  if (spec.is_matrix()) forms_.add(placement.dtype);
+  if (placement.ordered()) {
+    forms_.add_ordered(placement.dtype);
+  } else if (spec.is_matrix()) {
+    forms_.add(placement.dtype);
+  }
   placements_.push_back(std::move(placement));
 }
 

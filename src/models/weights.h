@@ -36,6 +36,10 @@ struct WeightPlacement {
   [[nodiscard]] std::int64_t file_offset() const;  // of the first of them
   // What makes rows of several stored tensors, which are then read whole; null where the file has the rows themselves.
   [[nodiscard]] const Repacking* repacking() const { return source == nullptr ? nullptr : source->repacking.get(); }
+  // Are its columns packed in an order of their own? It lies behind them. Floats are put in the order of the inputs.
+  [[nodiscard]] bool ordered() const {
+    return repacking() != nullptr && repacking()->ordered() && dtype == source->dtype;
+  }
 };
 
 inline constexpr Bytes kWeightChunk = 1_MiB;  // a good size for one direct read

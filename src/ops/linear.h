@@ -1,6 +1,8 @@
 // y = x W^T (+ bias) over the pool, for a weight of any type. Several weights often read the same rows (q, k and v;
 // gate and up): LinearInput holds those rows in every form the model's weights multiply with, prepared once. Start at
 // linear(). Scratch is taken from the caller: LinearBuffers counts and takes it with the same code.
+// A weight whose columns have an order of their own (PackedMatrix::input_order) reads the rows in that order: they are
+// gathered and rounded for it when it multiplies, since every such weight may have another.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +20,37 @@ struct ActivationForms {  // which forms a model's weights need
   bool f32 = false;
   bool bf16 = false;
   bool q8 = false;
+  bool ordered_q8 = false;  // in the order of a weight's columns
   void add(DType weight);
+  void add_ordered(DType weight);  // of a weight whose columns have an order of their own
+};
+
+struct Q8Buffers {
+  template <class S>
+  static Q8Buffers take(S& scratch, Index tokens, Index padded) {
+    Q8Buffers buffers;
+    buffers.q8 = scratch.template take<std::int8_t>(tokens * padded);
+    buffers.scale = scratch.template take<float>(tokens * padded / 32);
+    buffers.scaled_sum = scratch.template take<float>(tokens * padded / 32);
+    buffers.half_sum = scratch.template take<std::int32_t>(tokens * padded / 16);
+    return buffers;
+  }
+  // From column `first` of row t on; a multiple of 32.
+  [[nodiscard]] Q8Row row(Index t, Index padded, Index first = 0) const {
+    const Index at = t * padded + first;
+    return {q8.data() + at, scale.data() + at / 32, scaled_sum.data() + at / 32, half_sum.data() + at / 16};
+  }
+  void set(Activations& a) const {
+    a.q8 = q8.data();
+    a.scale = scale.data();
+    a.scaled_sum = scaled_sum.data();
+    a.half_sum = half_sum.data();
+  }
+
+  std::span<std::int8_t> q8{};
+  std::span<float> scale{};
+  std::span<float> scaled_sum{};
+  std::span<std::int32_t> half_sum{};
 };
 
 struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given forms; views of somebody's scratch
@@ -28,21 +60,15 @@ struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given
     LinearBuffers buffers;
     if (forms.f32 && padded != cols) buffers.f32 = scratch.template take<float>(tokens * padded);
     if (forms.bf16) buffers.bf16 = scratch.template take<BF16>(tokens * padded);
-    if (forms.q8) {
-      buffers.q8 = scratch.template take<std::int8_t>(tokens * padded);
-      buffers.scale = scratch.template take<float>(tokens * padded / 32);
-      buffers.scaled_sum = scratch.template take<float>(tokens * padded / 32);
-      buffers.half_sum = scratch.template take<std::int32_t>(tokens * padded / 16);
-    }
+    if (forms.q8) buffers.q8 = Q8Buffers::take(scratch, tokens, padded);
+    if (forms.ordered_q8) buffers.ordered_q8 = Q8Buffers::take(scratch, tokens, padded);
     return buffers;
   }
 
   std::span<float> f32{};  // only where rows need padding
   std::span<BF16> bf16{};
-  std::span<std::int8_t> q8{};
-  std::span<float> scale{};
-  std::span<float> scaled_sum{};
-  std::span<std::int32_t> half_sum{};
+  Q8Buffers q8{};
+  Q8Buffers ordered_q8{};  // of the weight that multiplies
 };
 
 class LinearInput {  // a view of x and of the buffers, valid until either changes
@@ -54,7 +80,14 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
     return activations_[static_cast<std::size_t>(form)];
   }
 
+  // Rows [first, first + count) with column c from column order[c] of x, in 8-bit groups; valid until the next call. Rows
+  // are split over the pool.
+  [[nodiscard]] Activations in_order(const Context& context, std::span<const std::int32_t> order, Index first,
+                                     Index count) const;
+
  private:
+  MatrixView<const float> x_;
+  Q8Buffers ordered_q8_;
   std::array<Activations, 3> activations_{};
 };
 

@@ -216,9 +216,16 @@ TEST_P(MoeOps, AddsTheRowsThatItIsGivenInTheOrderOfTheExperts) {
 TEST_P(MoeOps, ManyProductsAtOnceAreEachProductAlone) {
   constexpr Index K = 256, kRows = 9;
   const std::vector<float> x = random_row(kRows * K, 2);
+  std::vector<std::int32_t> orders[2];
+  for (Index k = 0; k < K; ++k) {
+    orders[0].push_back(static_cast<std::int32_t>(k * 37 % K));
+    orders[1].push_back(static_cast<std::int32_t>(K - 1 - k));
+  }
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ6_K}) {
     ActivationForms forms;
     forms.add(dtype);
+    const bool with_orders = dtype == DType::kQ4_0;
+    if (with_orders) forms.add_ordered(dtype);
     const auto input_of = [&](MatrixView<const float> rows, std::vector<std::byte>& memory) {
       ScratchSize size;
       static_cast<void>(LinearBuffers::take(size, forms, rows.extent(0), K));
@@ -239,6 +246,7 @@ TEST_P(MoeOps, ManyProductsAtOnceAreEachProductAlone) {
     for (std::size_t i = 0; i < first.size(); ++i) results.emplace_back(count[i] * outputs[i]);
     std::vector<PackedMatrix> views;
     for (const CaseMatrix& w : weights) views.push_back(w.view);
+    for (std::size_t i = 1; i < 3 && with_orders; ++i) views[i].input_order = orders[i - 1];  // of the same row
     for (std::size_t i = 0; i < first.size(); ++i)
       tasks.push_back({&views[i], first[i], {results[i].data(), count[i], outputs[i]}});
     linear_each(context_, tasks, input);

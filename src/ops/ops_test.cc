@@ -90,6 +90,48 @@ TEST_P(Ops, LinearIsTheDoubleLoopForEveryWeightFormat) {
   }
 }
 
+// Every second column from the front, the rest from the back.
+std::vector<std::int32_t> some_order(Index K) {
+  std::vector<std::int32_t> order;
+  for (Index k = 0; k < K; k += 2) order.push_back(static_cast<std::int32_t>(k));
+  for (Index k = K - 1; k > 0; k -= 2) order.push_back(static_cast<std::int32_t>(k));
+  return order;
+}
+
+TEST_P(Ops, LinearWithColumnsInAnOrderIsThatOfRowsInTheOrder) {
+  constexpr Index T = 5, N = 37, K = 1536;  // more than are gathered at a time
+  const std::vector<float> x = random_row(T * K, 2);
+  const std::vector<float> bias = random_row(N, 3);
+  const std::vector<std::int32_t> order = some_order(K);
+  std::vector<float> sorted;
+  for (Index t = 0; t < T; ++t) {
+    for (const std::int32_t k : order) sorted.push_back(x[static_cast<std::size_t>(t * K + k)]);
+  }
+  for (const DType dtype : {DType::kQ4_0, DType::kQ8_0, DType::kQZ4, DType::kQZ8}) {
+    const CaseMatrix w(dtype, N, K, 1);
+    PackedMatrix ordered = w.view;
+    ordered.input_order = order;
+    const auto product = [&](const PackedMatrix& matrix, const std::vector<float>& rows, ActivationForms forms) {
+      std::vector<std::byte> scratch = scratch_for(forms, T, K);
+      Scratch bump(aligned(scratch));
+      const LinearInput input(context_, {rows.data(), T, K}, forms, LinearBuffers::take(bump, forms, T, K));
+      std::vector<float> y(static_cast<std::size_t>(T * N));
+      linear(context_, matrix, input, bias, {y.data(), T, N});
+      return y;
+    };
+    ActivationForms plain, in_order;
+    plain.add(dtype);
+    in_order.add_ordered(dtype);
+    const std::vector<float> expected = product(w.view, sorted, plain);
+    EXPECT_THAT(product(ordered, x, in_order), BitEqual(expected)) << name(dtype);
+    EXPECT_FALSE(product(w.view, x, plain) == expected) << "the order shows nothing";
+    std::vector<float> row(K), in_file(K);
+    dequantize_row(ordered, 3, row.data());
+    dequantize_row(w.view, 3, in_file.data());
+    for (std::size_t k = 0; k < order.size(); ++k) ASSERT_EQ(row[static_cast<std::size_t>(order[k])], in_file[k]);
+  }
+}
+
 TEST_P(Ops, LinearReadsStridedRowsAndWritesStridedRows) {
   constexpr Index T = 3, K = 64, N = 20;
   const CaseMatrix w(DType::kF32, N, K, 1);

@@ -201,6 +201,15 @@ put(Q, "good_gptq_dynamic", checkpoint({**gptq, "dynamic": {"+:m": {"bits": 8}}}
 put(Q, "bad_gptq_no_scales", checkpoint(gptq, {k: v for k, v in gptq_parts.items() if k != "m.scales"}))
 put(Q, "bad_gptq_group", checkpoint(gptq, {**gptq_parts, "m.g_idx": ("I32", [64], 0x7F)}))
 put(Q, "bad_gptq_order", checkpoint(gptq, {**gptq_parts, "m.g_idx": ("I32", [64], struct.pack("<64i", *[i % 2 for i in range(64)]))}))
+put(Q, "good_gptq_by_activation", checkpoint({**gptq, "desc_act": True}, {
+    **gptq_parts, "m.g_idx": ("I32", [64], struct.pack("<64i", *[i % 2 for i in range(64)]))}))
+put(Q, "good_gptq_3_bit_by_activation", checkpoint({**gptq, "bits": 3, "sym": False, "desc_act": True}, {
+    **gptq_parts, "m.qweight": ("I32", [6, 32], 0x5A), "m.qzeros": ("I32", [2, 3], 0x12),
+    "m.g_idx": ("I32", [64], struct.pack("<64i", *[(i // 2 + i) % 2 for i in range(64)]))}))
+put(Q, "good_gptq_unfilled_index", checkpoint({**gptq, "desc_act": True}, {
+    **gptq_parts, "m.g_idx": ("I32", [64], 0)}))
+put(Q, "bad_gptq_unequal_groups", checkpoint({**gptq, "desc_act": True}, {
+    **gptq_parts, "m.g_idx": ("I32", [64], struct.pack("<64i", *[int(i > 30) for i in range(64)]))}))
 put(Q, "bad_gptq_zeros", checkpoint(gptq, {**gptq_parts, "m.qzeros": ("I32", [2, 4], 0x79)}))
 put(Q, "bad_gptq_bits", checkpoint({**gptq, "bits": 2**62}, gptq_parts))
 put(Q, "bad_gptq_group_size", checkpoint({**gptq, "group_size": 0}, gptq_parts))

@@ -3,7 +3,7 @@
 //   pack-quantized   P.weight_packed  I32 [O, ceil(C / f)], f = floor(32 / b) codes to a word, low bits first
 //                    P.weight_shape   I64 [2], O and C
 //                    P.weight_zero_point  I32 [ceil(O / f), G], packed along the outputs; absent where symmetric
-//                    P.weight_g_idx   I32 [C], the group of each input, where these were reordered
+//                    P.weight_g_idx   I32 [C], the group of each input, where "actorder" is "group"
 //   int-quantized    P.weight I8 [O, C];  P.weight_zero_point I8 [O, G] where asymmetric
 //   float-quantized  P.weight F8_E4M3 [O, C]
 // each with P.weight_scale [O, G], [O] or [1], for FP8 also one per block. What a module's tensors are says how it is
@@ -11,6 +11,7 @@
 // Activations are quantized as numerics.md 3 does for every integer weight, whatever "input_activations" says.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -40,8 +41,8 @@ constexpr std::size_t kScales = 1;
 
 class IntegerTensorRows final : public IntegerRows {
  public:
-  IntegerTensorRows(const Integers& shape, const PartBytes& parts)
-      : IntegerRows(shape.grid, shape.cols, shape.group),
+  IntegerTensorRows(const Integers& shape, const PartBytes& parts, std::vector<std::int32_t> input_order)
+      : IntegerRows(shape.grid, shape.cols, shape.group, std::move(input_order)),
         shape_(shape),
         words_(parts[kCodes]),
         bytes_(parts[kCodes]),
@@ -56,17 +57,25 @@ class IntegerTensorRows final : public IntegerRows {
   unsigned mask() const { return (1u << shape_.grid.bits) - 1; }
 
   void codes(Index row, Index block, std::span<std::uint8_t, 32> out) const override {
+    put_codes(
+        row, [&](std::size_t j) { return block * kGroup + static_cast<Index>(j); }, out);
+  }
+  void codes_at(Index row, std::span<const std::int32_t, 32> inputs, std::span<std::uint8_t, 32> out) const override {
+    put_codes(
+        row, [&](std::size_t j) { return Index{inputs[j]}; }, out);
+  }
+  template <class Column>  // column(j) of the 32 codes
+  void put_codes(Index row, Column column, std::span<std::uint8_t, 32> out) const {
     if (!shape_.packed) {
       for (std::size_t j = 0; j < 32; ++j) {
-        out[j] = static_cast<std::uint8_t>(bytes_[row * shape_.cols + block * kGroup + static_cast<Index>(j)] + 128);
+        out[j] = static_cast<std::uint8_t>(bytes_[row * shape_.cols + column(j)] + 128);
       }
       return;
     }
     const Index words = ceil_div(shape_.cols, codes_per_word());
     for (std::size_t j = 0; j < 32; ++j) {
-      const Index column = block * kGroup + static_cast<Index>(j);
-      const std::uint32_t word = words_[row * words + column / codes_per_word()];
-      out[j] = static_cast<std::uint8_t>((word >> (column % codes_per_word() * shape_.grid.bits)) & mask());
+      const std::uint32_t word = words_[row * words + column(j) / codes_per_word()];
+      out[j] = static_cast<std::uint8_t>((word >> (column(j) % codes_per_word() * shape_.grid.bits)) & mask());
     }
   }
   float scale(Index row, Index group) const override {
@@ -91,18 +100,22 @@ class IntegerTensorRows final : public IntegerRows {
 class IntegerRepacking final : public Repacking {
  public:
   IntegerRepacking(const Integers& shape, std::vector<TensorInfo> parts)
-      : Repacking(fmt::format("compressed-tensors {} bit, {}", shape.grid.bits,
+      : Repacking(fmt::format("compressed-tensors {} bit, {}{}", shape.grid.bits,
                               shape.scales_per_row == 0   ? "per tensor"
                               : shape.group == shape.cols ? "per channel"
-                                                          : fmt::format("groups of {}", shape.group)),
+                                                          : fmt::format("groups of {}", shape.group),
+                              shape.index != 0 ? " by activation" : ""),
                   std::move(parts)),
         shape_(shape) {}
   std::unique_ptr<RowDecoder> decoder(PartBytes bytes) const override {
+    std::vector<std::int32_t> order;
     if (shape_.index != 0) {
-      check_group_index(parts()[shape_.index], Elements<std::int32_t>(bytes[shape_.index]), shape_.cols, shape_.group);
+      order = inputs_by_group(parts()[shape_.index], Elements<std::int32_t>(bytes[shape_.index]), shape_.cols,
+                              shape_.group);
     }
-    return std::make_unique<IntegerTensorRows>(shape_, bytes);
+    return std::make_unique<IntegerTensorRows>(shape_, bytes, std::move(order));
   }
+  bool ordered() const override { return shape_.index != 0; }
 
  private:
   Integers shape_;

@@ -41,6 +41,19 @@ TEST(CompressedTensors, PackedIntegersComeBackToTheBit) {
   }
 }
 
+TEST(CompressedTensors, ColumnsInTheOrderOfActivationsComeBackToTheBit) {
+  for (const int bits : {3, 4, 8}) {
+    Grid grid = random_grid(20, 256, 64, bits, DType::kBF16, Zeros::kAny, 17);
+    shuffle_groups(grid, 18);
+    Checkpoint checkpoint;
+    put_packed(checkpoint, "m", grid, Zeros::kAny);
+    checkpoint.config = ct_config("pack-quantized", fmt::format(R"("num_bits": {}, "actorder": "group")", bits));
+    const Opened opened = open_weight(checkpoint, "m.weight");
+    EXPECT_TRUE(opened.ordered);
+    EXPECT_EQ(opened.values, grid.values()) << bits << " bits";
+  }
+}
+
 TEST(CompressedTensors, CodesLieInTheirWordsAsTheFormatDescribes) {
   Checkpoint checkpoint;
   checkpoint.put("m.weight_packed", DType::kI32, {1, 4}, std::vector<std::uint32_t>(4, 0xFEA98710));

@@ -3,8 +3,11 @@
 //   P.qweight  I32 [C b / 32, O]  of each output the codes of consecutive inputs, low bits first, as one stream of bits
 //   P.qzeros   I32 [G, O b / 32]  zero points of consecutive outputs in the same way; "gptq" stores zero - 1, "gptq_v2" zero
 //   P.scales   F16 or BF16 [G, O]
-//   P.g_idx    I32 [C]            the group of each input
+//   P.g_idx    I32 [C]            the group of each input; any, but of equal sizes, where "desc_act" is true
 // W[o, i] = scales[g_idx[i], o] * (code[i, o] - zero[g_idx[i], o]).
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -22,6 +25,7 @@ struct GptqShape {
   Index group = 0;
   Index groups = 0;
   bool stores_zero = false;  // "gptq_v2": not zero - 1
+  bool ordered = false;      // "desc_act": inputs have groups by the order of their activations
   std::string module{};
 };
 
@@ -29,8 +33,8 @@ enum Part : std::size_t { kQweight, kQzeros, kScales, kGroupIndex };
 
 class GptqRows final : public IntegerRows {
  public:
-  GptqRows(const GptqShape& shape, const PartBytes& parts)
-      : IntegerRows(shape.grid, shape.inputs, shape.group),
+  GptqRows(const GptqShape& shape, const PartBytes& parts, std::vector<std::int32_t> input_order)
+      : IntegerRows(shape.grid, shape.inputs, shape.group, std::move(input_order)),
         shape_(shape),
         qweight_(parts[kQweight]),
         qzeros_(parts[kQzeros]),
@@ -43,6 +47,16 @@ class GptqRows final : public IntegerRows {
     const int bits = shape_.grid.bits;
     codes_of_words(
         bits, [&](Index i) { return qweight_[(block * bits + i) * shape_.outputs + row]; }, out);
+  }
+  void codes_at(Index row, std::span<const std::int32_t, 32> inputs, std::span<std::uint8_t, 32> out) const override {
+    const int bits = shape_.grid.bits;
+    for (std::size_t j = 0; j < 32; ++j) {
+      const Index bit = Index{inputs[j]} * bits;
+      const Index at = bit / 32 * shape_.outputs + row;
+      std::uint64_t pair = static_cast<std::uint32_t>(qweight_[at]);
+      if (bit % 32 + bits > 32) pair |= std::uint64_t{static_cast<std::uint32_t>(qweight_[at + shape_.outputs])} << 32;
+      out[j] = static_cast<std::uint8_t>(static_cast<int>(pair >> (bit % 32)) & largest());
+    }
   }
   float scale(Index row, Index group) const override { return scales_[group * shape_.outputs + row]; }
   int zero(Index row, Index group) const override {
@@ -87,16 +101,24 @@ class GptqRows final : public IntegerRows {
 class GptqRepacking final : public Repacking {
  public:
   GptqRepacking(GptqShape shape, std::vector<TensorInfo> parts)
-      : Repacking(fmt::format("GPTQ {} bit, {}", shape.grid.bits,
-                              shape.groups == 1 ? "per channel" : fmt::format("groups of {}", shape.group)),
+      : Repacking(fmt::format("GPTQ {} bit, {}{}", shape.grid.bits,
+                              shape.groups == 1 ? "per channel" : fmt::format("groups of {}", shape.group),
+                              shape.ordered ? " by activation" : ""),
                   std::move(parts)),
         shape_(std::move(shape)) {}
+  bool ordered() const override { return shape_.ordered; }
   std::unique_ptr<RowDecoder> decoder(PartBytes bytes) const override {
+    std::vector<std::int32_t> order;
     if (parts().size() > kGroupIndex) {
+      const TensorInfo& tensor = parts()[kGroupIndex];
       const Elements<std::int32_t> index(bytes[kGroupIndex]);
-      check_group_index(parts()[kGroupIndex], index, shape_.inputs, shape_.group);
+      if (shape_.ordered) {
+        order = inputs_by_group(tensor, index, shape_.inputs, shape_.group);
+      } else {
+        check_group_index(tensor, index, shape_.inputs, shape_.group);
+      }
     }
-    return std::make_unique<GptqRows>(shape_, bytes);
+    return std::make_unique<GptqRows>(shape_, bytes, std::move(order));
   }
 
  private:
@@ -106,6 +128,15 @@ class GptqRepacking final : public Repacking {
 int checked_bits(Index bits, const QuantizationSettings& settings) {
   if (bits != 2 && bits != 3 && bits != 4 && bits != 8) settings.unsupported("bits", "supported: 2, 3, 4, 8");
   return static_cast<int>(bits);
+}
+
+// Does the configuration, or a rule for some modules, order inputs by their activations?
+bool has_activation_order(const QuantizationSettings& settings) {
+  if (settings.boolean("desc_act").value_or(false)) return true;
+  if (!settings.has("dynamic")) return false;
+  const std::vector<QuantizationSettings> rules = settings.objects_in("dynamic");
+  return std::any_of(rules.begin(), rules.end(),
+                     [](const QuantizationSettings& rule) { return rule.boolean("desc_act").value_or(false); });
 }
 
 // Of one module: what the configuration says, or with rules per module what its shapes say.
@@ -150,6 +181,7 @@ void present_gptq(const QuantizationSettings& settings, StoredTensors& tensors) 
     settings.unsupported("checkpoint_format", "supported: gptq, gptq_v2");
   }
   if (settings.text("pack_dtype").value_or("int32") != "int32") settings.unsupported("pack_dtype", "supported: int32");
+  const bool by_activation = has_activation_order(settings);
   for (const std::string& module : tensors.modules_with(".qweight")) {
     GptqShape shape = shape_of(settings, module, tensors);
     shape.stores_zero = format == "gptq_v2";
@@ -160,6 +192,7 @@ void present_gptq(const QuantizationSettings& settings, StoredTensors& tensors) 
       const TensorInfo& index = tensors.require(module + ".g_idx", {DType::kI32});
       expect_shape(index, {shape.inputs});
       parts.push_back(index);
+      shape.ordered = by_activation && shape.groups > 1;
     }
     const DType dtype = integer_block_type(shape.grid);
     const std::vector<Index> weight = {shape.outputs, shape.inputs};

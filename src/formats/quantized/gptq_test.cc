@@ -1,5 +1,8 @@
 // GPTQ checkpoints, packed apart from the reader (test_checkpoints.h), to the bit; the worked examples of the
 // format; what is refused.
+#include <algorithm>
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "formats/quantized/open_weight.h"
@@ -88,6 +91,54 @@ TEST(Gptq, AStoredZeroOfAllOnesIsZero) {  // of the first version: readers mask 
   EXPECT_EQ(open_weight(checkpoint, "m.weight").values, grid.values());
 }
 
+TEST(Gptq, ColumnsInTheOrderOfActivationsComeBackToTheBit) {
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const Index group : {32, 96}) {  // of 256 inputs: the last of 96 has 64
+      Grid grid = random_grid(64, 256, group, bits, DType::kF16, Zeros::kAny, 11);
+      shuffle_groups(grid, 12);
+      Checkpoint checkpoint;
+      put_gptq(checkpoint, "m", grid, GptqZeros::kMinusOne);
+      checkpoint.config = config(fmt::format(
+          R"("quant_method": "gptq", "bits": {}, "group_size": {}, "sym": false, "desc_act": true)", bits, group));
+      const Opened opened = open_weight(checkpoint, "m.weight");
+      EXPECT_TRUE(opened.ordered);
+      EXPECT_EQ(opened.values, grid.values()) << bits << " bits, groups of " << group;
+      EXPECT_EQ(opened.method, fmt::format("GPTQ {} bit, groups of {} by activation", bits, group));
+    }
+  }
+}
+
+TEST(Gptq, AnIndexThatWasNeverFilledInMeansConsecutiveGroups) {
+  const Grid grid = random_grid(32, 128, 32, 4, DType::kF16, Zeros::kAny, 13);
+  for (const char* desc_act : {"false", "true"}) {
+    Checkpoint checkpoint;
+    put_gptq(checkpoint, "m", grid, GptqZeros::kMinusOne);
+    checkpoint.put("m.g_idx", DType::kI32, {128}, std::vector<std::int32_t>(128));
+    checkpoint.config = config(
+        fmt::format(R"("quant_method": "gptq", "bits": 4, "group_size": 32, "sym": false, "desc_act": {})", desc_act));
+    EXPECT_EQ(open_weight(checkpoint, "m.weight").values, grid.values());
+  }
+}
+
+TEST(Gptq, OneGroupForAllInputsHasNoOrder) {
+  const Grid grid = random_grid(32, 128, 128, 4, DType::kF16, Zeros::kAny, 14);
+  Checkpoint checkpoint;
+  put_gptq(checkpoint, "m", grid, GptqZeros::kMinusOne);
+  checkpoint.config = config(R"("quant_method": "gptq", "bits": 4, "group_size": -1, "sym": false, "desc_act": true)");
+  const Opened opened = open_weight(checkpoint, "m.weight");
+  EXPECT_FALSE(opened.ordered);
+  EXPECT_EQ(opened.values, grid.values());
+}
+
+TEST(Gptq, ARulePerModuleMayOrderItsColumns) {
+  Grid grid = random_grid(32, 128, 32, 4, DType::kF16, Zeros::kAny, 15);
+  shuffle_groups(grid, 16);
+  Checkpoint checkpoint;
+  put_gptq(checkpoint, "m", grid, GptqZeros::kMinusOne);
+  checkpoint.config = gptq_config(4, 32, true, R"(, "dynamic": {"+:m": {"desc_act": true}, "-:n": {}})");
+  EXPECT_EQ(open_weight(checkpoint, "m.weight").values, grid.values());
+}
+
 TEST(Gptq, RulesPerModuleFollowFromTheShapes) {
   const Grid grid = random_grid(32, 128, 64, 8, DType::kF16, Zeros::kAny, 4);
   Checkpoint checkpoint;
@@ -131,12 +182,32 @@ TEST_F(GptqRefuses, AGroupThatDoesNotExist) {
   checkpoint_.put("m.g_idx", DType::kI32, {64}, index);
   EXPECT_THAT(refusal(checkpoint_), HasSubstr("tensor 'm.g_idx': input 9 is of group -1, there are 2"));
 }
-TEST_F(GptqRefuses, ColumnsInTheOrderOfActivationsWithTheRemedy) {
+TEST_F(GptqRefuses, ColumnsInTheOrderOfActivationsThatTheConfigurationDeniesWithTheRemedy) {
   std::vector<std::int32_t> index(64);
   index[3] = 1;
   checkpoint_.put("m.g_idx", DType::kI32, {64}, index);
+  EXPECT_THAT(refusal(checkpoint_), AllOf(HasSubstr("tensor 'm.g_idx': input 3 is of group 1, expected 0"),
+                                          HasSubstr("set \"desc_act\" to true in config.json")));
+}
+TEST_F(GptqRefuses, GroupsOfUnequalSizes) {
+  checkpoint_.config = config(R"("quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": true)");
+  std::vector<std::int32_t> index(64);
+  std::fill(index.begin() + 31, index.end(), 1);
+  checkpoint_.put("m.g_idx", DType::kI32, {64}, index);
   EXPECT_THAT(refusal(checkpoint_),
-              AllOf(HasSubstr("unsupported: "), HasSubstr("(desc_act)"), HasSubstr("static groups")));
+              HasSubstr("tensor 'm.g_idx': more than 32 of the 64 inputs are of group 1, expected groups of 32"));
+}
+TEST_F(GptqRefuses, GroupsInAnyOrderThatDoNotExistOrAreTooFew) {
+  checkpoint_.config = config(R"("quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": true)");
+  std::vector<std::int32_t> index(64, 1);
+  for (const std::int32_t group : {-1, 2, std::numeric_limits<std::int32_t>::min()}) {
+    index[63] = group;
+    checkpoint_.put("m.g_idx", DType::kI32, {64}, index);
+    EXPECT_THAT(refusal(checkpoint_),
+                HasSubstr(fmt::format("tensor 'm.g_idx': input 63 is of group {}, there are 2", group)));
+  }
+  checkpoint_.put("m.g_idx", DType::kI32, {63}, std::vector<std::int32_t>(63));
+  EXPECT_THAT(refusal(checkpoint_), HasSubstr("tensor 'm.g_idx' has shape [63], expected [64]"));
 }
 TEST_F(GptqRefuses, SymmetryThatTheZerosDeny) {
   put_gptq(checkpoint_, "m", random_grid(32, 64, 32, 4, DType::kF16, Zeros::kAny, 6), GptqZeros::kMinusOne);

@@ -58,12 +58,16 @@ class ScaleElements {
 
 class IntegerRows : public RowDecoder {
  public:
-  IntegerRows(const IntegerGrid& grid, Index cols, Index group);
+  // `input_order`: the inputs sorted by their groups (inputs_by_group()), where these are not consecutive.
+  IntegerRows(const IntegerGrid& grid, Index cols, Index group, std::vector<std::int32_t> input_order = {});
   void decode(Index first, Index count, std::byte* rows) const final;
+  [[nodiscard]] std::span<const std::int32_t> input_order() const final { return input_order_; }
 
  protected:
   // The codes of columns [32 * block, 32 * block + 32) of a row.
   virtual void codes(Index row, Index block, std::span<std::uint8_t, 32> out) const = 0;
+  // Those of 32 inputs in any order; for methods that have one.
+  virtual void codes_at(Index row, std::span<const std::int32_t, 32> inputs, std::span<std::uint8_t, 32> out) const;
   [[nodiscard]] virtual float scale(Index row, Index group) const = 0;
   [[nodiscard]] virtual int zero(Index row, Index group) const = 0;  // 0 to 2^bits - 1; 2^(bits - 1) if symmetric
 
@@ -72,6 +76,7 @@ class IntegerRows : public RowDecoder {
   DType dtype_;
   Index cols_;
   Index group_;
+  std::vector<std::int32_t> input_order_;
 };
 
 // 32 codes of `bits` each, one after the other from the low bits of the first word up, which take `bits` words.
@@ -92,9 +97,14 @@ void codes_of_words(int bits, Word word, std::span<std::uint8_t, 32> out) {
   }
 }
 
-// Holds the group of each input (`tensor`'s elements) against consecutive groups of `group` inputs, the only order that
-// blocks can hold. Error(kInput) for a group that does not exist, kUnsupported for another order.
+// The group of each input is `index`, the elements of `tensor`; groups have `group` inputs, the last what is left. An index
+// that is 0 everywhere was never filled in and stands for consecutive groups.
+// Error(kInput) for a group that does not exist, and unless groups are consecutive.
 void check_group_index(const TensorInfo& tensor, const Elements<std::int32_t>& index, Index inputs, Index group);
+// The inputs by ascending group, ascending within each: blocks hold consecutive groups only. Error(kInput) for a group
+// that does not exist or has too many inputs.
+std::vector<std::int32_t> inputs_by_group(const TensorInfo& tensor, const Elements<std::int32_t>& index, Index inputs,
+                                          Index group);
 
 // Columns per group of rows of `cols`, where the configuration says `group_size`: -1 stands for the whole row.
 // Error(kUnsupported) when these are no whole groups of 32.

@@ -54,6 +54,7 @@ struct Opened {
   std::string method{};
   std::vector<Index> shape{};
   std::vector<float> values{};
+  bool ordered = false;  // in memory columns have an order of their own; `values` are in that of the inputs
 };
 
 // Opens a checkpoint and decodes one weight, in two pieces of rows.
@@ -80,7 +81,17 @@ inline Opened open_weight(const Checkpoint& checkpoint, const std::string& name)
   std::vector<std::byte> decoded((row * rows).size());
   decoder->decode(0, split, decoded.data());
   decoder->decode(split, rows - split, decoded.data() + (row * split).count);
-  return {weight->dtype, repacking.method(), weight->shape, values_of_rows(weight->dtype, weight->elements(), decoded)};
+  std::vector<float> values = values_of_rows(weight->dtype, weight->elements(), decoded);
+  const auto order = decoder->input_order();
+  EXPECT_EQ(order.size(), repacking.ordered() ? static_cast<std::size_t>(weight->shape[1]) : 0u);
+  if (repacking.ordered()) {
+    const std::vector<float> sorted = values;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t column = i % order.size();
+      values[i - column + static_cast<std::size_t>(order[column])] = sorted[i];
+    }
+  }
+  return {weight->dtype, repacking.method(), weight->shape, std::move(values), repacking.ordered()};
 }
 
 inline std::string refusal(const Checkpoint& checkpoint, const std::string& name = "m.weight") {

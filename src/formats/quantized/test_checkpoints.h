@@ -70,23 +70,27 @@ inline float stored_scale(DType dtype, float x) {
   return dtype == DType::kBF16 ? to_float(to_bf16(x)) : x;
 }
 
-// value(o, i) = scale(o, g) * (code(o, i) - zero(o, g)), g = i / group
+// value(o, i) = scale(o, g) * (code(o, i) - zero(o, g)), g = group_of(i)
 struct Grid {
   Index rows = 0, cols = 0, group = 0;
   int bits = 4;
   DType scale_type = DType::kF16;
-  std::vector<int> codes{};     // [rows, cols]
-  std::vector<float> scales{};  // [rows, groups]
-  std::vector<int> zeros{};     // [rows, groups]
+  std::vector<int> codes{};                 // [rows, cols]
+  std::vector<float> scales{};              // [rows, groups]
+  std::vector<int> zeros{};                 // [rows, groups]
+  std::vector<std::int32_t> group_index{};  // [cols] where groups are not consecutive
 
   [[nodiscard]] Index groups() const { return (cols + group - 1) / group; }
+  [[nodiscard]] Index group_of(Index i) const {
+    return group_index.empty() ? i / group : group_index[static_cast<std::size_t>(i)];
+  }
   [[nodiscard]] std::size_t at(Index o, Index g) const { return static_cast<std::size_t>(o * groups() + g); }
   [[nodiscard]] int code(Index o, Index i) const { return codes[static_cast<std::size_t>(o * cols + i)]; }
   [[nodiscard]] std::vector<float> values() const {
     std::vector<float> all;
     for (Index o = 0; o < rows; ++o) {
       for (Index i = 0; i < cols; ++i) {
-        all.push_back(scales[at(o, i / group)] * static_cast<float>(code(o, i) - zeros[at(o, i / group)]));
+        all.push_back(scales[at(o, group_of(i))] * static_cast<float>(code(o, i) - zeros[at(o, group_of(i))]));
       }
     }
     return all;
@@ -111,6 +115,15 @@ inline Grid random_grid(Index rows, Index cols, Index group, int bits, DType sca
   return grid;
 }
 
+// Gives the inputs random groups of the same sizes, as "desc_act" does.
+inline void shuffle_groups(Grid& grid, unsigned seed) {
+  for (Index i = 0; i < grid.cols; ++i) grid.group_index.push_back(static_cast<std::int32_t>(i / grid.group));
+  std::mt19937 random(seed);
+  for (std::size_t i = grid.group_index.size(); i > 1; --i) {
+    std::swap(grid.group_index[i - 1], grid.group_index[random() % i]);
+  }
+}
+
 // One bit at a time, as a continuous stream.
 inline void put_bits(std::vector<std::uint32_t>& words, Index first_word, Index word_stride, Index bit, int bits,
                      int value) {
@@ -129,7 +142,7 @@ inline void put_gptq(Checkpoint& out, const std::string& module, const Grid& w, 
   std::vector<std::uint32_t> qzeros(static_cast<std::size_t>(w.groups() * zero_words));
   std::vector<float> scales(static_cast<std::size_t>(w.groups() * w.rows));
   std::vector<std::int32_t> index;
-  for (Index i = 0; i < w.cols; ++i) index.push_back(static_cast<std::int32_t>(i / w.group));
+  for (Index i = 0; i < w.cols; ++i) index.push_back(static_cast<std::int32_t>(w.group_of(i)));
   for (Index o = 0; o < w.rows; ++o) {
     for (Index i = 0; i < w.cols; ++i) put_bits(qweight, o, w.rows, i * w.bits, w.bits, w.code(o, i));
     for (Index g = 0; g < w.groups(); ++g) {
@@ -189,6 +202,7 @@ inline void put_packed(Checkpoint& out, const std::string& module, const Grid& w
   out.put(module + ".weight_packed", DType::kI32, {w.rows, words}, packed);
   out.put(module + ".weight_shape", DType::kI64, {2}, std::vector<std::int64_t>{w.rows, w.cols});
   out.put_scales(module + ".weight_scale", w.scale_type, {w.rows, w.groups()}, w.scales);
+  if (!w.group_index.empty()) out.put(module + ".weight_g_idx", DType::kI32, {w.cols}, w.group_index);
   if (zeros == Zeros::kAny) {
     out.put(module + ".weight_zero_point", DType::kI32, {zero_rows, w.groups()}, zero_points);
   }
