@@ -51,34 +51,73 @@ struct Pair {
   Checkpoint floats;
 };
 
+// Fills both of a pair alike, but for linears.
+class PairMaker {
+ public:
+  PairMaker(const std::string& stored_config, const std::string& float_config, PutLinear put) : put_(std::move(put)) {
+    pair_.stored.config = stored_config;
+    pair_.floats.config = float_config;
+  }
+  void linear(const std::string& module, Index rows, Index cols) {
+    pair_.floats.put_f32(module + ".weight", {rows, cols}, put_(pair_.stored, module, rows, cols, ++seed_));
+  }
+  void plain(const std::string& name, const std::vector<Index>& shape, const std::vector<float>& values) {
+    pair_.stored.put_f32(name, shape, values);
+    pair_.floats.put_f32(name, shape, values);
+  }
+  void norm(const std::string& name, Index size) {
+    plain(name + ".weight", {size}, std::vector<float>(static_cast<std::size_t>(size), 1.0f));
+  }
+  void feed_forward(const std::string& prefix, Index size) {
+    linear(prefix + "gate_proj", size, kHidden);
+    linear(prefix + "up_proj", size, kHidden);
+    linear(prefix + "down_proj", kHidden, size);
+  }
+  // What surrounds the layers.
+  Pair finish() {
+    plain("model.embed_tokens.weight", {kVocab, kHidden}, uniform(kVocab * kHidden, 100, 1.0f));
+    norm("model.norm", kHidden);
+    linear("lm_head", kVocab, kHidden);
+    return std::move(pair_);
+  }
+
+ private:
+  PutLinear put_;
+  Pair pair_;
+  unsigned seed_ = 1;
+};
+
 Pair make_pair(const std::string& quantization, const PutLinear& put) {
-  Pair pair;
-  pair.stored.config = config_text(quantization);
-  pair.floats.config = config_text("");
-  unsigned seed = 1;
-  const auto linear = [&](const std::string& module, Index rows, Index cols) {
-    pair.floats.put_f32(module + ".weight", {rows, cols}, put(pair.stored, module, rows, cols, ++seed));
-  };
-  const auto plain = [&](const std::string& name, std::vector<Index> shape, const std::vector<float>& values) {
-    pair.stored.put_f32(name, shape, values);
-    pair.floats.put_f32(name, shape, values);
-  };
-  plain("model.embed_tokens.weight", {kVocab, kHidden}, uniform(kVocab * kHidden, 100, 1.0f));
+  PairMaker pair(config_text(quantization), config_text(""), put);
   for (Index n = 0; n < kLayers; ++n) {
     const std::string layer = fmt::format("model.layers.{}.", n);
-    plain(layer + "input_layernorm.weight", {kHidden}, std::vector<float>(kHidden, 1.0f));
-    plain(layer + "post_attention_layernorm.weight", {kHidden}, std::vector<float>(kHidden, 1.0f));
-    linear(layer + "self_attn.q_proj", kHidden, kHidden);
-    linear(layer + "self_attn.k_proj", kKvSize, kHidden);
-    linear(layer + "self_attn.v_proj", kKvSize, kHidden);
-    linear(layer + "self_attn.o_proj", kHidden, kHidden);
-    linear(layer + "mlp.gate_proj", kFeedForward, kHidden);
-    linear(layer + "mlp.up_proj", kFeedForward, kHidden);
-    linear(layer + "mlp.down_proj", kHidden, kFeedForward);
+    pair.norm(layer + "input_layernorm", kHidden);
+    pair.norm(layer + "post_attention_layernorm", kHidden);
+    pair.linear(layer + "self_attn.q_proj", kHidden, kHidden);
+    pair.linear(layer + "self_attn.k_proj", kKvSize, kHidden);
+    pair.linear(layer + "self_attn.v_proj", kKvSize, kHidden);
+    pair.linear(layer + "self_attn.o_proj", kHidden, kHidden);
+    pair.feed_forward(layer + "mlp.", kFeedForward);
   }
-  plain("model.norm.weight", {kHidden}, std::vector<float>(kHidden, 1.0f));
-  linear("lm_head", kVocab, kHidden);
-  return pair;
+  return pair.finish();
+}
+
+// Phi-3: q, k and v in one tensor, gate and up in another.
+Pair make_fused_pair(const std::string& quantization, const PutLinear& put) {
+  const auto config = [](std::string text) {
+    return text.replace(text.find("LlamaForCausalLM"), 16, "Phi3ForCausalLM");
+  };
+  PairMaker pair(config(config_text(quantization)), config(config_text("")), put);
+  for (Index n = 0; n < kLayers; ++n) {
+    const std::string layer = fmt::format("model.layers.{}.", n);
+    pair.norm(layer + "input_layernorm", kHidden);
+    pair.norm(layer + "post_attention_layernorm", kHidden);
+    pair.linear(layer + "self_attn.qkv_proj", kHidden + 2 * kKvSize, kHidden);
+    pair.linear(layer + "self_attn.o_proj", kHidden, kHidden);
+    pair.linear(layer + "mlp.gate_up_proj", 2 * kFeedForward, kHidden);
+    pair.linear(layer + "mlp.down_proj", kHidden, kFeedForward);
+  }
+  return pair.finish();
 }
 
 // With KV pages in F32: f16 would now and then make 2^-11 of a last digit.
@@ -121,8 +160,7 @@ double difference(const std::vector<float>& actual, const std::vector<float>& ex
 constexpr double kActivationRounding = 0.03;
 constexpr double kFp32Order = 2e-5;
 
-void expect_same_model(const std::string& quantization, const PutLinear& put, double bound) {
-  const Pair pair = make_pair(quantization, put);
+void expect_same_model(const Pair& pair, double bound) {
   const std::vector<float> logits = logits_of_checkpoint(pair.stored);
   const std::vector<float> expected = logits_of_checkpoint(pair.floats);
   const double error = difference(logits, expected);
@@ -131,6 +169,10 @@ void expect_same_model(const std::string& quantization, const PutLinear& put, do
   EXPECT_GT(error, 0) << "the same model twice shows nothing";
   EXPECT_THAT(logits_of_checkpoint(pair.stored, 1), BitEqual(logits)) << "one thread";
   EXPECT_THAT(logits_of_checkpoint(pair.stored, 2, 7), BitEqual(logits)) << "chunks of 7";
+}
+
+void expect_same_model(const std::string& quantization, const PutLinear& put, double bound) {
+  expect_same_model(make_pair(quantization, put), bound);
 }
 
 TEST(QuantizedModels, Gptq) {
@@ -239,6 +281,43 @@ TEST(QuantizedModels, Fp8InBlocks) {
     return grid.values();
   };
   expect_same_model(R"("quant_method": "fp8", "weight_block_size": [128, 128])", put, kFp32Order);
+}
+
+std::vector<float> put_gptq_by_activation(Checkpoint& out, const std::string& module, Index rows, Index cols,
+                                          unsigned seed) {
+  Grid grid = random_grid(rows, cols, 64, 4, DType::kF16, Zeros::kMiddle, seed, kSize);
+  shuffle_groups(grid, seed);
+  put_gptq(out, module, grid, GptqZeros::kMinusOne);
+  return grid.values();
+}
+
+constexpr const char* kGptqByActivation =
+    R"("quant_method": "gptq", "bits": 4, "group_size": 64, "sym": true, "desc_act": true)";
+
+TEST(QuantizedModels, FusedProjectionsInGptqByActivation) {
+  expect_same_model(make_fused_pair(kGptqByActivation, put_gptq_by_activation), kActivationRounding);
+}
+
+TEST(QuantizedModels, CountAndReadEveryStoredByteOnce) {
+  const TestMachine machine;
+  for (const Pair& pair : {make_fused_pair(kGptqByActivation, put_gptq_by_activation)}) {
+    const TempFolder folder;
+    pair.stored.save(folder.path());
+    Bytes stored{};
+    for (const auto& [name, tensor] : pair.stored.tensors) stored += Bytes{std::ssize(tensor.bytes)};
+    const auto file = open_model(folder.path());
+    const ModelConfig config = read_config(*file);
+    const WeightLayout layout = WeightLayout::of_file(config, *file);
+    EXPECT_EQ(layout.file_bytes(), stored);
+    const Plan plan = plan_of(config, layout, 2, {});
+    const std::unique_ptr<IoBackend> io = make_io_backend();
+    Bytes read{};
+    static_cast<void>(Model::load(machine.context, config, layout, *file, plan, *io, {}, [&](Bytes done, Bytes total) {
+      read = done;
+      EXPECT_EQ(total, stored);
+    }));
+    EXPECT_EQ(read, stored);
+  }
 }
 
 TEST(QuantizedModels, Bitnet) {

@@ -74,7 +74,7 @@ class Comparison::Rows {
     if (row_ == chunk_.rows) {
       chunk_ = reader_.next(stop).value();
       row_ = 0;
-      done_ += chunk_.stored_bytes();
+      done_ += chunk_.stored_bytes;
     }
     const RowConverter converter(*chunk_.weight, ModelFormat::kHuggingFace, DType::kF32);
     const auto room = buffers_.first(sizes_.room.size());

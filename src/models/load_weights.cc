@@ -185,7 +185,7 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
       copy_values(p, chunk->bytes, chunk->first, chunk->rows,
                   {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4}, reinterpret_cast<float*>(to));
     }
-    done += chunk->stored_bytes();
+    done += chunk->stored_bytes;
     if (progress) progress(done, layout.file_bytes());
   }
   return weights;

@@ -46,14 +46,17 @@ WeightReader::WeightReader(const ModelFile& file, const WeightLayout& layout,
       parts_(staging.first(parts_bytes(layout).size())),
       reader_(io, staging.subspan(parts_.size()), {.slot_bytes = StreamReader::slot_bytes(layout.largest_chunk())}) {
   for (const auto& path : file.files()) files_.push_back(File::open_read(path));
+  const TensorInfo* before = nullptr;
   for (const WeightPlacement* weight : weights_) {
     if (const Repacking* repacking = weight->repacking()) {
+      if (std::exchange(before, weight->source) == weight->source) continue;
       for_part_chunks(*repacking, [&](const PartChunk& chunk) {
         const TensorInfo& part = repacking->parts()[chunk.part];
         reader_.enqueue(files_[static_cast<std::size_t>(part.file)], part.offset + chunk.begin.count, chunk.length);
       });
       continue;
     }
+    before = nullptr;
     const Bytes row = weight->file_row();
     for (Index first = 0; first < weight->file_rows(); first += chunk_rows(*weight)) {
       reader_.enqueue(files_[static_cast<std::size_t>(weight->source->file)], weight->file_offset() + first * row.count,
@@ -68,24 +71,30 @@ std::optional<WeightRows> WeightReader::next(const std::stop_token& stop) {
   const auto name = [&] { return fmt::format("tensor '{}'", weight.source->name); };
   if (const Repacking* repacking = weight.repacking()) {
     ++weight_;
-    const RowDecoder* decoder = with_context(name, [&] { return read_parts(*repacking, stop); });
-    return WeightRows{.weight = &weight, .rows = weight.file_rows(), .decoder = decoder};
+    const bool is_new = weight.source != decoded_;
+    if (is_new) with_context(name, [&] { read_parts(*repacking, stop); });
+    decoded_ = weight.source;
+    return WeightRows{.weight = &weight,
+                      .rows = weight.file_rows(),
+                      .decoder = decoder_.get(),
+                      .stored_bytes = is_new ? weight.source->size : 0_B};
   }
+  decoded_ = nullptr;
   WeightRows chunk{.weight = &weight, .first = row_, .rows = rows_of_chunk(weight, row_)};
   chunk.bytes = with_context(name, [&] { return reader_.next(stop); });
+  chunk.stored_bytes = {static_cast<std::int64_t>(chunk.bytes.size())};
   row_ += chunk.rows;
   if (row_ == weight.file_rows()) ++weight_, row_ = 0;
   return chunk;
 }
 
-const RowDecoder* WeightReader::read_parts(const Repacking& repacking, const std::stop_token& stop) {
+void WeightReader::read_parts(const Repacking& repacking, const std::stop_token& stop) {
   decoder_.reset();
   for_part_chunks(repacking, [&](const PartChunk& at) {
     const std::span<const std::byte> chunk = reader_.next(stop);
     std::copy(chunk.begin(), chunk.end(), parts_.begin() + (repacking.part_offset(at.part) + at.begin).count);
   });
   decoder_ = repacking.decoder(repacking.parts_in(parts_));
-  return decoder_.get();
 }
 
 }  // namespace jericho

@@ -29,9 +29,7 @@ struct WeightRows {  // rows as the file keeps them (StoredForm): in `bytes`, or
   const RowDecoder* decoder = nullptr;          // makes rows of the whole source tensor; valid until the next call
   std::span<const std::int32_t> input_order{};  // of the columns in `bytes`, where they have one (RowDecoder)
 
-  [[nodiscard]] Bytes stored_bytes() const {  // that were read for them
-    return decoder != nullptr ? weight->source->size : Bytes{static_cast<std::int64_t>(bytes.size())};
-  }
+  Bytes stored_bytes{};  // that were read for them: none where the weight before has the same decoder
 };
 
 // One thread. The file, the placements and the backend outlive the reader.
@@ -40,7 +38,8 @@ class WeightReader {
   // Room for two chunks, one in use while the next is read, and for the stored parts of one weight where there are such.
   static Bytes staging_bytes(const WeightLayout& layout);
 
-  // `weights` in the order in which next() gives them; `staging` has staging_bytes() and starts on a multiple of 4096.
+  // `weights` in the order in which next() gives them: those that share stored parts, one after the other, share one
+  // reading of them; `staging` has staging_bytes() and starts on a multiple of 4096.
   WeightReader(const ModelFile& file, const WeightLayout& layout, std::vector<const WeightPlacement*> weights,
                IoBackend& io, std::span<std::byte> staging);
 
@@ -48,14 +47,15 @@ class WeightReader {
   std::optional<WeightRows> next(const std::stop_token& stop);
 
  private:
-  const RowDecoder* read_parts(const Repacking& repacking, const std::stop_token& stop);
+  void read_parts(const Repacking& repacking, const std::stop_token& stop);
 
   std::vector<const WeightPlacement*> weights_;
   std::vector<File> files_;
   std::span<std::byte> parts_;  // of the weight whose rows decoder_ makes
   StreamReader reader_;
   std::unique_ptr<RowDecoder> decoder_;
-  std::size_t weight_ = 0;  // of the next chunk
+  const TensorInfo* decoded_ = nullptr;  // what decoder_ makes rows of
+  std::size_t weight_ = 0;               // of the next chunk
   Index row_ = 0;
 };
 

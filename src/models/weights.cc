@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <unordered_set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -95,7 +96,6 @@ void WeightLayout::place(WeightPlacement placement) {
   parameters_ += spec.rows * spec.cols;
   const Bytes row = placement.file_row();
   if (const Repacking* repacking = placement.repacking()) {
-    file_bytes_ += placement.source->size;
     largest_parts_ = std::max(largest_parts_, repacking->staging_bytes());
     for (const TensorInfo& part : repacking->parts()) {
       largest_chunk_ = std::max(largest_chunk_, std::min(part.size, kWeightChunk));
@@ -116,8 +116,10 @@ void WeightLayout::place(WeightPlacement placement) {
 WeightLayout WeightLayout::of_file(const ModelConfig& config, const ModelFile& file) {
   WeightLayout layout;
   DecoderWeights shape;
+  std::unordered_set<const TensorInfo*> repacked;  // read whole, and once, whatever number of weights they hold
   visit_weights(config, shape, [&](const WeightSpec& spec, const WeightView&) {
     const auto [tensor, part] = find_tensor(spec, file);
+    if (tensor->repacking != nullptr && repacked.insert(tensor).second) layout.file_bytes_ += tensor->size;
     StoredForm form = spec.form(file.format());
     form.parts = {part};
     layout.place({spec, spec.keep == Keep::kPackedF32 ? DType::kF32 : tensor->dtype, tensor, std::move(form), {}, {}});
