@@ -120,6 +120,43 @@ Pair make_fused_pair(const std::string& quantization, const PutLinear& put) {
   return pair.finish();
 }
 
+// DeepSeek-V2: layer 0 dense, layer 1 of experts unless `dense_layers` is 2.
+constexpr Index kHeads = 4, kRank = 128, kNope = 64, kRotated = 32, kValue = 64, kExpert = 128, kExperts = 4;
+
+Pair make_latent_pair(const std::string& quantization, Index dense_layers, const PutLinear& put) {
+  const auto config = [&](const std::string& more) {
+    return fmt::format(R"({{"architectures": ["DeepseekV2ForCausalLM"], "hidden_size": {}, "intermediate_size": {},
+                           "num_hidden_layers": {}, "num_attention_heads": {}, "num_key_value_heads": {},
+                           "vocab_size": {}, "max_position_embeddings": 512, "kv_lora_rank": {},
+                           "qk_nope_head_dim": {}, "qk_rope_head_dim": {}, "v_head_dim": {},
+                           "first_k_dense_replace": {}, "moe_intermediate_size": {}, "n_routed_experts": {},
+                           "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1,
+                           "topk_method": "greedy", "scoring_func": "softmax", "norm_topk_prob": true,
+                           "routed_scaling_factor": 1.0{}}})",
+                       kHidden, kFeedForward, kLayers, kHeads, kHeads, kVocab, kRank, kNope, kRotated, kValue,
+                       dense_layers, kExpert, kExperts, more);
+  };
+  PairMaker pair(config(", \"quantization_config\": {" + quantization + "}"), config(""), put);
+  for (Index n = 0; n < kLayers; ++n) {
+    const std::string layer = fmt::format("model.layers.{}.", n);
+    pair.norm(layer + "input_layernorm", kHidden);
+    pair.norm(layer + "post_attention_layernorm", kHidden);
+    pair.linear(layer + "self_attn.q_proj", kHeads * (kNope + kRotated), kHidden);
+    pair.linear(layer + "self_attn.kv_a_proj_with_mqa", kRank + kRotated, kHidden);
+    pair.norm(layer + "self_attn.kv_a_layernorm", kRank);
+    pair.linear(layer + "self_attn.kv_b_proj", kHeads * (kNope + kValue), kRank);
+    pair.linear(layer + "self_attn.o_proj", kHidden, kHeads * kValue);
+    if (n < dense_layers) {
+      pair.feed_forward(layer + "mlp.", kFeedForward);
+      continue;
+    }
+    pair.plain(layer + "mlp.gate.weight", {kExperts, kHidden}, uniform(kExperts * kHidden, 200, 0.2f));
+    for (Index e = 0; e < kExperts; ++e) pair.feed_forward(fmt::format("{}mlp.experts.{}.", layer, e), kExpert);
+    pair.feed_forward(layer + "mlp.shared_experts.", kExpert);
+  }
+  return pair.finish();
+}
+
 // With KV pages in F32: f16 would now and then make 2^-11 of a last digit.
 std::vector<float> logits_of_checkpoint(const Checkpoint& checkpoint, int threads = 2, Index chunk = 40) {
   const TestMachine machine(threads);
@@ -283,6 +320,12 @@ TEST(QuantizedModels, Fp8InBlocks) {
   expect_same_model(R"("quant_method": "fp8", "weight_block_size": [128, 128])", put, kFp32Order);
 }
 
+std::vector<float> put_fp8(Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+  const Float8Grid grid = random_float8(rows, cols, 128, 128, seed, kSize / 2);
+  put_float8(out, module, grid, ".weight_scale_inv", {grid.scale_rows(), grid.scale_cols()});
+  return grid.values();
+}
+
 std::vector<float> put_gptq_by_activation(Checkpoint& out, const std::string& module, Index rows, Index cols,
                                           unsigned seed) {
   Grid grid = random_grid(rows, cols, 64, 4, DType::kF16, Zeros::kMiddle, seed, kSize);
@@ -291,8 +334,42 @@ std::vector<float> put_gptq_by_activation(Checkpoint& out, const std::string& mo
   return grid.values();
 }
 
+constexpr const char* kFp8 = R"("quant_method": "fp8", "weight_block_size": [128, 128])";
 constexpr const char* kGptqByActivation =
     R"("quant_method": "gptq", "bits": 4, "group_size": 64, "sym": true, "desc_act": true)";
+
+TEST(QuantizedModels, LatentAttentionInFp8Blocks) { expect_same_model(make_latent_pair(kFp8, 1, put_fp8), kFp32Order); }
+
+TEST(QuantizedModels, LatentAttentionInGptqByActivation) {
+  expect_same_model(make_latent_pair(kGptqByActivation, kLayers, put_gptq_by_activation), kActivationRounding);
+}
+
+TEST(QuantizedModels, KeepTheValuesOfBlocksThatAreTransposedAsF32) {
+  const TestMachine machine;
+  for (const bool fp8 : {true, false}) {
+    const Pair pair =
+        fp8 ? make_latent_pair(kFp8, 1, put_fp8) : make_latent_pair(kGptqByActivation, kLayers, put_gptq_by_activation);
+    const TempFolder folder;
+    pair.stored.save(folder.path());
+    const WholeModel model = WholeModel::load(machine.context, folder.path());
+    const auto& stored = pair.floats.tensors.at("model.layers.1.self_attn.kv_b_proj.weight").bytes;
+    const auto* values = reinterpret_cast<const float*>(stored.data());  // [heads (nope + value), rank]
+    for (Index h = 0; h < kHeads; ++h) {
+      const PackedMatrix& k_b = model.model->weights().views().layers[1].latent.k_b[static_cast<std::size_t>(h)];
+      EXPECT_EQ(k_b.dtype, DType::kF32);
+      std::vector<float> row(static_cast<std::size_t>(kNope));
+      for (Index r = 0; r < kRank; ++r) {
+        dequantize_row(k_b, r, row.data());
+        for (Index d = 0; d < kNope; ++d) {
+          ASSERT_EQ(row[static_cast<std::size_t>(d)], values[(h * (kNope + kValue) + d) * kRank + r])
+              << "head " << h << " row " << r << " column " << d;
+        }
+      }
+      const DType v_b = model.model->weights().views().layers[1].latent.v_b[static_cast<std::size_t>(h)].dtype;
+      EXPECT_EQ(v_b, fp8 ? DType::kFP8 : DType::kQ4_0);
+    }
+  }
+}
 
 TEST(QuantizedModels, FusedProjectionsInGptqByActivation) {
   expect_same_model(make_fused_pair(kGptqByActivation, put_gptq_by_activation), kActivationRounding);
@@ -300,7 +377,8 @@ TEST(QuantizedModels, FusedProjectionsInGptqByActivation) {
 
 TEST(QuantizedModels, CountAndReadEveryStoredByteOnce) {
   const TestMachine machine;
-  for (const Pair& pair : {make_fused_pair(kGptqByActivation, put_gptq_by_activation)}) {
+  for (const Pair& pair :
+       {make_fused_pair(kGptqByActivation, put_gptq_by_activation), make_latent_pair(kFp8, 1, put_fp8)}) {
     const TempFolder folder;
     pair.stored.save(folder.path());
     Bytes stored{};

@@ -56,10 +56,11 @@ DType common_type(const OutputTensor& tensor) {
   return same ? first : DType::kF32;
 }
 
-// Blocks of columns in an order of their own mean nothing in another file.
-bool has_ordered_columns(const OutputTensor& tensor) {
-  return std::any_of(tensor.weights.begin(), tensor.weights.end(), [](const WeightPlacement* weight) {
-    return weight->repacking() != nullptr && weight->repacking()->ordered();
+// Would blocks of the source's type be rounded again, since their columns have an order of their own or become rows?
+bool loses_blocks(const OutputTensor& tensor, ModelFormat target) {
+  return std::any_of(tensor.weights.begin(), tensor.weights.end(), [&](const WeightPlacement* weight) {
+    const bool ordered = weight->repacking() != nullptr && weight->repacking()->ordered();
+    return ordered || (weight->turns_values() && !weight->spec.form(target).transposed);
   });
 }
 
@@ -177,7 +178,7 @@ DType Conversion::type_of(const OutputTensor& tensor) const {
   const DType source = common_type(tensor);
   if (target_ == ModelFormat::kGguf) {
     if (options_.mix) return options_.mix->type_of(tensor.name, tensor.shape.back(), config_);
-    return info(source).gguf_type >= 0 && !has_ordered_columns(tensor) ? source : DType::kF16;
+    return info(source).gguf_type >= 0 && !loses_blocks(tensor, target_) ? source : DType::kF16;
   }
   if (options_.mix) return options_.mix->type_of(weight.spec.name(ModelFormat::kGguf), tensor.shape.back(), config_);
   return float_type(source);

@@ -36,6 +36,12 @@ Bytes rooms_bytes(const WeightLayout& layout, int threads) {
   return round_up(StripRoom::bytes(layout) * threads, 4096_B);
 }
 
+Bytes turned_bytes(const WeightLayout& layout) {
+  Bytes most{};
+  for (const WeightPlacement& p : layout.placements()) most = std::max(most, p.turned_bytes());
+  return round_up(most, 4096_B);
+}
+
 // Packs rows [first, first + rows) of a matrix from `chunk`, which holds them in the file's form, or from a decoder.
 class MatrixPacker {
  public:
@@ -68,6 +74,32 @@ class MatrixPacker {
     context_.pool.run(ceil_div(p_.spec.rows, kStripRows), std::ref(one));
   }
 
+  // Of blocks that the file keeps transposed: their values go to `turned` first, row after row of the file.
+  void pack_turned(const WeightRows& stored, float* turned) const {
+    const Index rows = p_.file_rows(), cols = p_.file_cols();
+    const auto values = [&](Index row, int worker) {
+      std::byte* room = rooms_.data() + worker * room_.count;
+      const std::byte* blocks = room;
+      if (stored.decoder != nullptr) {
+        stored.decoder->decode(p_.form.parts.front().first_row + row, 1, room);
+      } else {
+        blocks = file_row(stored.bytes, row);
+      }
+      const auto order = stored.decoder != nullptr ? stored.decoder->input_order() : std::span<const std::int32_t>();
+      dequantize_in_input_order(p_.source->dtype, cols, order, blocks, row_room(room), turned + row * cols);
+    };
+    context_.pool.run(rows, std::ref(values));
+    const Bytes strip = strip_bytes(p_.dtype, p_.spec.cols);
+    const auto pack_one = [&](Index part, int worker) {
+      const Index begin = part * kStripRows, count = std::min(kStripRows, p_.spec.rows - begin);
+      std::byte* room = rooms_.data() + worker * room_.count;
+      gather_columns(reinterpret_cast<const std::byte*>(turned), begin, count, room);
+      pack_strip(p_.dtype, p_.spec.cols, room, storage_bytes(p_.dtype, p_.spec.cols), count,
+                 matrix_ + part * strip.count);
+    };
+    context_.pool.run(ceil_div(p_.spec.rows, kStripRows), std::ref(pack_one));
+  }
+
  private:
   void pack_decoded_rows(const RowDecoder& decoder, Index first, Index count, std::byte* room, std::byte* to) const {
     const Index cols = p_.spec.cols;
@@ -94,7 +126,7 @@ class MatrixPacker {
     const Index cols = p_.spec.cols;
     const Bytes row = storage_bytes(p_.dtype, cols);
     if (p_.form.transposed) {
-      gather_columns(chunk, begin, count, room);
+      gather_columns(chunk.data(), begin, count, room);
     } else if (p_.source->dtype != p_.dtype) {
       float* values = row_room(room);
       JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
@@ -114,10 +146,11 @@ class MatrixPacker {
   }
 
   // Rows of the weight are columns of the file.
-  void gather_columns(std::span<const std::byte> chunk, Index begin, Index count, std::byte* room) const {
+  void gather_columns(const std::byte* rows, Index begin, Index count, std::byte* room) const {
     const std::size_t size = info(p_.dtype).block_bytes.size();
+    const Bytes stride = storage_bytes(p_.dtype, p_.file_cols());
     for (Index k = 0; k < p_.spec.cols; ++k) {
-      const std::byte* from = file_row(chunk, k) + begin * static_cast<Index>(size);
+      const std::byte* from = rows + k * stride.count + begin * static_cast<Index>(size);
       for (Index r = 0; r < count; ++r) {
         std::memcpy(room + (r * p_.spec.cols + k) * static_cast<Index>(size), from + r * static_cast<Index>(size),
                     size);
@@ -157,7 +190,7 @@ void copy_values(const WeightPlacement& p, std::span<const std::byte> chunk, Ind
 }  // namespace
 
 Bytes ModelWeights::staging_bytes(const WeightLayout& layout, int threads) {
-  return WeightReader::staging_bytes(layout) + rooms_bytes(layout, threads);
+  return WeightReader::staging_bytes(layout) + turned_bytes(layout) + rooms_bytes(layout, threads);
 }
 
 ModelWeights ModelWeights::load(const Context& context, const ModelConfig& config, const WeightLayout& layout,
@@ -170,8 +203,9 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
     return std::pair(a->source->file, a->file_offset()) < std::pair(b->source->file, b->file_offset());
   });
   const auto rooms = staging.first(rooms_bytes(layout, context.pool.threads()).size());
+  const auto turned = staging.subspan(rooms.size(), turned_bytes(layout).size());
   const Bytes room = StripRoom::bytes(layout);
-  WeightReader reader(file, layout, std::move(in_file_order), io, staging.subspan(rooms.size()));
+  WeightReader reader(file, layout, std::move(in_file_order), io, staging.subspan(rooms.size() + turned.size()));
   Bytes done{};
   while (const std::optional<WeightRows> chunk = reader.next(stop)) {
     const WeightPlacement& p = *chunk->weight;
@@ -180,7 +214,13 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
       const Index first = p.form.transposed ? 0 : chunk->first;
       const Index rows = p.form.transposed ? p.spec.rows : chunk->rows;
       const MatrixPacker packer(context, p, rooms, room, to);
-      chunk->decoder != nullptr ? packer.pack_decoded(*chunk->decoder) : packer.pack(chunk->bytes, first, rows);
+      if (p.turns_values()) {
+        packer.pack_turned(*chunk, reinterpret_cast<float*>(turned.data()));
+      } else if (chunk->decoder != nullptr) {
+        packer.pack_decoded(*chunk->decoder);
+      } else {
+        packer.pack(chunk->bytes, first, rows);
+      }
     } else {
       copy_values(p, chunk->bytes, chunk->first, chunk->rows,
                   {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4}, reinterpret_cast<float*>(to));

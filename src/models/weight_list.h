@@ -97,7 +97,7 @@ struct StoredForm {                 // how one format keeps a weight
   std::vector<TensorPart> parts{};  // alternatives: what the file has is read, the first is written
   RowPairs pairs{};
   StoredValues values = StoredValues::kAsIs;
-  bool transposed = false;  // matrices of plain types only
+  bool transposed = false;  // of matrices
   float factor = 1;         // what is kept is the weight times this
 };
 

@@ -62,8 +62,7 @@ std::pair<const TensorInfo*, TensorPart> find_tensor(const WeightSpec& spec, con
                 fmt::format("{}: tensor '{}' has shape [{}], the configuration asks for [{}]", file.path().string(),
                             tensor->name, fmt::join(tensor->shape, ", "), fmt::join(expected, ", ")));
   }
-  const bool plain = is_packable(tensor->dtype) && !is_block(tensor->dtype);
-  const bool usable = spec.is_matrix() && !form.transposed ? is_packable(tensor->dtype) : plain;
+  const bool usable = is_packable(tensor->dtype) && (spec.is_matrix() || !is_block(tensor->dtype));
   if (!usable) {
     throw Error(ErrorKind::kUnsupported, fmt::format("{}: tensor '{}' has type {}, which cannot be used here",
                                                      file.path().string(), tensor->name, name(tensor->dtype)));
@@ -122,7 +121,9 @@ WeightLayout WeightLayout::of_file(const ModelConfig& config, const ModelFile& f
     if (tensor->repacking != nullptr && repacked.insert(tensor).second) layout.file_bytes_ += tensor->size;
     StoredForm form = spec.form(file.format());
     form.parts = {part};
-    layout.place({spec, spec.keep == Keep::kPackedF32 ? DType::kF32 : tensor->dtype, tensor, std::move(form), {}, {}});
+    WeightPlacement placement = {spec, tensor->dtype, tensor, std::move(form), {}, {}};
+    if (spec.keep == Keep::kPackedF32 || placement.turns_values()) placement.dtype = DType::kF32;
+    layout.place(std::move(placement));
   });
   return layout;
 }

@@ -30,6 +30,12 @@ struct WeightPlacement {
   Bytes size{};
 
   // The rows that are read from the source, in its order.
+  // Blocks cannot be turned: of those that the file keeps transposed the values are, which nothing rounds again.
+  [[nodiscard]] bool turns_values() const { return source != nullptr && form.transposed && is_block(source->dtype); }
+  [[nodiscard]] Bytes turned_bytes() const {  // of all its values
+    return turns_values() ? storage_bytes(DType::kF32, file_cols()) * file_rows() : 0_B;
+  }
+
   [[nodiscard]] Index file_rows() const { return form.transposed ? spec.cols : spec.rows; }
   [[nodiscard]] Index file_cols() const { return form.transposed ? spec.rows : spec.cols; }
   [[nodiscard]] Bytes file_row() const { return storage_bytes(source == nullptr ? dtype : source->dtype, file_cols()); }
@@ -92,8 +98,8 @@ class ModelWeights {
   // Weights drawn from `seed`, small enough for finite activations. For benchmarks.
   static ModelWeights random(const Context& context, const ModelConfig& config, const WeightLayout& layout, Arena arena,
                              std::uint64_t seed);
-  // Room for two chunks in flight, the stored parts of one weight where there are such and, per thread, a strip of
-  // gathered rows and one row of values.
+  // Room for two chunks in flight, the stored parts of one weight where there are such, the values of one that is turned
+  // and, per thread, a strip of gathered rows and one row of values.
   static Bytes staging_bytes(const WeightLayout& layout, int threads);
 
   [[nodiscard]] const DecoderWeights& views() const { return views_; }

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -185,6 +186,69 @@ TEST_F(FileOfWeights, UntanglesTheRotationPairsOfBlockFormats) {
   const auto plain = load(write_gguf(DType::kQ6_K), 2);
   config_.interleaved_qk_rows = true;
   EXPECT_TRUE(load(write_gguf(DType::kQ6_K, "", true), 2) == plain);
+}
+
+// Older GGUF files of DeepSeek keep kv_b whole, in any type.
+TEST(ModelWeights, TurnsTheBlocksOfAGgufAsValues) {
+  ModelConfig config = latent_config();
+  config.gguf_names.k_b = config.gguf_names.v_b = "";
+  std::map<std::string, TensorInfo> tensors;
+  DecoderWeights unused;
+  visit_weights(config, unused, [&](const WeightSpec& spec, const WeightView&) {
+    const TensorPart& part = spec.gguf.parts.front();
+    const Index cols = spec.gguf.transposed ? spec.rows : spec.cols;
+    const bool whole = part.tensor_rows == 0;
+    TensorInfo tensor{.name = part.name, .dtype = spec.is_matrix() ? DType::kQ8_0 : DType::kF32};
+    tensor.shape =
+        spec.is_matrix() ? std::vector<Index>{whole ? spec.rows : part.tensor_rows, cols} : std::vector<Index>{cols};
+    tensors[part.name] = tensor;
+  });
+  std::map<std::string, std::vector<std::byte>> content;
+  GgufWriter writer;
+  writer.set("general.architecture", "deepseek2");
+  std::mt19937 random(4);
+  for (const auto& [name, tensor] : tensors) {
+    writer.add_tensor(name, tensor.dtype, tensor.shape);
+    const Index cols = tensor.shape.back(), rows = tensor.elements() / cols;
+    const Bytes row = storage_bytes(tensor.dtype, cols);
+    content[name].resize((row * rows).size());
+    for (Index r = 0; r < rows; ++r) {
+      fill_file_row(tensor.dtype, cols, random, Scales::kPlain, content[name].data() + r * row.count);
+    }
+  }
+  const TestDirectory directory;
+  const auto path = directory.path() / "model.gguf";
+  {
+    std::ofstream out(path, std::ios::binary);
+    writer.begin(out);
+    for (const auto& [name, tensor] : tensors) writer.append(content[name]);
+  }
+  const TestMachine machine(2);
+  const auto file = open_model(path);
+  const WeightLayout layout = WeightLayout::of_file(config, *file);
+  Ledger& ledger = machine.context.ledger;
+  Arena arena(ledger.require(Tier::kRam, Purpose::kWeightsResident, arena_bytes(layout.bytes())));
+  const Arena staging(
+      ledger.require(Tier::kRam, Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(layout, 2))));
+  const auto io = make_io_backend();
+  const ModelWeights weights =
+      ModelWeights::load(machine.context, config, layout, *file, std::move(arena), *io, staging.bytes(), {}, {});
+  const LatentConfig& m = config.latent;
+  const std::vector<std::byte>& stored = content["blk.1.attn_kv_b.weight"];
+  const Bytes stored_row = storage_bytes(DType::kQ8_0, m.kv_lora_rank);
+  std::vector<float> in_file(static_cast<std::size_t>(m.kv_lora_rank)), row(static_cast<std::size_t>(m.nope_dim));
+  for (Index h = 0; h < config.num_attention_heads; ++h) {
+    const PackedMatrix& k_b = weights.views().layers[1].latent.k_b[static_cast<std::size_t>(h)];
+    EXPECT_EQ(k_b.dtype, DType::kF32);
+    for (Index d = 0; d < m.nope_dim; ++d) {
+      const Index at = h * (m.nope_dim + m.value_dim) + d;
+      dequantize_file_row(DType::kQ8_0, m.kv_lora_rank, stored.data() + at * stored_row.count, in_file.data());
+      for (Index r = 0; r < m.kv_lora_rank; ++r) {
+        dequantize_row(k_b, r, row.data());
+        ASSERT_EQ(row[static_cast<std::size_t>(d)], in_file[static_cast<std::size_t>(r)]) << h << " " << d << " " << r;
+      }
+    }
+  }
 }
 
 TEST_F(FileOfWeights, NamesTheTensorThatIsMissing) {
