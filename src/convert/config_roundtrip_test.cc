@@ -131,6 +131,25 @@ TEST(ConfigWords, KeepsWindowsThatOnlySomeLayersHave) {
   EXPECT_THAT(difference(config, config_from_json(config_to_json(read_config(*gguf), *gguf))), testing::IsEmpty());
 }
 
+TEST(ConfigWords, KeepsGraniteWithExperts) {
+  nlohmann::json json = windowed_qwen2();
+  json.update({{"architectures", {"GraniteMoeForCausalLM"}},
+               {"num_local_experts", 4},
+               {"num_experts_per_tok", 2},
+               {"embedding_multiplier", 12.0},
+               {"residual_multiplier", 0.25},
+               {"attention_multiplier", 0.015625},
+               {"logits_scaling", 8.0}});
+  const ModelConfig config = config_from_json(json);
+  EXPECT_EQ(config.moe.experts, 4);
+  EXPECT_EQ(config.moe.intermediate_size, 128);
+  EXPECT_EQ(config.residual_scale, 0.25f);
+  const std::unique_ptr<ModelFile> gguf = as_gguf(config);
+  EXPECT_EQ(gguf->metadata().require_text("general.architecture"), "granitemoe");
+  EXPECT_THAT(difference(config, read_config(*gguf)), testing::IsEmpty());
+  EXPECT_THAT(difference(config, config_from_json(config_to_json(read_config(*gguf), *gguf))), testing::IsEmpty());
+}
+
 TEST(ConfigWords, SaysWhatAGgufCannot) {
   nlohmann::json json = windowed_qwen2();
   json["hidden_act"] = "relu2";

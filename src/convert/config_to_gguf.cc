@@ -156,7 +156,7 @@ void write_gguf_config(const ModelConfig& c, const std::string& architecture, Gg
   }
   if (c.moe.experts > 0) write_experts(c, keys);
   if (c.state_space.inner_size > 0) write_state_space(c, keys);
-  if (architecture == "granite") write_scales(c, keys);
+  if (architecture == "granite" || architecture == "granitemoe") write_scales(c, keys);
   if (c.final_softcap > 0) keys.number("final_logit_softcapping", static_cast<double>(c.final_softcap));
 }
 

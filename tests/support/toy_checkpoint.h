@@ -81,8 +81,10 @@ class ToyCheckpoint {
       writer.add_tensor(tensor.name, DType::kF32, tensor.shape);
       const bool vector = tensor.shape.size() == 1;
       DoubleMatrix& matrix = weights_[tensor.name];
-      matrix.rows = vector ? 1 : static_cast<std::size_t>(tensor.shape[0]);
       matrix.cols = static_cast<std::size_t>(tensor.shape.back());
+      matrix.rows = 1;
+      for (std::size_t i = 0; i + 1 < tensor.shape.size(); ++i)
+        matrix.rows *= static_cast<std::size_t>(tensor.shape[i]);
       std::normal_distribution<float> normal(0, vector ? 0.3f : 1.2f / std::sqrt(static_cast<float>(matrix.cols)));
       std::vector<float>& values = data.emplace_back(matrix.rows * matrix.cols);
       for (float& value : values) value = normal(random);
