@@ -40,8 +40,17 @@ def gguf(key_values, tensors):
     return head + bytes(-len(head) % 32) + data
 
 
-def decoder(arch, extra_keys=(), extra_tensors=(), tokenizer="llama"):
-    h, f, v = 8, 8, 268
+H, F, V = 8, 8, 268
+ATTENTION_NORM, FEED_FORWARD_NORM = [("attn_norm", [H])], [("ffn_norm", [H])]
+ATTENTION = ATTENTION_NORM + [("attn_q", [8, H]), ("attn_k", [4, H]), ("attn_v", [4, H]), ("attn_output", [H, 8])] + FEED_FORWARD_NORM
+FEED_FORWARD = [("ffn_gate", [F, H]), ("ffn_up", [F, H]), ("ffn_down", [H, F])]
+EXPERTS = [("ffn_gate_inp", [3, H]), ("ffn_gate_exps", [3, F, H]), ("ffn_up_exps", [3, F, H]), ("ffn_down_exps", [3, H, F])]
+POST_NORMS = [("post_attention_norm", [H]), ("post_ffw_norm", [H])]
+HEAD_NORMS = [("attn_q_norm", [4]), ("attn_k_norm", [4])]
+
+
+def decoder(arch, extra_keys=(), extra_tensors=(), tokenizer="llama", layer=tuple(ATTENTION + FEED_FORWARD)):
+    h, f, v = H, F, V
     keys = [key_value("general.architecture", STRING, arch)]
     for name, n in [("embedding_length", h), ("feed_forward_length", f), ("block_count", 1), ("attention.head_count", 2),
                     ("attention.head_count_kv", 1), ("context_length", 64)]:
@@ -66,10 +75,22 @@ def decoder(arch, extra_keys=(), extra_tensors=(), tokenizer="llama"):
     keys.append(key_value("tokenizer.ggml.bos_token_id", U32, 1))
     keys.append(key_value("tokenizer.ggml.eos_token_id", U32, 2))
     tensors = [("token_embd.weight", [v, h]), ("output_norm.weight", [h])]
-    for name, shape in [("attn_norm", [h]), ("attn_q", [8, h]), ("attn_k", [4, h]), ("attn_v", [4, h]), ("attn_output", [h, 8]),
-                        ("ffn_norm", [h]), ("ffn_gate", [f, h]), ("ffn_up", [f, h]), ("ffn_down", [h, f])]:
+    for name, shape in layer:
         tensors.append((f"blk.0.{name}.weight", shape))
     return gguf(keys, tensors + list(extra_tensors))
+
+
+def deepseek2(keys, layer):
+    """Latent attention of 2 heads: 4 of a query's 6 dimensions turn not, values of 3, 5 compressed."""
+    sizes = {"attention.kv_lora_rank": 5, "attention.key_length_mla": 6, "attention.value_length_mla": 3, "rope.dimension_count": 2,
+             "attention.key_length": 7, "attention.value_length": 5} | keys
+    latent = ATTENTION_NORM + FEED_FORWARD_NORM + [("attn_kv_a_mqa", [7, H]), ("attn_kv_a_norm", [5]), ("attn_output", [H, 6])]
+    return decoder("deepseek2", [key_value(f"deepseek2.{k}", U32, n) for k, n in sizes.items()], layer=latent + layer)
+
+
+EXPERT_KEYS = {"expert_count": 3, "expert_used_count": 2, "expert_feed_forward_length": F}
+SPLIT = [("attn_k_b", [2, 5, 4]), ("attn_v_b", [2, 3, 5])]
+GEMMA = ATTENTION + FEED_FORWARD
 
 
 def config(arch, **more):
@@ -85,6 +106,34 @@ SEEDS = {
                                           [("rope_freqs.weight", [2])]),
     "gguf_model_fuzz/qwen2": decoder("qwen2", (), [("blk.0.attn_q.bias", [8]), ("blk.0.attn_k.bias", [4]), ("blk.0.attn_v.bias", [4])], "gpt2"),
     "gguf_model_fuzz/qwen3": decoder("qwen3", (), [("blk.0.attn_q_norm.weight", [4]), ("blk.0.attn_k_norm.weight", [4])], "gpt2"),
+    "gguf_model_fuzz/gemma": decoder("gemma"),
+    "gguf_model_fuzz/gemma2": decoder("gemma2", [key_value("gemma2.attention.sliding_window", U32, 4),
+                                                 key_value("gemma2.attn_logit_softcapping", F32, 50.0),
+                                                 key_value("gemma2.final_logit_softcapping", F32, 30.0)], layer=GEMMA + POST_NORMS),
+    "gguf_model_fuzz/gemma3": decoder("gemma3", [key_value("gemma3.attention.sliding_window", U32, 4),
+                                                 array("gemma3.attention.sliding_window_pattern", BOOL, [True]),
+                                                 key_value("gemma3.rope.freq_base_swa", F32, 1e4)], layer=GEMMA + POST_NORMS + HEAD_NORMS),
+    "gguf_model_fuzz/deepseek2": deepseek2({"attention.q_lora_rank": 4, "leading_dense_block_count": 1},
+                                           SPLIT + FEED_FORWARD + [("attn_q_a", [4, H]), ("attn_q_a_norm", [4]), ("attn_q_b", [12, 4])]),
+    "gguf_model_fuzz/deepseek2_experts": deepseek2(EXPERT_KEYS | {"expert_shared_count": 1, "expert_gating_func": 2},
+                                                   SPLIT + EXPERTS + [("attn_q", [12, H]), ("ffn_gate_shexp", [F, H]),
+                                                                      ("ffn_up_shexp", [F, H]), ("ffn_down_shexp", [H, F])]),
+    "gguf_model_fuzz/deepseek2_whole_kv_b": deepseek2({}, FEED_FORWARD + [("attn_q", [12, H]), ("attn_kv_b", [14, 5])]),
+    "gguf_model_fuzz/granitemoe": decoder("granitemoe", [key_value(f"granitemoe.{k}", U32, n) for k, n in EXPERT_KEYS.items()] +
+                                          [key_value("granitemoe.embedding_scale", F32, 12.0), key_value("granitemoe.logit_scale", F32, 8.0)],
+                                          layer=ATTENTION + EXPERTS),
+    "config_fuzz/gemma2": config("Gemma2ForCausalLM", head_dim=16, query_pre_attn_scalar=24, sliding_window=64, attn_logit_softcapping=50.0,
+                                 final_logit_softcapping=30.0),
+    "config_fuzz/gemma3": config("Gemma3ForCausalLM", head_dim=16, sliding_window=64, sliding_window_pattern=2, rope_local_base_freq=1e4,
+                                 rope_scaling={"rope_type": "linear", "factor": 8.0}),
+    "config_fuzz/deepseek_v3": config("DeepseekV3ForCausalLM", num_key_value_heads=4, kv_lora_rank=32, q_lora_rank=24, qk_nope_head_dim=16,
+                                      qk_rope_head_dim=8, v_head_dim=12, n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1,
+                                      moe_intermediate_size=32, first_k_dense_replace=1, n_group=2, topk_group=1, topk_method="noaux_tc",
+                                      scoring_func="sigmoid", norm_topk_prob=True, routed_scaling_factor=2.5,
+                                      rope_scaling={"type": "yarn", "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+                                                    "original_max_position_embeddings": 512}),
+    "config_fuzz/granitemoe": config("GraniteMoeForCausalLM", num_local_experts=4, num_experts_per_tok=2, embedding_multiplier=12.0,
+                                     residual_multiplier=0.22, attention_multiplier=0.015625, logits_scaling=6.0),
     "config_fuzz/llama3": config("LlamaForCausalLM", rope_theta=5e5, rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
                                  "high_freq_factor": 4.0, "original_max_position_embeddings": 256}),
     "config_fuzz/yarn": config("Qwen2ForCausalLM", rope_parameters={"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "beta_fast": 32,
