@@ -8,7 +8,10 @@ import json
 import os
 import pathlib
 import re
+import signal
+import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "support"))
@@ -103,6 +106,79 @@ class Bench(Output):
                                       "num_attention_heads": 2, "vocab_size": 100, "max_position_embeddings": 128}))
         rows = printed_json(verbs.run("bench", "--config", config, "--type", "Q8_0", "-p", "8", "-n", "2", "-b", "1", "-r", "1", "--json"))
         self.assertEqual([(row["test"], row["type"]) for row in rows], [("pp8", "Q8_0"), ("tg2", "Q8_0")])
+
+
+class BenchMachine(Output):
+    KEYS = {"dram_read_gbps", "dram_read_gbps_per_core", "l2_read_gbps", "l3_read_gbps", "disk_read_gbps", "disk_write_gbps",
+            "fp32_tflops", "vnni_tops", "amx_int8_tops", "amx_bf16_tflops"}
+    SMALL = ("bench", "--machine", "--memory", "100MiB")
+
+    def cache(self):
+        folder = verbs.folder / f"cache-{self.id().rsplit('.', 1)[1]}"
+        return folder, {"XDG_CACHE_HOME": str(folder)}
+
+    def test_has_the_promised_keys_and_is_not_kept_when_quick(self):
+        folder, environment = self.cache()
+        got = printed_json(verbs.run(*self.SMALL, "--quick", "--json", environment=environment))
+        self.assertTrue(self.KEYS <= got.keys())
+        for key in self.KEYS:
+            self.assertTrue(got[key] is None or got[key] > 0, key)
+        for key in ("dram_read_gbps", "dram_read_gbps_per_core", "fp32_tflops"):
+            self.assertIsNotNone(got[key])
+        self.assertTrue({"cpu", "family", "model", "stepping", "cores", "l2_bytes", "memory_bytes", "threads", "path"}
+                        <= got["identity"].keys())
+        self.assertLess(got["dram_array_bytes"], 100 << 20)
+        self.assertTrue(any("caches may flatter" in note for note in got["notes"]))
+        self.assertEqual(list(folder.rglob("*.json")), [])
+
+    def test_has_null_for_what_the_path_lacks_and_says_not_here(self):
+        environment = {**self.cache()[1], "JERICHO_CPU": "scalar"}
+        got = printed_json(verbs.run(*self.SMALL, "--quick", "--json", environment=environment))
+        self.assertEqual([got[key] for key in ("vnni_tops", "amx_int8_tops", "amx_bf16_tflops")], [None] * 3)
+        text = verbs.run(*self.SMALL, "--quick", environment=environment).stdout
+        self.assertRegex(text, r"8-bit products, AMX +not here\n")
+
+    def test_is_kept_and_leaves_nothing_else(self):
+        folder, environment = self.cache()
+        done = verbs.run(*self.SMALL, "-t", "1", environment=environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        kept = [path.name for path in folder.rglob("*") if path.is_file()]
+        self.assertEqual(len(kept), 1)
+        self.assertRegex(kept[0], r"\Amachine-\S+-t1\.json\Z")
+        self.assertIn(kept[0], done.stderr)
+
+    def test_does_not_fit_a_budget_below_its_smallest(self):
+        done = verbs.run("bench", "--machine", "--memory", "8MiB", environment=self.cache()[1])
+        self.assertEqual(done.returncode, 3)
+        smallest = re.search(r"smallest budget that works: --memory (\S+)", done.stderr)[1]
+        self.assertIn("dram_read_gbps", printed_json(verbs.run("bench", "--machine", "--quick", "--json", "--memory", smallest,
+                                                               environment=self.cache()[1])))
+
+    def test_refuses_a_folder_in_memory_or_none_at_all(self):
+        done = verbs.run(*self.SMALL, "--quick", "--disk", verbs.folder / "absent")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("absent", done.stderr)
+        done = verbs.run(*self.SMALL, "--quick", "--disk", "/dev/shm")
+        self.assertIn((done.returncode, "lies in memory" in done.stderr), ((2, True), (0, False)))  # no tmpfs there
+
+    def test_is_one_of_the_things_to_measure(self):
+        for words in (("--machine", "-m", self.model), ("--quick", "-m", self.model), ("--disk", ".", "-m", self.model), ()):
+            self.assertEqual(verbs.run("bench", *words).returncode, 2, words)
+
+    def test_ctrl_c_ends_it_and_leaves_nothing(self):
+        folder, environment = self.cache()
+        for seconds in (0, 1.5, 3):
+            child = subprocess.Popen([verbs.jericho, "bench", "--machine", "--memory", "400MiB"], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, env={**verbs.environment, **environment})
+            status = pathlib.Path(f"/proc/{child.pid}/status")
+            while child.poll() is None and int(re.search(r"VmRSS:\s+(\d+)|\Z", status.read_text())[1] or 0) < 50 << 10:
+                time.sleep(0.01)  # its arrays are not there yet
+            time.sleep(seconds)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=30)
+            if child.returncode != 0:  # it may have been done
+                self.assertEqual((child.returncode, err.decode().splitlines()[-1]), (130, "error: interrupted"))
+                self.assertEqual([path for path in folder.rglob("*") if path.is_file()], [])
 
 
 class Ids(Output):

@@ -1,6 +1,7 @@
 // jericho bench: tokens per second of prefill and decode, as llama-bench and llama-batched-bench define them, each
-// beside the roof that bounds it. pp N: N random tokens read from an empty cache; tg N: N single-token steps; tg N @b
+// beside the roof that bounds it, measured in the same run (plan/speed.h). pp N: N random tokens read from an empty cache; tg N: N single-token steps; tg N @b
 // B: B sequences stepping together, total tokens per second. Start at bench().
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -17,12 +18,14 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/philox.h"
+#include "cli/bench_machine.h"
 #include "cli/shapes.h"
 #include "cli/verbs.h"
 #include "cli/workspace.h"
 #include "formats/json_file.h"
 #include "models/families.h"
 #include "plan/roofs.h"
+#include "plan/speed.h"
 
 namespace jericho::cli {
 namespace {
@@ -39,6 +42,9 @@ struct BenchOptions {
   std::vector<Index> batches{1, 8, 32};
   Index depth = 0;
   Index repetitions = 5;
+  bool machine = false;
+  bool quick = false;  // with machine
+  std::string disk{};  // with machine
 
   void validate() const;
 };
@@ -60,8 +66,7 @@ struct Result {
   Test test{};
   std::vector<double> samples{};  // tokens per second
   double bytes_per_token = 0;     // read from memory: weights shared by what is computed together, KV, states
-  Roof roof{};
-  double fraction = 0;
+  std::vector<Held> held{};       // every roof that was measured, the one that bounds the work first
 
   [[nodiscard]] double mean() const {
     return std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
@@ -82,8 +87,11 @@ void BenchOptions::validate() const {
   for (const Index b : batches) expect(b >= 1 && b <= 1024, "-b", b, "1 to 1024 sequences");
   expect(depth >= 0 && depth <= 1 << 20, "-d", depth, "0 to 1048576 tokens");
   expect(repetitions >= 1 && repetitions <= 1000, "-r", repetitions, "1 to 1000");
+  if (!machine && (quick || !disk.empty()))
+    throw Error(ErrorKind::kUsage, fmt::format("{}: is for bench --machine", quick ? "--quick" : "--disk"));
   const int sources = (workspace.model.empty() ? 0 : 1) + (shape.empty() ? 0 : 1) + (config.empty() ? 0 : 1);
-  if (sources != 1) throw Error(ErrorKind::kUsage, "bench needs one of -m MODEL, --shape NAME and --config FILE");
+  if (sources + (machine ? 1 : 0) != 1)
+    throw Error(ErrorKind::kUsage, "bench needs one of -m MODEL, --shape NAME, --config FILE and --machine");
 }
 
 std::vector<Test> tests_of(const BenchOptions& options) {
@@ -107,20 +115,20 @@ class Bench {
     Result result{.test = test};
     sample(test);  // warm-up
     for (Index r = 0; r < repetitions; ++r) result.samples.push_back(sample(test));
-    const auto weights = static_cast<double>(workspace_.weights().bytes_per_token().count);
-    const auto kv = static_cast<double>(workspace_.plan().kv.bytes_per_token().count);
-    const auto states = static_cast<double>(workspace_.plan().state.bytes_per_sequence().count);
-    if (test.prompt > 0) {
-      const auto together = static_cast<double>(std::min(test.prompt, workspace_.session().chunk()));
-      result.bytes_per_token = weights / together + kv * static_cast<double>(test.depth + test.prompt / 2);
-      result.roof = compute_roof();
-      result.fraction = result.mean() * operations_per_token() / (result.roof.value * 1e12);
-    } else {
-      const double depth = static_cast<double>(test.depth) + static_cast<double>(test.generate) / 2;
-      result.bytes_per_token = weights / static_cast<double>(test.batch) + kv * depth + states;
-      result.roof = read_roof();
-      result.fraction = result.mean() * result.bytes_per_token / (result.roof.value * 1e9);
-    }
+    const Plan& plan = workspace_.plan();
+    const auto depth = static_cast<double>(test.depth);
+    const TokenCost cost = test.prompt > 0 ? prefill_cost(workspace_.weights(), plan, test.prompt,
+                                                          workspace_.session().chunk(), depth, HeadOf::kLastToken)
+                                           : decode_cost(workspace_.weights(), plan, static_cast<double>(test.batch),
+                                                         depth + static_cast<double>(test.generate) / 2);
+    result.bytes_per_token = cost.bytes;
+    const auto add = [&](const std::optional<Roof>& read, const std::optional<Roof>& multiply) {
+      if (const auto held = hold(result.mean(), cost, read, multiply)) result.held.push_back(*held);
+    };
+    add(read_roof(), std::nullopt);
+    add(std::nullopt, compute_roof(cost.kind));
+    std::stable_sort(result.held.begin(), result.held.end(),
+                     [](const Held& x, const Held& y) { return x.fraction > y.fraction; });
     return result;
   }
 
@@ -157,25 +165,10 @@ class Bench {
     return static_cast<double>(test.prompt + test.generate * test.batch) / seconds;
   }
 
-  // Two operations for each weight of a matrix that a token meets; the head runs once per prompt and does not count.
-  [[nodiscard]] double operations_per_token() const {
-    double parameters = 0;
-    for (const WeightPlacement& p : workspace_.weights().placements()) {
-      const std::string& name = p.spec.name(ModelFormat::kGguf);
-      const bool per_token = p.spec.is_matrix() && name != "token_embd.weight" && name != "output.weight";
-      if (per_token) parameters += static_cast<double>(p.spec.rows * p.spec.cols) * p.spec.read_per_token;
-    }
-    return 2 * parameters;
-  }
-
-  const Roof& compute_roof() {
-    if (!compute_roof_) {
-      const ActivationForms forms = workspace_.weights().forms();
-      compute_roof_ = measure_multiply(workspace_.context(), forms.q8     ? PeakKind::kInt8
-                                                             : forms.bf16 ? PeakKind::kBF16
-                                                                          : PeakKind::kF32);
-    }
-    return *compute_roof_;
+  const Roof& compute_roof(PeakKind kind) {
+    auto& roof = compute_roofs_[kind];
+    if (!roof) roof = measure_multiply(workspace_.context(), kind, workspace_.context().kernels.path);
+    return *roof;
   }
   const Roof& read_roof() {
     if (!read_roof_) read_roof_ = measure_read(workspace_.context(), workspace_.weight_bytes());
@@ -185,7 +178,7 @@ class Bench {
   Workspace& workspace_;
   const std::stop_token& stop_;
   std::uint32_t drawn_ = 0;
-  std::optional<Roof> compute_roof_;
+  std::map<PeakKind, std::optional<Roof>> compute_roofs_;
   std::optional<Roof> read_roof_;
 };
 
@@ -202,6 +195,9 @@ std::string weight_type(const Workspace& workspace) {  // of most bytes
 }
 
 nlohmann::json to_json(const Result& result, const std::string& type, const Workspace& workspace) {
+  nlohmann::json fractions = nlohmann::json::object();
+  for (const Held& held : result.held) fractions[held.roof.name] = held.fraction;
+  const Held bound = result.held.empty() ? Held{} : result.held.front();
   return {{"test", result.test.name()},
           {"type", type},
           {"n_threads", workspace.threads()},
@@ -211,8 +207,9 @@ nlohmann::json to_json(const Result& result, const std::string& type, const Work
           {"stddev_ts", result.deviation()},
           {"samples_ts", result.samples},
           {"bytes_per_token", result.bytes_per_token},
-          {"roof", {{"name", result.roof.name}, {"value", result.roof.value}, {"unit", result.roof.unit}}},
-          {"fraction_of_roof", result.fraction}};
+          {"roof", {{"name", bound.roof.name}, {"value", bound.roof.value}, {"unit", bound.roof.unit}}},
+          {"fraction_of_roof", bound.fraction},
+          {"fractions", fractions}};
 }
 
 std::unique_ptr<Workspace> make_workspace(const BenchOptions& options) {
@@ -228,6 +225,14 @@ std::unique_ptr<Workspace> make_workspace(const BenchOptions& options) {
 
 int bench(const BenchOptions& options, const std::stop_token& stop) {
   options.validate();
+  if (options.machine) {
+    const WorkspaceOptions& w = options.workspace;
+    return bench_machine({.streaming = {.memory = w.memory, .overcommit = w.overcommit, .threads = w.threads},
+                          .disk = options.disk,
+                          .quick = options.quick,
+                          .json = w.json},
+                         stop);
+  }
   const std::vector<Test> tests = tests_of(options);
   if (tests.empty()) throw Error(ErrorKind::kUsage, "nothing to measure: -p and -n are both 0");
   const std::unique_ptr<Workspace> workspace = make_workspace(options);
@@ -249,9 +254,9 @@ int bench(const BenchOptions& options, const std::stop_token& stop) {
     if (options.workspace.json) {
       all.push_back(to_json(result, type, *workspace));
     } else {
+      const Held bound = result.held.empty() ? Held{} : result.held.front();
       fmt::print("{:<16}{:>12.2f}{:>10.2f}   {:<24}{:>6.1f} %\n", result.test.name(), result.mean(), result.deviation(),
-                 fmt::format("{} {:.2f} {}", result.roof.name, result.roof.value, result.roof.unit),
-                 100 * result.fraction);
+                 fmt::format("{} {:.2f} {}", bound.roof.name, bound.roof.value, bound.roof.unit), 100 * bound.fraction);
       std::fflush(stdout);
     }
   }
@@ -285,7 +290,11 @@ void add_bench(CLI::App& app, Run& chosen) {
   verb->add_option("-r,--repetitions", options->repetitions, "Samples of each test, after a warm-up")
       ->capture_default_str();
   options->workspace.add_flags(*verb);
-  verb->add_flag("--json", options->workspace.json, "Print an array of objects");
+  verb->add_flag("--machine", options->machine,
+                 "Measure memory, caches, disk and arithmetic instead, and keep the figures for the other verbs");
+  verb->add_option("--disk", options->disk, "With --machine: FOLDER on the disk to measure [the user's cache]");
+  verb->add_flag("--quick", options->quick, "With --machine: a rough look in a few seconds, not kept");
+  verb->add_flag("--json", options->workspace.json, "Print an array of objects; of --machine one object");
   verb->callback(
       [options, &chosen] { chosen = [options](const std::stop_token& stop) { return bench(*options, stop); }; });
 }

@@ -29,6 +29,9 @@ class StreamingBooks {
   // says what would.
   StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers);
 
+  // The most that `buffers` may be, up to `wanted`; at least `least`, which then may not fit.
+  static Bytes room(const StreamingOptions& options, Bytes heap, Bytes least, Bytes wanted);
+
   [[nodiscard]] Ledger& ledger() { return *ledger_; }
   [[nodiscard]] std::span<std::byte> buffers() const { return block_.bytes(); }
 

@@ -19,6 +19,7 @@ class Verbs:
         self._temporary = tempfile.TemporaryDirectory(dir=folder)
         self.folder = pathlib.Path(self._temporary.name)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("JERICHO_")}
+        self.environment["XDG_CACHE_HOME"] = str(self.folder / "cache")  # what was kept for this machine is not a test's
 
     def model(self, name, dtype="F32", **sizes):
         """A new GGUF; sizes as make_model.cc names them."""

@@ -2,9 +2,11 @@
 // is decided by the caller's CpuPath.
 #include "kernels/peak_loops.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -23,55 +25,63 @@ std::uint64_t read_scalar(const std::byte* p, std::size_t size) {
   return sums[0] ^ sums[1] ^ sums[2] ^ sums[3] ^ sums[4] ^ sums[5] ^ sums[6] ^ sums[7];
 }
 
-// Four accumulators: of one stream, a line each in turn; of four streams, one each.
-struct ReadPattern {
-  ReadPattern(std::size_t size, ReadStreams streams)
-      : step(streams == ReadStreams::kOne ? 256 : 64),
-        apart(streams == ReadStreams::kOne ? 64 : size / 4),
-        steps(size / 256) {}
-  std::size_t step, apart, steps;
-};
+// Eight lines a step, an accumulator each: so many of every stream, or one of each of eight.
+constexpr int kLines = 8;
+constexpr std::size_t kAhead = 4096;
 
-__attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* p, ReadPattern pattern) {
-  __m256i a = _mm256_setzero_si256();
-  __m256i b = a;
-  __m256i c = a;
-  __m256i d = a;
-  for (std::size_t i = 0; i < pattern.steps; ++i, p += pattern.step) {
-    for (std::size_t half = 0; half < 64; half += 32) {
-      a = _mm256_xor_si256(a, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + half)));
-      b = _mm256_xor_si256(b, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + pattern.apart + half)));
-      c = _mm256_xor_si256(c, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 2 * pattern.apart + half)));
-      d = _mm256_xor_si256(d, _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 3 * pattern.apart + half)));
+template <int kStreams, bool kPrefetch>
+__attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* p, std::size_t size) {
+  constexpr std::size_t kStep = 64 * kLines / kStreams;
+  const std::size_t apart = size / kStreams;
+  __m256i sums[kLines] = {};
+  for (std::size_t at = 0; at < apart; at += kStep) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLines; ++i) {
+      const std::byte* line = p + static_cast<std::size_t>(i % kStreams) * apart + at + 64 * (i / kStreams);
+      if (kPrefetch) _mm_prefetch(reinterpret_cast<const char*>(line + kAhead), _MM_HINT_T0);
+      sums[i] = _mm256_xor_si256(sums[i], _mm256_load_si256(reinterpret_cast<const __m256i*>(line)));
+      sums[i] = _mm256_xor_si256(sums[i], _mm256_load_si256(reinterpret_cast<const __m256i*>(line + 32)));
     }
   }
+  for (int i = 1; i < kLines; ++i) sums[0] = _mm256_xor_si256(sums[0], sums[i]);
   alignas(32) std::array<std::uint64_t, 4> out{};
-  _mm256_store_si256(reinterpret_cast<__m256i*>(out.data()),
-                     _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d)));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(out.data()), sums[0]);
   return out[0] ^ out[1] ^ out[2] ^ out[3];
 }
 
-__attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* p, ReadPattern pattern) {
-  constexpr std::size_t kAhead = 4096;
-  __m512i a = _mm512_setzero_si512();
-  __m512i b = a;
-  __m512i c = a;
-  __m512i d = a;
-  const std::size_t apart = pattern.apart;
-  for (std::size_t i = 0; i < pattern.steps; ++i, p += pattern.step) {
-    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + apart), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + 2 * apart), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + 3 * apart), _MM_HINT_T0);
-    a = _mm512_xor_si512(a, _mm512_load_si512(p));
-    b = _mm512_xor_si512(b, _mm512_load_si512(p + apart));
-    c = _mm512_xor_si512(c, _mm512_load_si512(p + 2 * apart));
-    d = _mm512_xor_si512(d, _mm512_load_si512(p + 3 * apart));
+template <int kStreams, bool kPrefetch>
+__attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* p, std::size_t size) {
+  constexpr std::size_t kStep = 64 * kLines / kStreams;
+  const std::size_t apart = size / kStreams;
+  __m512i sums[kLines] = {};
+  for (std::size_t at = 0; at < apart; at += kStep) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLines; ++i) {
+      const std::byte* line = p + static_cast<std::size_t>(i % kStreams) * apart + at + 64 * (i / kStreams);
+      if (kPrefetch) _mm_prefetch(reinterpret_cast<const char*>(line + kAhead), _MM_HINT_T0);
+      sums[i] = _mm512_xor_si512(sums[i], _mm512_load_si512(line));
+    }
   }
+  for (int i = 1; i < kLines; ++i) sums[0] = _mm512_xor_si512(sums[0], sums[i]);
   alignas(64) std::array<std::uint64_t, 8> out{};
-  _mm512_store_si512(out.data(), _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d)));
+  _mm512_store_si512(out.data(), sums[0]);
   return out[0] ^ out[1] ^ out[2] ^ out[3] ^ out[4] ^ out[5] ^ out[6] ^ out[7];
 }
+
+using ReadLoop = std::uint64_t (*)(const std::byte* p, std::size_t size);
+
+// By the logarithm of the streams.
+constexpr std::array<std::array<ReadLoop, 2>, 4> kReadAvx2 = {{{read_avx2<1, false>, read_avx2<1, true>},
+                                                               {read_avx2<2, false>, read_avx2<2, true>},
+                                                               {read_avx2<4, false>, read_avx2<4, true>},
+                                                               {read_avx2<8, false>, read_avx2<8, true>}}};
+constexpr std::array<std::array<ReadLoop, 2>, 4> kReadAvx512 = {{{read_avx512<1, false>, read_avx512<1, true>},
+                                                                 {read_avx512<2, false>, read_avx512<2, true>},
+                                                                 {read_avx512<4, false>, read_avx512<4, true>},
+                                                                 {read_avx512<8, false>, read_avx512<8, true>}}};
+
+constexpr std::array<ReadPattern, 8> kPatterns = {
+    {{1, false}, {1, true}, {2, false}, {2, true}, {4, false}, {4, true}, {8, false}, {8, true}}};
 
 constexpr int kChains = 10;  // independent accumulators: more than latency times throughput of any of these units
 
@@ -138,6 +148,19 @@ __attribute__((target("avx512f,avx512vnni"))) double vnni(Index rounds) {
   return static_cast<double>(rounds) * kChains * 64 * 2;
 }
 
+__attribute__((target("avx512f,avx512bf16"))) double bf16_pairs(Index rounds) {
+  __m512 acc[kChains] = {};
+  const __m512 ones = _mm512_set1_ps(1.0f);
+  const __m512bh x = _mm512_cvtne2ps_pbh(ones, ones);
+  for (Index r = 0; r < rounds; ++r) {
+#pragma GCC unroll 10
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm512_dpbf16_ps(acc[i], x, x);
+  }
+#pragma GCC unroll 10
+  for (int i = 0; i < kChains; ++i) JERICHO_KEEP("v", acc[i]);
+  return static_cast<double>(rounds) * kChains * 32 * 2;
+}
+
 // Palette 1 (Intel SDM vol. 1, 18.3): eight tiles of 16 rows of 64 bytes.
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1;
@@ -181,14 +204,27 @@ __attribute__((target("amx-tile,amx-int8,amx-bf16"))) double tiles(PeakKind kind
 
 }  // namespace
 
-std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes, ReadStreams streams) {
-  const ReadPattern pattern(bytes.size(), streams);
-  if (path >= CpuPath::kAvx512) return read_avx512(bytes.data(), pattern);
-  if (path == CpuPath::kAvx2) return read_avx2(bytes.data(), pattern);
+std::span<const ReadPattern> read_patterns(CpuPath path) {
+  return std::span(kPatterns).first(path == CpuPath::kScalar ? 1 : kPatterns.size());
+}
+
+std::uint64_t read_all(CpuPath path, std::span<const std::byte> bytes, ReadPattern pattern) {
+  const auto log_streams = static_cast<std::size_t>(std::bit_width(static_cast<unsigned>(pattern.streams)) - 1);
+  const auto prefetch = static_cast<std::size_t>(pattern.prefetch);
+  if (path >= CpuPath::kAvx512) return kReadAvx512[log_streams][prefetch](bytes.data(), bytes.size());
+  if (path == CpuPath::kAvx2) return kReadAvx2[log_streams][prefetch](bytes.data(), bytes.size());
   return read_scalar(bytes.data(), bytes.size());
 }
 
+bool has_units(PeakKind kind, CpuPath path) {
+  if (kind == PeakKind::kBF16) return path == CpuPath::kAmx;
+  if (kind != PeakKind::kBF16Pairs) return true;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return path >= CpuPath::kAvx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1u) == 1;
+}
+
 std::string_view name(PeakKind kind, CpuPath path) {
+  if (kind == PeakKind::kBF16Pairs) return "avx512_bf16";
   switch (path) {
     case CpuPath::kScalar: return "scalar";
     case CpuPath::kAvx2: return kind == PeakKind::kInt8 ? "avx2_madd" : "avx2_fma";
@@ -199,6 +235,7 @@ std::string_view name(PeakKind kind, CpuPath path) {
 }
 
 double multiply(CpuPath path, PeakKind kind, Index rounds) {
+  if (kind == PeakKind::kBF16Pairs) return bf16_pairs(rounds);
   if (path == CpuPath::kScalar) return multiply_scalar(rounds);
   if (path == CpuPath::kAvx2) return kind == PeakKind::kInt8 ? int8_avx2(rounds) : fma_avx2(rounds);
   if (path == CpuPath::kAmx && kind != PeakKind::kF32) return tiles(kind, rounds);

@@ -1,0 +1,65 @@
+// Sums over the weights: see speed.h.
+#include "plan/speed.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+namespace jericho {
+namespace {
+
+PeakKind kind_of(ActivationForm form) {
+  switch (form) {
+    case ActivationForm::kQ8: return PeakKind::kInt8;
+    case ActivationForm::kBF16: return PeakKind::kBF16;
+    case ActivationForm::kF32: break;
+  }
+  return PeakKind::kF32;
+}
+
+void count_operations(const WeightLayout& weights, bool head, TokenCost& cost) {
+  std::array<double, 3> by_kind{};  // kInt8, kBF16, kF32
+  for (const WeightPlacement& p : weights.placements()) {
+    if (!p.spec.is_matrix()) continue;
+    const std::string& name = p.spec.name(ModelFormat::kGguf);
+    if (!head && (name == "token_embd.weight" || name == "output.weight")) continue;
+    const double parameters = static_cast<double>(p.spec.rows * p.spec.cols) * p.spec.read_per_token;
+    by_kind[static_cast<std::size_t>(kind_of(activation_form(p.dtype)))] += 2 * parameters;
+    cost.operations += 2 * parameters;
+  }
+  cost.kind = static_cast<PeakKind>(std::max_element(by_kind.begin(), by_kind.end()) - by_kind.begin());
+}
+
+}  // namespace
+
+TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {
+  TokenCost cost;
+  count_operations(weights, true, cost);
+  cost.bytes = static_cast<double>(weights.bytes_per_token().count) / batch +
+               static_cast<double>(plan.kv.bytes_per_token().count) * depth +
+               static_cast<double>(plan.state.bytes_per_sequence().count);
+  return cost;
+}
+
+TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index tokens, Index chunk, double depth,
+                       HeadOf head) {
+  TokenCost cost;
+  count_operations(weights, head == HeadOf::kEveryToken, cost);
+  const auto together = static_cast<double>(std::clamp<Index>(tokens, 1, std::max<Index>(chunk, 1)));
+  const double mean_depth = depth + static_cast<double>(tokens) / 2;
+  cost.bytes = (static_cast<double>(weights.bytes_per_token().count) +
+                static_cast<double>(plan.kv.bytes_per_token().count) * mean_depth +
+                static_cast<double>(plan.state.bytes_per_sequence().count)) /
+               together;
+  return cost;
+}
+
+std::optional<Held> hold(double tokens_per_second, const TokenCost& cost, const std::optional<Roof>& read,
+                         const std::optional<Roof>& multiply) {
+  std::vector<Demand> demands;
+  if (read) demands.push_back({*read, tokens_per_second * cost.bytes});
+  if (multiply) demands.push_back({*multiply, tokens_per_second * cost.operations});
+  return hold(demands);
+}
+
+}  // namespace jericho

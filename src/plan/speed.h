@@ -1,0 +1,34 @@
+// What a token costs the machine at least, so that tokens per second can be held against a roof. Attention's own operations,
+// activations and small vectors are not counted: a fraction says what part of the work that cannot be avoided was reached.
+// Start at decode_cost() and prefill_cost().
+#pragma once
+
+#include <optional>
+
+#include "kernels/peak_loops.h"
+#include "models/weights.h"
+#include "plan/plan.h"
+#include "plan/roofs.h"
+
+namespace jericho {
+
+struct TokenCost {
+  double bytes = 0;       // read from memory: weights, shared by what is computed together, KV, states
+  double operations = 0;  // two for each weight of a matrix that the token meets
+  PeakKind kind{};        // which units most of the operations are for
+};
+
+// A token of each of `batch` sequences that step together with `depth` positions in their caches.
+TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth);
+
+enum class HeadOf { kLastToken, kEveryToken };  // last: not counted
+
+// A token of a text of `tokens`, read in pieces of `chunk` on top of `depth`.
+TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index tokens, Index chunk, double depth,
+                       HeadOf head);
+
+// Tokens per second of this cost against reading and multiplying, by whichever the work is bounded.
+std::optional<Held> hold(double tokens_per_second, const TokenCost& cost, const std::optional<Roof>& read,
+                         const std::optional<Roof>& multiply);
+
+}  // namespace jericho
