@@ -1,0 +1,77 @@
+// For benchmarks only: what one thread can do at most, measured once in the process, and the counters that hold a kernel
+// against it: "GB/s" or "GOP/s", and "of_roof", the part of the roof. Start at report_bytes() and report_operations().
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "kernels/peak_loops.h"
+
+namespace jericho {
+
+// Of `rate()`, the best of some calls.
+template <class Rate>
+double best_rate(Rate rate) {
+  double best = 0;
+  for (int pass = 0; pass < 9; ++pass) best = std::max(best, rate());
+  return best;
+}
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Bytes per second of reading as many bytes again and again, in the best of the patterns: of whichever cache holds them.
+inline double read_roof(CpuPath path, std::size_t bytes) {
+  static std::map<std::pair<CpuPath, std::size_t>, double> known;
+  bytes = std::max<std::size_t>(bytes / 4096, 1) * 4096;
+  double& roof = known[{path, bytes}];
+  if (roof > 0) return roof;
+  std::vector<std::byte> block(bytes + 64);
+  const auto skipped = (64 - reinterpret_cast<std::uintptr_t>(block.data()) % 64) % 64;
+  const std::span<const std::byte> aligned = std::span(block).subspan(skipped, bytes);
+  const std::size_t times = std::max<std::size_t>((std::size_t{32} << 20) / bytes, 1);
+  for (const ReadPattern pattern : read_patterns(path)) {
+    roof = std::max(roof, best_rate([&] {
+                      const auto start = std::chrono::steady_clock::now();
+                      for (std::size_t i = 0; i < times; ++i)
+                        benchmark::DoNotOptimize(read_all(path, aligned, pattern));
+                      return static_cast<double>(bytes * times) / seconds_since(start);
+                    }));
+  }
+  return roof;
+}
+
+inline double multiply_roof(CpuPath path, PeakKind kind) {
+  static std::map<std::pair<CpuPath, PeakKind>, double> known;
+  double& roof = known[{path, kind}];
+  if (roof > 0) return roof;
+  return roof = best_rate([&] {
+           const auto start = std::chrono::steady_clock::now();
+           const double operations = multiply(path, kind, 200'000);
+           return operations / seconds_since(start);
+         });
+}
+
+// Each iteration read and wrote `bytes`, all of which stay in the caches.
+inline void report_bytes(benchmark::State& state, CpuPath path, double bytes) {
+  const double calls = static_cast<double>(state.iterations());
+  const double roof = read_roof(path, static_cast<std::size_t>(bytes));
+  state.counters["GB/s"] = benchmark::Counter(calls * bytes * 1e-9, benchmark::Counter::kIsRate);
+  state.counters["of_roof"] = benchmark::Counter(calls * bytes / roof, benchmark::Counter::kIsRate);
+}
+
+// Each iteration did `operations` of this kind.
+inline void report_operations(benchmark::State& state, CpuPath path, PeakKind kind, double operations) {
+  const double calls = static_cast<double>(state.iterations());
+  state.counters["GOP/s"] = benchmark::Counter(calls * operations * 1e-9, benchmark::Counter::kIsRate);
+  state.counters["of_roof"] =
+      benchmark::Counter(calls * operations / multiply_roof(path, kind), benchmark::Counter::kIsRate);
+}
+
+}  // namespace jericho
