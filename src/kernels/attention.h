@@ -1,8 +1,8 @@
-// One query token against the paged keys and values of one KV head, for all query heads that share it (grouped-query
-// attention, Ainslie et al. 2023, arXiv:2305.13245), with an online softmax over blocks of 64 positions (Milakov &
-// Gimelshein 2018, arXiv:1805.02867, algorithm 3; Dao et al. 2022, arXiv:2205.14135, algorithm 1).
+// Query tokens of one sequence against the paged keys and values of one KV head, for all query heads that share it
+// (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245), with an online softmax over blocks of 64 positions
+// (Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3; Dao et al. 2022, arXiv:2205.14135, algorithm 1).
 // Blocks are aligned at position 0 and visited in order; positions outside [begin, end) are skipped, never added as zero.
-// Per block and head (docs/numerics.md 4), with m from -infinity, sum and out from +0:
+// Per block, token and head (docs/numerics.md 4), with m from -infinity, sum and out from +0:
 //   logit_j  by the page type's product of q and k_j; then cap * tanh(logit_j / cap) where there is a soft cap
 //   m' = max(m, max_j logit_j);  c = exp(m - m');  sum = sum * c;  out = out * c
 //   p_j = exp(logit_j - m'), summed in 16 lanes (lane = j mod 16);  sum += total;  out += p V by the page type's product
@@ -15,7 +15,8 @@
 //             half block of 32 positions: even chain, odd chain, out[d] += even + odd; both halves are always added
 //   q8        q in groups of min(32, D) as activations.h does; per group acc = fma(sq * sk, float(dot), acc); times
 //             `scale`; v = float(code) * float(s), out[d] as for f32
-// Does not allocate, throw or start threads: the op splits tokens and KV heads.
+// Tokens and heads share the loads of keys and values, never a sum: each has the bits it has alone.
+// Does not allocate, throw or start threads: the op splits tokens and heads.
 #pragma once
 
 #include <cstddef>
@@ -43,10 +44,19 @@ struct AttentionLogits {  // what becomes of q.k
   float soft_cap = 0;  // soft_cap.h; 0: none
 };
 
+struct QueryTokens {   // consecutive tokens of one sequence
+  Index position = 0;  // of the first
+  Index window = 0;    // a token at p sees positions p - window < j <= p; 0: all up to its own
+  Index heads = 0;     // of each token
+
+  [[nodiscard]] Index end(Index token) const { return position + token + 1; }
+  [[nodiscard]] Index begin(Index token) const { return window > 0 && end(token) > window ? end(token) - window : 0; }
+};
+
 namespace ref {
 
-// q [heads, D] after RoPE; out [heads, columns of values <= D]; positions [begin, end), not empty.
-void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
+// q [T, heads * D] after RoPE; out [T, heads * columns of values <= D]; both rows may be strided.
+void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
                MatrixView<float> out);
 
 }  // namespace ref

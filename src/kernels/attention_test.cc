@@ -70,18 +70,22 @@ class AttentionOnPath : public testing::TestWithParam<std::tuple<CpuPath, KvType
   // The first `columns` of the values, soft-capped or not.
   static void expect_reference(const KvHead& kv, Index head_dim, Index heads, Index begin, Index end, Values values,
                                float soft_cap, Index columns) {
-    const Index stride = head_dim + 3;
-    const std::vector<float> q = random_row(heads * stride, 99, values);
+    expect_reference(kv, head_dim, {end - 1, end - begin, heads}, 1, values, soft_cap, columns);
+  }
+  static void expect_reference(const KvHead& kv, Index head_dim, const QueryTokens& tokens, Index count,
+                               Values values = Values::kPlain, float soft_cap = 0, Index columns = 0) {
+    if (columns == 0) columns = head_dim;
+    const Index stride = tokens.heads * head_dim + 3;  // between tokens
+    const std::vector<float> q = random_row(count * stride, 99, values);
     std::vector<float> expected(q.size(), 9.0f);
     std::vector<float> actual(expected);
     const AttentionLogits logits = {1.0f / std::sqrt(static_cast<float>(head_dim)), soft_cap};
-    ref::attention(kv, {q.data(), heads, head_dim, stride}, begin, end, logits,
-                   {expected.data(), heads, columns, stride});
+    const MatrixView<const float> queries(q.data(), count, tokens.heads * head_dim, stride);
+    ref::attention(kv, tokens, logits, queries, {expected.data(), count, tokens.heads * columns, stride});
     kernels_for(std::get<0>(GetParam()))
-        .attention(kv, {q.data(), heads, head_dim, stride}, begin, end, logits,
-                   {actual.data(), heads, columns, stride});
-    ASSERT_THAT(actual, BitEqual(expected))
-        << "D " << head_dim << " heads " << heads << " positions " << begin << " to " << end;
+        .attention(kv, tokens, logits, queries, {actual.data(), count, tokens.heads * columns, stride});
+    ASSERT_THAT(actual, BitEqual(expected)) << "D " << head_dim << " heads " << tokens.heads << " tokens " << count
+                                            << " from " << tokens.position << " window " << tokens.window;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Paths, AttentionOnPath,
@@ -115,6 +119,43 @@ TEST_P(AttentionOnPath, EqualsReferenceForWindows) {
 TEST_P(AttentionOnPath, EqualsReferenceForEveryNumberOfHeads) {
   const Cache cache(type(), 48, 90, 4);
   for (const Index heads : {1, 2, 3, 4, 5, 7, 8, 9, 16}) expect_reference(cache, 48, heads, 0, 90);
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForTokensThatShareTheirLoads) {
+  const Cache cache(type(), 64, 300, 20);
+  for (const Index heads : {1, 3, 4, 5}) {
+    for (const auto& [position, count] : {std::pair<Index, Index>{0, 1}, {0, 9}, {60, 8}, {120, 37}}) {
+      expect_reference(cache.head(), 64, {position, 0, heads}, count);
+    }
+  }
+  expect_reference(cache.head(), 64, {70, 0, 33}, 3);  // more rows than go together
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForTokensWithWindows) {
+  const Cache cache(type(), 48, 300, 21);
+  for (const Index window : {1, 15, 33, 64, 65, 128}) {
+    for (const Index heads : {1, 4}) {
+      for (const Index position : {0, 50, 130}) expect_reference(cache.head(), 48, {position, window, heads}, 20);
+    }
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForTokensOfEveryHeadDimension) {
+  for (const Index D : {1, 2, 7, 24, 31, 32, 33, 80, 96, 128, 200, 256, 576}) {
+    const Cache cache(type(), D, 80, 22);
+    for (const Index heads : {1, 3}) expect_reference(cache.head(), D, {60, 0, heads}, 11);
+    expect_reference(cache.head(), D, {60, 0, 16}, 2);
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceWhereLaterTokensStoredSpecialValues) {
+  const Cache special(type(), 64, 130, 23, Values::kSpecial);  // what a token does not see must not spoil it
+  for (const Index heads : {1, 4}) {
+    for (const Index position : {0, 40, 90}) {
+      expect_reference(special.head(), 64, {position, 0, heads}, 19);
+      expect_reference(special.head(), 64, {position, 20, heads}, 19, Values::kSpecial, 30.0f);
+    }
+  }
 }
 
 TEST_P(AttentionOnPath, EqualsReferenceForSpecialValues) {
@@ -152,8 +193,8 @@ TEST(Attention, NarrowerValuesAreTheFirstColumnsOfAllOfThem) {
     const Cache cache(type, 40, 90, 16);
     const std::vector<float> q = random_row(40, 17);
     std::vector<float> all(40), first(40, 9.0f);
-    ref::attention(cache.head(), {q.data(), 1, 40}, 0, 90, {0.2f}, {all.data(), 1, 40});
-    ref::attention(cache.head(), {q.data(), 1, 40}, 0, 90, {0.2f}, {first.data(), 1, 33});
+    ref::attention(cache.head(), {89, 0, 1}, {0.2f}, {q.data(), 1, 40}, {all.data(), 1, 40});
+    ref::attention(cache.head(), {89, 0, 1}, {0.2f}, {q.data(), 1, 40}, {first.data(), 1, 33});
     std::fill(all.begin() + 33, all.end(), 9.0f);  // left alone
     EXPECT_THAT(first, BitEqual(all)) << name(type);
   }
@@ -164,7 +205,7 @@ TEST(Attention, ASoftCapActsOnTheScaledLogits) {
   const Cache cache(KvType::kF32, 32, 20, 18);
   const std::vector<float> q = random_row(32, 19);
   std::vector<float> out(32);
-  ref::attention(cache.head(), {q.data(), 1, 32}, 0, 20, {0.5f, 2.0f}, {out.data(), 1, 32});
+  ref::attention(cache.head(), {19, 0, 1}, {0.5f, 2.0f}, {q.data(), 1, 32}, {out.data(), 1, 32});
   std::vector<double> p;
   double sum = 0;
   for (Index j = 0; j < 20; ++j) {
@@ -189,7 +230,7 @@ TEST(Attention, ReferenceIsNearTheFormulaInDouble) {
     const std::vector<float> q = random_row(kD, 8);
     std::vector<float> out(kD);
     const float scale = 0.125f;
-    ref::attention(cache.head(), {q.data(), 1, kD}, 0, kLength, {scale}, {out.data(), 1, kD});
+    ref::attention(cache.head(), {kLength - 1, 0, 1}, {scale}, {q.data(), 1, kD}, {out.data(), 1, kD});
     // Logits: the dot of D products has D / 16 + 5 roundings in lanes (bf16: 16 + 2 + D / 32 in chains, and u = 2^-8
     // for q itself) of sum |q k|; the softmax turns a logit's error e into a relative one of at most exp(2 e) - 1. exp,
     // sum and the products add one rounding per position and block (bf16: 2^-8 for p); 6 more for exp and 2 for the
@@ -235,8 +276,8 @@ TEST(Attention, PositionsOutsideTheWindowChangeNothing) {
     const std::vector<float> q = random_row(32, 10);
     std::vector<float> a(32);
     std::vector<float> b(32);
-    ref::attention(shorter.head(), {q.data(), 1, 32}, 5, 80, {0.2f}, {a.data(), 1, 32});
-    ref::attention(longer.head(), {q.data(), 1, 32}, 5, 80, {0.2f}, {b.data(), 1, 32});
+    ref::attention(shorter.head(), {79, 75, 1}, {0.2f}, {q.data(), 1, 32}, {a.data(), 1, 32});
+    ref::attention(longer.head(), {79, 75, 1}, {0.2f}, {q.data(), 1, 32}, {b.data(), 1, 32});
     EXPECT_THAT(b, BitEqual(a)) << name(type);
   }
 }
@@ -249,10 +290,10 @@ TEST(Attention, BlocksAlignedElsewhereGiveOtherBits) {  // negative control
   const std::vector<float> q = random_row(32, 12);
   std::vector<float> a(32);
   std::vector<float> b(32);
-  ref::attention(head, {q.data(), 1, 32}, 16, 144, {0.01f}, {a.data(), 1, 32});
+  ref::attention(head, {143, 128, 1}, {0.01f}, {q.data(), 1, 32}, {a.data(), 1, 32});
   KvHead moved = head;
   moved.pages = moved.pages.subspan(1);
-  ref::attention(moved, {q.data(), 1, 32}, 0, 128, {0.01f}, {b.data(), 1, 32});
+  ref::attention(moved, {127, 0, 1}, {0.01f}, {q.data(), 1, 32}, {b.data(), 1, 32});
   EXPECT_GE(first_difference(a, b), 0);
   for (std::size_t d = 0; d < 32; ++d) EXPECT_NEAR(a[d], b[d], 1e-5f);
 }

@@ -29,7 +29,7 @@ struct Kernels {
   void (*kv_store)(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) = nullptr;
   void (*matmul)(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                  MatrixView<float> y) = nullptr;
-  void (*attention)(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
+  void (*attention)(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
                     MatrixView<float> out) = nullptr;
   void (*causal_conv1d)(const Convolution& conv, const ConvHistory& history, MatrixView<float> x) = nullptr;
   void (*time_steps)(const float* bias, float lowest, float highest, MatrixView<float> dt) = nullptr;

@@ -1,4 +1,5 @@
 // The ops over threads against the formulas in double, with bounds derived from the rounding of each definition.
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -354,6 +355,34 @@ TEST_P(Ops, AttentionIsTheDoubleLoopForGroupsWindowsAndMixedBatches) {
               << "window " << window << " row " << t << " head " << h;
         }
       }
+    }
+  }
+}
+
+TEST_P(Ops, AttentionOfRowsTogetherHasTheBitsOfEachRowAlone) {
+  constexpr Index K = 3, D = 32, L = 1;
+  // Two runs of consecutive positions of one sequence, one of another, and single tokens between them.
+  std::vector<BatchRow> rows;
+  for (Index p = 50; p < 90; ++p) rows.push_back({0, p});
+  rows.push_back({1, 10});
+  for (Index p = 3; p < 12; ++p) rows.push_back({2, p});
+  rows.push_back({1, 12});
+  for (Index p = 95; p < 100; ++p) rows.push_back({0, p});
+  const auto T = static_cast<Index>(rows.size());
+  for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    const Cache cache(context_, {type, L, K, D}, {100, 20, 30});
+    for (const Index group : {1, 3, 40}) {
+      const Index width = K * group * D;
+      const std::vector<float> q = random_row(T * width, 62);
+      const AttentionShape shape = {.heads = K * group, .window = 20, .logits = {0.2f}};
+      std::vector<float> together(q.size()), alone(q.size());
+      paged_attention(context_, cache.layout, 0, shape, rows, {q.data(), T, width}, cache.pages,
+                      {together.data(), T, width});
+      for (Index t = 0; t < T; ++t) {
+        paged_attention(context_, cache.layout, 0, shape, std::span(rows).subspan(static_cast<std::size_t>(t), 1),
+                        {q.data() + t * width, 1, width}, cache.pages, {alone.data() + t * width, 1, width});
+      }
+      ASSERT_THAT(together, BitEqual(alone)) << name(type) << " group " << group;
     }
   }
 }

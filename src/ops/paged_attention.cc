@@ -1,8 +1,7 @@
-// Rows x KV heads over the pool: see paged_attention.h.
+// Rows x heads over the pool: see paged_attention.h.
 #include "ops/paged_attention.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "base/check.h"
 #include "kernels/rope.h"
@@ -10,7 +9,34 @@
 namespace jericho {
 namespace {
 
-constexpr Index kHeadsPerPart = 16;  // of query heads that share a KV head: one alone may have more than threads
+constexpr Index kRowsPerPart = 32;    // tokens x heads that share the loads of keys and values
+constexpr Index kPartsPerThread = 4;  // so that an unlucky thread does not hold up the rest
+
+// How a batch is cut: `tokens` rows of it with `heads` of a group of query heads make a part. As large as sharing the
+// loads asks for, but no larger than leaves every thread its share: then a group is cut, and its parts read the same
+// keys from the cache.
+struct Cut {
+  Index rows, kv_heads, group;  // of the batch and the shape
+  Index tokens, heads;          // of a part
+
+  Cut(Index rows_in, Index kv_heads_in, Index group_in, Index threads)
+      : rows(rows_in), kv_heads(kv_heads_in), group(group_in), heads(std::min(group_in, kRowsPerPart / 2)) {
+    tokens = std::min(rows, kRowsPerPart / heads);
+    const auto balanced = [&] { return parts() >= kPartsPerThread * threads || parts() % threads == 0; };
+    while (!balanced() && tokens > 1) tokens = ceil_div(tokens, 2);
+    while (!balanced() && heads > 1) heads = ceil_div(heads, 2);
+  }
+  [[nodiscard]] Index head_parts() const { return ceil_div(group, heads); }
+  [[nodiscard]] Index parts() const { return ceil_div(rows, tokens) * kv_heads * head_parts(); }
+};
+
+// The end of the run of consecutive positions of one sequence that begins at `first`, before `limit`.
+Index end_of_run(std::span<const BatchRow> rows, Index first, Index limit) {
+  const auto at = [&](Index t) { return rows[static_cast<std::size_t>(t)]; };
+  Index end = first + 1;
+  while (end < limit && at(end).sequence == at(first).sequence && at(end).position == at(end - 1).position + 1) ++end;
+  return end;
+}
 
 }  // namespace
 
@@ -42,33 +68,36 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
                                page + layout.value_offset(layer, head).count);
     }
   };
-  context.pool.run(static_cast<Index>(rows.size()), std::ref(store));
+  context.pool.run(static_cast<Index>(rows.size()), store);
 }
 
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out) {
-  const Index D = layout.head_dim;
-  const Index V = layout.value_dim();
-  const Index group = shape.heads / layout.kv_heads;  // query heads that share a KV head
-  const Index parts_per_head = ceil_div(group, kHeadsPerPart);
+  const Index D = layout.head_dim, V = layout.value_dim();
+  const Cut cut(static_cast<Index>(rows.size()), layout.kv_heads, shape.heads / layout.kv_heads,
+                context.pool.threads());
   const auto attend = [&](Index part, int) {
-    const Index t = part / (layout.kv_heads * parts_per_head);
-    const Index head = part / parts_per_head % layout.kv_heads;
-    const Index first = part % parts_per_head * kHeadsPerPart;  // of the group
-    const Index count = std::min(kHeadsPerPart, group - first);
-    const BatchRow row = rows[static_cast<std::size_t>(t)];
-    const auto sequence = pages[static_cast<std::size_t>(row.sequence)];
-    const KvHead kv{layout.type,
-                    D,
-                    {sequence.data(), sequence.size()},
-                    layout.key_offset(layer, head),
-                    layout.value_offset(layer, head)};
-    const Index end = row.position + 1;
-    const Index begin = shape.window > 0 ? std::max<Index>(0, end - shape.window) : 0;
-    context.kernels.attention(kv, {&q(t, (head * group + first) * D), count, D}, begin, end, shape.logits,
-                              {&out(t, (head * group + first) * V), count, V});
+    part = cut.parts() - 1 - part;  // the last tokens of a prompt have the longest way: they come first
+    const Index head = part / cut.head_parts() % cut.kv_heads;
+    const Index first = part % cut.head_parts() * cut.heads;  // of the group
+    const Index count = std::min(cut.heads, cut.group - first), query = head * cut.group + first;
+    const Index begin = part / (cut.kv_heads * cut.head_parts()) * cut.tokens;
+    const Index limit = std::min(begin + cut.tokens, cut.rows);
+    for (Index t = begin, end = begin; t < limit; t = end) {
+      end = end_of_run(rows, t, limit);
+      const BatchRow row = rows[static_cast<std::size_t>(t)];
+      const auto sequence = pages[static_cast<std::size_t>(row.sequence)];
+      const KvHead kv{layout.type,
+                      D,
+                      {sequence.data(), sequence.size()},
+                      layout.key_offset(layer, head),
+                      layout.value_offset(layer, head)};
+      context.kernels.attention(kv, {row.position, shape.window, count}, shape.logits,
+                                q.rows(t, end - t).cols(query * D, count * D),
+                                out.rows(t, end - t).cols(query * V, count * V));
+    }
   };
-  context.pool.run(static_cast<Index>(rows.size()) * layout.kv_heads * parts_per_head, std::ref(attend));
+  context.pool.run(cut.parts(), attend);
 }
 
 void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixView<const float> cos,
@@ -78,7 +107,7 @@ void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixVie
       rope({&x(t, c + first), static_cast<std::size_t>(head_dim - first)}, cos.row(t), sin.row(t));
     }
   };
-  context.pool.run(x.extent(0), std::ref(rotate));
+  context.pool.run(x.extent(0), rotate);
 }
 
 }  // namespace jericho

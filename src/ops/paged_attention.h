@@ -61,7 +61,8 @@ struct AttentionShape {
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
               MatrixView<const float> keys, MatrixView<const float> values, KvPages pages);
 
-// q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows, KV heads and groups of query heads are split over the pool.
+// q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a sequence
+// and the query heads of a KV head share the loads of keys and values as far as every thread still has its share.
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out);
 

@@ -1,6 +1,7 @@
-// The two products of attention on one page tile, by page type: logits of sixteen positions, and a block's
-// probabilities times its values. kHeads query heads share each load. The online softmax around them is in
-// attention.cc.
+// The two products of attention on pages, by page type: logits of sixteen positions, and a block's probabilities times
+// its values. Both work on rows, the queries of one token and head each; kRows of them share each load. The codes of a
+// tile of keys are turned once for all rows, so that its positions lie in lanes. The online softmax around the products
+// is in attention.cc.
 #include <algorithm>
 #include <cstring>
 
@@ -19,17 +20,41 @@
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/transpose-inl.h"
 
+#if HWY_TARGET == HWY_AVX3
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")  // Highway's target ends below VNNI; the path asks for it
+#else
 HWY_BEFORE_NAMESPACE();
+#endif
 namespace jericho::kernels::HWY_NAMESPACE {
 
 inline constexpr Index kMaxGroups = kMaxKeyWidth / 32;
+inline constexpr Index kHalfBlock = kAttentionBlock / 2;
+// Rows that meet keys and values together, and vectors of a value row that are summed together: what registers hold.
+inline constexpr int kSharedRows = kWide ? 4 : 2;
+inline constexpr int kColumnVectors = kWide ? 4 : 2;
 
-// Queries in the form their page type multiplies with, zeros beyond D.
-template <int kHeads>
+// Rows of one pass, in the form their page type multiplies with, zeros beyond D. Narrow heads come in more rows.
+inline constexpr Index kMaxRows = 32;
+inline constexpr Index kMaxRowValues = 32 * 256;
+HWY_INLINE Index rows_of_width(Index width) { return width <= 256 ? kMaxRows : kMaxRowValues / kMaxKeyWidth; }
+
 struct Queries {
-  alignas(64) float value[kHeads][kMaxKeyWidth];        // fp32; for bf16 pages scaled and rounded
-  alignas(64) std::int16_t code[kHeads][kMaxKeyWidth];  // q8 pages: codes widened for the integer dot
-  float scale[kHeads][kMaxGroups];                      // of the codes
+  Index stride = 0;                             // D rounded up to 32
+  alignas(64) float value[kMaxRowValues];       // fp32; for bf16 pages scaled and rounded
+  alignas(64) std::int8_t code[kMaxRowValues];  // q8 pages
+  float scale[kMaxRowValues / 32];              // of each group of codes
+  std::int32_t code_sum[kMaxRowValues / 32];    // of each group
+
+  HWY_INLINE const float* values(Index row) const { return value + row * stride; }
+  HWY_INLINE const std::int8_t* codes(Index row) const { return code + row * stride; }
+  HWY_INLINE Index groups() const { return stride / 32; }
+};
+
+// The keys of sixteen positions on a q8 page, positions in lanes.
+struct TurnedKeys {
+  alignas(64) std::int32_t codes[kMaxKeyWidth / 4][16];  // with VNNI: of four columns, each code plus 128
+  alignas(64) float scale[kMaxGroups][16];               // of each group
+  const std::int8_t* rows = nullptr;                     // without VNNI: the codes as they are stored
 };
 
 // Elements d .. d + 15 of a row, zeros beyond D; nothing outside the row is read.
@@ -47,38 +72,159 @@ HWY_INLINE F32x16 load_halves(const Half* row, Index d, Index D) {
 HWY_INLINE F32x16 load_elements(const F16* row, Index d, Index D) { return load_halves(row, d, D); }
 HWY_INLINE F32x16 load_elements(const BF16* row, Index d, Index D) { return load_halves(row, d, D); }
 
-// logit[h][slot] for f32 and f16 pages: 16 dots at a time, by lanes over D.
-template <class Element, int kHeads>
-HWY_INLINE void float_logits(const Element* keys, Index D, const Queries<kHeads>& q, float scale,
+struct Q8Tile {
+  const std::int8_t* codes;
+  const F16* scales;  // [16][groups]
+};
+HWY_INLINE Q8Tile q8_tile(const std::byte* tile, Index D) {
+  return {reinterpret_cast<const std::int8_t*>(tile), reinterpret_cast<const F16*>(tile + kPageTokens * D)};
+}
+
+// The scales of a tile as fp32, [16][groups].
+HWY_INLINE void load_scales(const Q8Tile& tile, Index groups, float* out) {
+  for (Index i = 0; i < groups; ++i) store(load_f16(tile.scales + 16 * i), out + 16 * i);
+}
+
+HWY_INLINE void turn_scales(const Q8Tile& tile, Index groups, TurnedKeys& out) {
+  alignas(64) float scales[16 * kMaxGroups];
+  load_scales(tile, groups, scales);
+  if (groups == 1) return store(load(scales), out.scale[0]);
+  for (Index g = 0; g < groups; ++g) {
+    for (Index s = 0; s < 16; ++s) out.scale[g][s] = scales[s * groups + g];
+  }
+}
+
+#if HWY_TARGET == HWY_AVX3
+// Rows of 64 codes; a shorter one at the end is followed by codes or scales of the same tile (the queries have zeros
+// there), unless D is so small that it is copied.
+HWY_INLINE void turn_q8_keys(const Q8Tile& tile, Index D, TurnedKeys& out) {
+  turn_scales(tile, kv_groups(D), out);
+  const I32x16 bias = set_int(static_cast<std::int32_t>(0x80808080));
+  for (Index d = 0; d < D; d += 64) {
+    I32x16 quads[16];
+    if (D >= 32) {
+      transpose_pairs(reinterpret_cast<const std::byte*>(tile.codes + d), D, quads);
+    } else {
+      alignas(64) std::int8_t padded[16][64] = {};
+      for (Index s = 0; s < 16; ++s) std::memcpy(padded[s], tile.codes + s * D, static_cast<std::size_t>(D));
+      transpose_pairs(reinterpret_cast<const std::byte*>(padded), 64, quads);
+    }
+    const Index used = std::min<Index>(16, round_up(D - d, 32) / 4);
+    for (Index i = 0; i < used; ++i) store_int(I32x16{_mm512_xor_si512(quads[i].raw, bias.raw)}, out.codes[d / 4 + i]);
+  }
+}
+
+// VNNI: the products with code + 128, less 128 times the sum of the query's codes.
+template <int kRows>
+HWY_INLINE void q8_logits(const TurnedKeys& keys, const Queries& q, Index, Index row, float scale,
+                          float (*logit)[kAttentionBlock]) {
+  const Index groups = q.groups();
+  F32x16 acc[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) acc[r] = zero();
+  for (Index g = 0; g < groups; ++g) {
+    __m512i dot[kRows];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) dot[r] = _mm512_set1_epi32(-128 * q.code_sum[(row + r) * groups + g]);
+#pragma GCC unroll 8
+    for (Index i = 0; i < 8; ++i) {
+      const __m512i key = _mm512_load_si512(keys.codes[8 * g + i]);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        std::int32_t quad;
+        std::memcpy(&quad, q.codes(row + r) + 32 * g + 4 * i, 4);
+        dot[r] = _mm512_dpbusd_epi32(dot[r], key, _mm512_set1_epi32(quad));
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      acc[r] =
+          fma(multiply(set(q.scale[(row + r) * groups + g]), load(keys.scale[g])), to_float(I32x16{dot[r]}), acc[r]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) store(multiply(acc[r], set(scale)), logit[r]);
+}
+#else
+HWY_INLINE void turn_q8_keys(const Q8Tile& tile, Index D, TurnedKeys& out) {
+  turn_scales(tile, kv_groups(D), out);
+  out.rows = tile.codes;
+}
+
+// Eight partial sums of the integer dot of 32 codes.
+HWY_INLINE __m256i sixteen_codes(const std::int8_t* x) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+}
+HWY_INLINE __m256i codes_dot(const std::int8_t* key, const std::int8_t* q) {
+  return _mm256_add_epi32(_mm256_madd_epi16(sixteen_codes(key), sixteen_codes(q)),
+                          _mm256_madd_epi16(sixteen_codes(key + 16), sixteen_codes(q + 16)));
+}
+HWY_INLINE __m256i sums_of_8_ints(const __m256i* v) {  // exact: any order
+  const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+  const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+  return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+// A group's load of 32 codes may reach past a short last group, into codes or scales of the same tile: the query has
+// zeros there.
+template <int kRows>
+HWY_INLINE void q8_logits(const TurnedKeys& keys, const Queries& q, Index D, Index row, float scale,
+                          float (*logit)[kAttentionBlock]) {
+  const Index groups = q.groups();
+  for (int r = 0; r < kRows; ++r) {
+    F32x16 acc = zero();
+    for (Index g = 0; g < groups; ++g) {
+      __m256i parts[16];
+#pragma GCC unroll 16
+      for (int s = 0; s < 16; ++s) parts[s] = codes_dot(keys.rows + s * D + g * 32, q.codes(row + r) + g * 32);
+      alignas(64) std::int32_t dots[16];
+      _mm256_store_si256(reinterpret_cast<__m256i*>(dots), sums_of_8_ints(parts));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(dots + 8), sums_of_8_ints(parts + 8));
+      const F32x16 scales = multiply(set(q.scale[(row + r) * groups + g]), load(keys.scale[g]));
+      acc = fma(scales, to_float(load_int(dots)), acc);
+    }
+    store(multiply(acc, set(scale)), logit[r]);
+  }
+}
+#endif
+
+// f32 and f16 pages: 16 dots at a time, by lanes over D.
+template <class Element, int kRows>
+HWY_INLINE void float_logits(const Element* keys, Index D, const Queries& q, Index row, float scale,
                              float (*logit)[kAttentionBlock]) {
-  constexpr int kSlots = 16 / kHeads;
+  constexpr int kSlots = kRows == 1 ? 16 : kRows == 2 ? 8 : 4;
   for (int first = 0; first < 16; first += kSlots) {
     F32x16 acc[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) acc[i] = zero();
     for (Index d = 0; d < D; d += 16) {
-      F32x16 values[kHeads];
+      F32x16 values[kRows];
 #pragma GCC unroll 4
-      for (int h = 0; h < kHeads; ++h) values[h] = load(q.value[h] + d);
+      for (int r = 0; r < kRows; ++r) values[r] = load(q.values(row + r) + d);
 #pragma GCC unroll 16
       for (int s = 0; s < kSlots; ++s) {
         const F32x16 key = load_elements(keys + (first + s) * D, d, D);
 #pragma GCC unroll 4
-        for (int h = 0; h < kHeads; ++h) acc[h * kSlots + s] = fma(values[h], key, acc[h * kSlots + s]);
+        for (int r = 0; r < kRows; ++r) acc[r * kSlots + s] = fma(values[r], key, acc[r * kSlots + s]);
       }
     }
     alignas(64) float dots[16];
     store(multiply(sums_of_16(acc), set(scale)), dots);
-    for (int h = 0; h < kHeads; ++h) std::memcpy(logit[h] + first, dots + h * kSlots, sizeof(float) * kSlots);
+    for (int r = 0; r < kRows; ++r) std::memcpy(logit[r] + first, dots + r * kSlots, sizeof(float) * kSlots);
   }
 }
 
 // bf16 pages: lanes are the sixteen positions; the scale is in q already.
-template <int kHeads>
-HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries<kHeads>& q, float (*logit)[kAttentionBlock]) {
-  F32x16 acc[kHeads];
+template <int kRows>
+HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries& queries, Index row,
+                            float (*logit)[kAttentionBlock]) {
+  const float* q[kRows];
+  F32x16 acc[kRows];
 #pragma GCC unroll 4
-  for (int h = 0; h < kHeads; ++h) acc[h] = zero();
+  for (int r = 0; r < kRows; ++r) {
+    q[r] = queries.values(row + r);
+    acc[r] = zero();
+  }
   for (Index d = 0; d < D; d += 32) {
     I32x16 pairs[16];
     if (d + 32 <= D) {
@@ -88,160 +234,157 @@ HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries<kHeads>& q,
       for (Index s = 0; s < 16; ++s) std::memcpy(padded[s], keys + s * D + d, static_cast<std::size_t>(D - d) * 2);
       transpose_pairs(reinterpret_cast<const std::byte*>(padded), 64, pairs);
     }
-    F32x16 even[kHeads];
-    F32x16 odd[kHeads];
+    F32x16 even[kRows], odd[kRows];
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) even[h] = odd[h] = zero();
+    for (int r = 0; r < kRows; ++r) even[r] = odd[r] = zero();
 #pragma GCC unroll 16
     for (int p = 0; p < 16; ++p) {
-      const F32x16 key_even = even_of_pair(pairs[p]);
-      const F32x16 key_odd = odd_of_pair(pairs[p]);
+      const F32x16 key_even = even_of_pair(pairs[p]), key_odd = odd_of_pair(pairs[p]);
 #pragma GCC unroll 4
-      for (int h = 0; h < kHeads; ++h) {
-        even[h] = fma(set(q.value[h][d + 2 * p]), key_even, even[h]);
-        odd[h] = fma(set(q.value[h][d + 2 * p + 1]), key_odd, odd[h]);
+      for (int r = 0; r < kRows; ++r) {
+        even[r] = fma(set(q[r][d + 2 * p]), key_even, even[r]);
+        odd[r] = fma(set(q[r][d + 2 * p + 1]), key_odd, odd[r]);
       }
     }
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) acc[h] = add(acc[h], add(even[h], odd[h]));
+    for (int r = 0; r < kRows; ++r) acc[r] = add(acc[r], add(even[r], odd[r]));
   }
-  for (int h = 0; h < kHeads; ++h) store(acc[h], logit[h]);
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) store(acc[r], logit[r]);
 }
 
-// Eight partial sums of the integer dot of 32 codes.
-HWY_INLINE __m256i codes_dot(const std::int8_t* key, const std::int16_t* q) {
-  const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(key));
-#if HWY_TARGET == HWY_AVX3
-  const __m512i sums = _mm512_madd_epi16(_mm512_cvtepi8_epi16(codes), _mm512_load_si512(q));
-  return _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64(sums, 1));
-#else
-  const __m256i first = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(codes));
-  const __m256i second = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(codes, 1));
-  return _mm256_add_epi32(_mm256_madd_epi16(first, _mm256_load_si256(reinterpret_cast<const __m256i*>(q))),
-                          _mm256_madd_epi16(second, _mm256_load_si256(reinterpret_cast<const __m256i*>(q + 16))));
-#endif
-}
-HWY_INLINE __m256i sums_of_8_ints(const __m256i* v) {  // exact: any order
-  const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-  const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
-  return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
-}
-
-struct Q8Tile {
-  const std::int8_t* codes;
-  const F16* scales;  // [16][groups]
-};
-HWY_INLINE Q8Tile q8_tile(const std::byte* tile, Index D) {
-  return {reinterpret_cast<const std::int8_t*>(tile), reinterpret_cast<const F16*>(tile + kPageTokens * D)};
-}
-
-// q8 pages. A group's load of 32 codes may reach past a short last group, into codes or scales of the same tile: the
-// query has zeros there.
-template <int kHeads>
-HWY_INLINE void q8_logits(const Q8Tile& keys, Index D, const Queries<kHeads>& q, float scale,
-                          float (*logit)[kAttentionBlock]) {
-  const Index groups = kv_groups(D);
-  alignas(64) float key_scale[kMaxGroups][16];
-  for (Index i = 0; i < 16; ++i) {
-    for (Index g = 0; g < groups; ++g) key_scale[g][i] = jericho::to_float(keys.scales[i * groups + g]);
+// logit[r][slot] of rows row .. row + kRows - 1; `turned` is of the same tile, for q8 pages.
+template <KvType kType, int kRows>
+HWY_INLINE void tile_logits(const std::byte* tile, const TurnedKeys& turned, const Queries& q, Index D, Index row,
+                            float scale, float (*logit)[kAttentionBlock]) {
+  if constexpr (kType == KvType::kF32) {
+    float_logits<float, kRows>(reinterpret_cast<const float*>(tile), D, q, row, scale, logit);
+  } else if constexpr (kType == KvType::kF16) {
+    float_logits<F16, kRows>(reinterpret_cast<const F16*>(tile), D, q, row, scale, logit);
+  } else if constexpr (kType == KvType::kBF16) {
+    bf16_logits<kRows>(reinterpret_cast<const BF16*>(tile), D, q, row, logit);
+  } else {
+    q8_logits<kRows>(turned, q, D, row, scale, logit);
   }
-  for (int h = 0; h < kHeads; ++h) {
-    F32x16 acc = zero();
-    for (Index g = 0; g < groups; ++g) {
-      __m256i parts[16];
-#pragma GCC unroll 16
-      for (int s = 0; s < 16; ++s) parts[s] = codes_dot(keys.codes + s * D + g * 32, q.code[h] + g * 32);
-      alignas(64) std::int32_t dots[16];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(dots), sums_of_8_ints(parts));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(dots + 8), sums_of_8_ints(parts + 8));
-      acc = fma(multiply(set(q.scale[h][g]), load(key_scale[g])), to_float(load_int(dots)), acc);
-    }
-    store(multiply(acc, set(scale)), logit[h]);
-  }
-}
-
-// Row `slot` of a value tile as fp32.
-template <class Element>
-struct FloatValues {
-  const Element* rows;
-  Index D;
-  HWY_INLINE F32x16 at(Index slot, Index d) const { return load_elements(rows + slot * D, d, D); }
-};
-struct Q8Values {
-  Q8Tile tile;
-  Index D;
-  HWY_INLINE F32x16 at(Index slot, Index d) const {  // 16 codes: at most 15 past the row, inside the tile
-    const float scale = jericho::to_float(tile.scales[slot * kv_groups(D) + d / 32]);
-    return multiply(load_i8(tile.codes + slot * D + d), set(scale));
-  }
-};
-template <KvType kType>
-HWY_INLINE auto values_of(const std::byte* tile, Index D) {
-  if constexpr (kType == KvType::kF32) return FloatValues<float>{reinterpret_cast<const float*>(tile), D};
-  if constexpr (kType == KvType::kF16) return FloatValues<F16>{reinterpret_cast<const F16*>(tile), D};
-  if constexpr (kType == KvType::kBF16) return FloatValues<BF16>{reinterpret_cast<const BF16*>(tile), D};
-  if constexpr (kType == KvType::kQ8) return Q8Values{q8_tile(tile, D), D};
 }
 
 struct Visible {  // the positions of a block that take part: offsets from the block's start
   Index from, to;
+  bool operator==(const Visible&) const = default;
 };
 
-// out[h][d ..] = fma chains over the visible positions, kParts vectors of d at a time.
-template <KvType kType, int kHeads, int kParts>
-HWY_INLINE void add_values(const std::byte* const* tiles, Index D, Visible visible, const float (*p)[kAttentionBlock],
-                           Index d, float (*out)[kMaxKeyWidth]) {
-  F32x16 acc[kHeads][kParts];
-#pragma GCC unroll 4
-  for (int h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kParts; ++i) acc[h][i] = load(out[h] + d + 16 * i);
+// The values of a block, as they are stored.
+template <class Element>
+struct StoredValues {
+  const std::byte* const* tiles;
+  Index D;
+  HWY_INLINE F32x16 at(Index j, Index d) const {
+    const Element* rows = reinterpret_cast<const Element*>(tiles[j / kPageTokens]);
+    return load_elements(rows + j % kPageTokens * D, d, D);
   }
-  for (Index j = visible.from; j < visible.to; ++j) {
-    const auto values = values_of<kType>(tiles[j / kPageTokens], D);
-    F32x16 value[kParts];
+};
+struct StoredQ8Values {
+  const std::byte* const* tiles;
+  Index D;
+  const float* scales;                            // [64][groups]
+  HWY_INLINE F32x16 at(Index j, Index d) const {  // 16 codes: at most 15 past the row, inside the tile
+    const auto* codes = reinterpret_cast<const std::int8_t*>(tiles[j / kPageTokens]);
+    return multiply(load_i8(codes + j % kPageTokens * D + d), set(scales[j * kv_groups(D) + d / 32]));
+  }
+};
+// Of half a block, as fp32: [32][stride], the first at position `first` of the block.
+struct StagedValues {
+  const float* rows;
+  Index stride;
+  Index first;
+  HWY_INLINE F32x16 at(Index j, Index d) const { return load(rows + (j - first) * stride + d); }
+};
+
+template <KvType kType>
+HWY_INLINE auto stored_values(const std::byte* const* tiles, Index D, const float* scales) {
+  if constexpr (kType == KvType::kF32) return StoredValues<float>{tiles, D};
+  if constexpr (kType == KvType::kF16) return StoredValues<F16>{tiles, D};
+  if constexpr (kType == KvType::kBF16) return StoredValues<BF16>{tiles, D};
+  if constexpr (kType == KvType::kQ8) return StoredQ8Values{tiles, D, scales};
+}
+
+// out[r][d ..] = fma chains over the positions, kVectors vectors of d at a time.
+template <int kRows, int kVectors, class Values>
+HWY_INLINE void add_columns(const Values& values, Visible positions, const float (*p)[kAttentionBlock], Index d,
+                            float* out, Index stride) {
+  F32x16 acc[kRows][kVectors];
 #pragma GCC unroll 4
-    for (int i = 0; i < kParts; ++i) value[i] = values.at(j % kPageTokens, d + 16 * i);
+  for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) {
-      const F32x16 weight = set(p[h][j]);
+    for (int i = 0; i < kVectors; ++i) acc[r][i] = load(out + r * stride + d + 16 * i);
+  }
+  for (Index j = positions.from; j < positions.to; ++j) {
+    F32x16 value[kVectors];
 #pragma GCC unroll 4
-      for (int i = 0; i < kParts; ++i) acc[h][i] = fma(weight, value[i], acc[h][i]);
+    for (int i = 0; i < kVectors; ++i) value[i] = values.at(j, d + 16 * i);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const F32x16 weight = set(p[r][j]);
+#pragma GCC unroll 4
+      for (int i = 0; i < kVectors; ++i) acc[r][i] = fma(weight, value[i], acc[r][i]);
     }
   }
 #pragma GCC unroll 4
-  for (int h = 0; h < kHeads; ++h) {
+  for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kParts; ++i) store(acc[h][i], out[h] + d + 16 * i);
+    for (int i = 0; i < kVectors; ++i) store(acc[r][i], out + r * stride + d + 16 * i);
   }
 }
 
-// bf16 pages: per 32 positions an even and an odd chain, then out += even + odd. `p` is rounded to bf16 already.
-template <int kHeads>
-HWY_INLINE void add_bf16_values(const std::byte* const* tiles, Index D, Visible visible,
-                                const float (*p)[kAttentionBlock], Index d, float (*out)[kMaxKeyWidth]) {
-  for (Index half = 0; half < kAttentionBlock; half += 32) {
-    F32x16 chain[kHeads][2];
+// bf16 pages: an even and an odd chain over the visible positions of a half block, then out += even + odd. `p` is
+// rounded to bf16 already.
+template <int kRows, class Values>
+HWY_INLINE void add_bf16_columns(const Values& values, Visible positions, const float (*p)[kAttentionBlock], Index d,
+                                 float* out, Index stride) {
+  F32x16 even[kRows], odd[kRows];
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) chain[h][0] = chain[h][1] = zero();
-    for (Index pair = half; pair < half + 32; pair += 2) {
-#pragma GCC unroll 2
-      for (Index odd = 0; odd < 2; ++odd) {
-        const Index j = pair + odd;
-        if (j < visible.from || j >= visible.to) continue;
-        const F32x16 value = values_of<KvType::kBF16>(tiles[j / kPageTokens], D).at(j % kPageTokens, d);
+  for (int r = 0; r < kRows; ++r) even[r] = odd[r] = zero();
+  Index j = positions.from;
+  if (j < positions.to && j % 2 != 0) {
 #pragma GCC unroll 4
-        for (int h = 0; h < kHeads; ++h) chain[h][odd] = fma(set(p[h][j]), value, chain[h][odd]);
-      }
+    for (int r = 0; r < kRows; ++r) odd[r] = fma(set(p[r][j]), values.at(j, d), odd[r]);
+    ++j;
+  }
+  for (; j + 2 <= positions.to; j += 2) {
+    const F32x16 value_even = values.at(j, d), value_odd = values.at(j + 1, d);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      even[r] = fma(set(p[r][j]), value_even, even[r]);
+      odd[r] = fma(set(p[r][j + 1]), value_odd, odd[r]);
     }
+  }
+  if (j < positions.to) {
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) {
-      store(add(load(out[h] + d), add(chain[h][0], chain[h][1])), out[h] + d);
-    }
+    for (int r = 0; r < kRows; ++r) even[r] = fma(set(p[r][j]), values.at(j, d), even[r]);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) store(add(load(out + r * stride + d), add(even[r], odd[r])), out + r * stride + d);
+}
+
+// out[r][0 .. columns) += p V over the positions of one half block.
+template <KvType kType, int kRows, class Values>
+HWY_INLINE void add_values(const Values& values, Index columns, Visible positions, const float (*p)[kAttentionBlock],
+                           float* out, Index stride) {
+  Index d = 0;
+  if constexpr (kType == KvType::kBF16) {
+    for (; d < columns; d += 16) add_bf16_columns<kRows>(values, positions, p, d, out, stride);
+  } else {
+    for (; d + 16 * kColumnVectors <= columns; d += 16 * kColumnVectors)
+      add_columns<kRows, kColumnVectors>(values, positions, p, d, out, stride);
+    for (; d < columns; d += 16) add_columns<kRows, 1>(values, positions, p, d, out, stride);
   }
 }
 
 }  // namespace jericho::kernels::HWY_NAMESPACE
+#if HWY_TARGET == HWY_AVX3
+HWY_POP_ATTRIBUTES
+#else
 HWY_AFTER_NAMESPACE();
+#endif
 
 #endif  // per-target guard

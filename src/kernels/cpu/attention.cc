@@ -1,5 +1,6 @@
 // Attention over pages for AVX2 and AVX-512: the online softmax of kernels/attention.h around the products of
-// attention-inl.h, for four heads of a KV group at a time or for one. Start at attend().
+// attention-inl.h. A row is one token's query of one head; up to 32 rows go through a block of positions together.
+// Start at attend().
 #include "kernels/attention.h"
 
 #include <algorithm>
@@ -17,45 +18,48 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/attention-inl.h"
 
+#if HWY_TARGET == HWY_AVX3
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")  // Highway's target ends below VNNI; the path asks for it
+#else
 HWY_BEFORE_NAMESPACE();
+#endif
 namespace jericho::kernels::HWY_NAMESPACE {
 
-template <KvType kType, int kHeads>
-HWY_INLINE void prepare_query(const float* q, Index D, float scale, int h, Queries<kHeads>& out) {
-  const Index padded = round_up(D, 32);
+template <KvType kType>
+HWY_INLINE void prepare_query(const float* q, Index D, float scale, Index row, Queries& out) {
   if constexpr (kType == KvType::kQ8) {
-    alignas(64) std::int8_t codes[kMaxKeyWidth];
+    const Index groups = out.groups();
     float scaled_sum[kMaxGroups];
     std::int32_t half_sum[2 * kMaxGroups];
-    quantize_q8(q, D, padded, {codes, out.scale[h], scaled_sum, half_sum});
-    for (Index d = 0; d < padded; ++d) out.code[h][d] = codes[d];
+    quantize_q8(q, D, out.stride, {out.code + row * out.stride, out.scale + row * groups, scaled_sum, half_sum});
+    for (Index g = 0; g < groups; ++g) out.code_sum[row * groups + g] = half_sum[2 * g] + half_sum[2 * g + 1];
     return;
   }
-  for (Index d = 0; d < padded; ++d) out.value[h][d] = d < D ? q[d] : 0.0f;
+  float* value = out.value + row * out.stride;
+  std::copy(q, q + D, value);
+  std::fill(value + D, value + out.stride, 0.0f);
   if constexpr (kType == KvType::kBF16) {
-    for (Index d = 0; d < padded; d += 16) {
-      store(round_to_bf16(multiply(load(out.value[h] + d), set(scale))), out.value[h] + d);
-    }
+    for (Index d = 0; d < out.stride; d += 16) store(round_to_bf16(multiply(load(value + d), set(scale))), value + d);
   }
 }
 
-template <KvType kType, int kHeads>
-HWY_INLINE void tile_logits(const std::byte* keys, Index D, const Queries<kHeads>& q, float scale,
-                            float (*logit)[kAttentionBlock]) {
-  if constexpr (kType == KvType::kF32) float_logits(reinterpret_cast<const float*>(keys), D, q, scale, logit);
-  if constexpr (kType == KvType::kF16) float_logits(reinterpret_cast<const F16*>(keys), D, q, scale, logit);
-  if constexpr (kType == KvType::kBF16) bf16_logits(reinterpret_cast<const BF16*>(keys), D, q, logit);
-  if constexpr (kType == KvType::kQ8) q8_logits(q8_tile(keys, D), D, q, scale, logit);
-}
+struct Row {
+  Index begin = 0, end = 0;  // the positions it sees
 
-struct RunningSoftmax {
-  float maximum = -std::numeric_limits<float>::infinity();
-  float sum = 0;
+  HWY_INLINE Visible visible(Index block) const {
+    return {std::max(begin, block) - block, std::min(end, block + kAttentionBlock) - block};
+  }
 };
 
-// Turns a block's logits into probabilities (0 for positions that are not visible) and rescales what was summed so far.
-HWY_INLINE void softmax_block(float* p, Visible visible, float soft_cap, RunningSoftmax& state, float* out,
-                              Index columns) {
+// The running softmax of a pass's rows, rounded up to whole vectors.
+struct Softmax {
+  alignas(64) float maximum[kMaxRows];
+  alignas(64) float sum[kMaxRows];
+  alignas(64) float correction[kMaxRows];
+};
+
+// Caps a block's logits, hides those that are not visible and returns the largest.
+HWY_INLINE float largest_logit(float* p, Visible visible, float soft_cap) {
   if (soft_cap > 0) {
     for (Index j = 0; j < kAttentionBlock; j += 16) store(soft_capped(load(p + j), soft_cap), p + j);
   }
@@ -63,94 +67,219 @@ HWY_INLINE void softmax_block(float* p, Visible visible, float soft_cap, Running
   for (Index j = visible.to; j < kAttentionBlock; ++j) p[j] = -std::numeric_limits<float>::infinity();
   F32x16 largest = set(-std::numeric_limits<float>::infinity());
   for (Index j = 0; j < kAttentionBlock; j += 16) largest = greater(load(p + j), largest);  // passes over NaN
-  const float block_maximum = maximum(largest);
-  const float new_maximum = state.maximum < block_maximum ? block_maximum : state.maximum;
-  const float correction = ref::exp(state.maximum - new_maximum);
-  state.maximum = new_maximum;
-  for (Index j = 0; j < kAttentionBlock; j += 16) store(exp(subtract(load(p + j), set(new_maximum))), p + j);
-  for (Index j = 0; j < visible.from; ++j) p[j] = 0;
-  for (Index j = visible.to; j < kAttentionBlock; ++j) p[j] = 0;
+  return maximum(largest);
+}
+
+// Turns a block's logits into probabilities, 0 for positions that are not visible, and returns their sum.
+HWY_INLINE float probabilities(float* p, Visible visible, float maximum) {
   F32x16 lanes = zero();
-  for (Index j = 0; j < kAttentionBlock; j += 16) lanes = add(lanes, load(p + j));
-  state.sum = state.sum * correction + sum(lanes);
-  if (correction == 1.0f) return;
-  for (Index d = 0; d < columns; d += 16) store(multiply(load(out + d), set(correction)), out + d);
-}
-
-template <KvType kType, int kHeads>
-HWY_INLINE void block_values(const std::byte* const* tiles, Index D, Index columns, Visible visible,
-                             float (*p)[kAttentionBlock], float (*out)[kMaxKeyWidth]) {
-  if constexpr (kType == KvType::kBF16) {
-    for (int h = 0; h < kHeads; ++h) {
-      for (Index j = 0; j < kAttentionBlock; j += 16) store(round_to_bf16(load(p[h] + j)), p[h] + j);
+  if (visible == Visible{0, kAttentionBlock}) {
+#pragma GCC unroll 4
+    for (Index j = 0; j < kAttentionBlock; j += 16) {
+      const F32x16 weights = exp(subtract(load(p + j), set(maximum)));
+      store(weights, p + j);
+      lanes = add(lanes, weights);
     }
-    for (Index d = 0; d < columns; d += 16) add_bf16_values<kHeads>(tiles, D, visible, p, d, out);
   } else {
-    constexpr int kParts = kHeads == 1 ? 4 : 2;
-    Index d = 0;
-    for (; d + 16 * kParts <= columns; d += 16 * kParts)
-      add_values<kType, kHeads, kParts>(tiles, D, visible, p, d, out);
-    for (; d < columns; d += 16) add_values<kType, kHeads, 1>(tiles, D, visible, p, d, out);
+    for (Index j = 0; j < kAttentionBlock; j += 16) store(exp(subtract(load(p + j), set(maximum))), p + j);
+    for (Index j = 0; j < visible.from; ++j) p[j] = 0;
+    for (Index j = visible.to; j < kAttentionBlock; ++j) p[j] = 0;
+    for (Index j = 0; j < kAttentionBlock; j += 16) lanes = add(lanes, load(p + j));
+  }
+  return sum(lanes);
+}
+
+// Calls with(rows as a constant, first row) for rows [first, last), kSharedRows at a time.
+template <class With>
+HWY_INLINE void in_shares(Index first, Index last, const With& with) {
+  for (; first + kSharedRows <= last; first += kSharedRows) with.template operator()<kSharedRows>(first);
+  if constexpr (kSharedRows > 2) {
+    if (last - first == 3) return with.template operator()<3>(first);
+    if (last - first == 2) return with.template operator()<2>(first);
+  }
+  if (first < last) with.template operator()<1>(first);
+}
+
+// The lines of a tile that is read a block later: between two pages there is nothing that the processor could guess.
+HWY_INLINE void prefetch_tile(const std::byte* tile, Index bytes) {
+  for (Index i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(tile + i), _MM_HINT_T0);
+}
+
+// Everything that a pass over the positions works on, some 300 KiB of stack at most; of narrow heads far less.
+struct Pass {
+  Queries queries;
+  TurnedKeys keys;
+  Row rows[kMaxRows];
+  Softmax softmax;
+  alignas(64) float out[kMaxRowValues + 16];
+  alignas(64) float p[kMaxRows][kAttentionBlock];
+  alignas(64) float value_scales[kAttentionBlock * kMaxGroups];
+  alignas(64) float staged[kHalfBlock * kMaxKeyWidth];
+};
+
+// Turns the logits of rows [first, last) into probabilities and rescales what was summed so far. The rows' corrections
+// are computed in lanes: one alone would be a chain of some twenty operations that everything waits for.
+HWY_INLINE void softmax_block(Pass& pass, float soft_cap, Index columns, Index stride, Index block, Index first,
+                              Index last) {
+  Softmax& s = pass.softmax;
+  for (Index r = first; r < last; ++r) {
+    const float largest = largest_logit(pass.p[r], pass.rows[r].visible(block), soft_cap);
+    const float maximum = s.maximum[r] < largest ? largest : s.maximum[r];
+    s.correction[r] = s.maximum[r] - maximum;
+    s.maximum[r] = maximum;
+  }
+  for (Index r = first / 16 * 16; r < last; r += 16) store(exp(load(s.correction + r)), s.correction + r);
+  for (Index r = first; r < last; ++r) {
+    const float correction = s.correction[r];
+    s.sum[r] = s.sum[r] * correction + probabilities(pass.p[r], pass.rows[r].visible(block), s.maximum[r]);
+    if (correction == 1.0f) continue;
+    float* out = pass.out + r * stride;
+    for (Index d = 0; d < columns; d += 16) store(multiply(load(out + d), set(correction)), out + d);
   }
 }
 
-// Heads [first, first + count) of q; a short group is filled up with its last head, whose result is written once.
-template <KvType kType, int kHeads>
-HWY_NOINLINE void attend(const KvHead& kv, MatrixView<const float> q, Index first, Index count, Index begin, Index end,
-                         AttentionLogits logits, MatrixView<float> result) {
-  const Index D = kv.head_dim;
-  const Index columns = result.extent(1);
-  Queries<kHeads> queries;
-  for (int h = 0; h < kHeads; ++h) {
-    prepare_query<kType>(q.row(first + std::min<Index>(h, count - 1)).data(), D, logits.scale, h, queries);
+template <KvType kType>
+struct TileLogits {
+  Pass& pass;
+  const std::byte* tile;
+  Index D;
+  float scale;
+  Index slot;
+  template <int kRows>
+  HWY_INLINE void operator()(Index row) const {
+    tile_logits<kType, kRows>(tile, pass.keys, pass.queries, D, row, scale,
+                              reinterpret_cast<float(*)[kAttentionBlock]>(&pass.p[row][slot]));
   }
-  alignas(64) float out[kHeads][kMaxKeyWidth];
-  alignas(64) float p[kHeads][kAttentionBlock];
-  RunningSoftmax state[kHeads];
-  for (int h = 0; h < kHeads; ++h) std::fill_n(out[h], round_up(columns, 16), 0.0f);
-  for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
-    const Visible visible{std::max(begin, block) - block, std::min(end, block + kAttentionBlock) - block};
-    const std::byte* values[kAttentionBlock / kPageTokens] = {};
-    for (Index i = visible.from / kPageTokens; i < ceil_div(visible.to, kPageTokens); ++i) {
-      const std::byte* page = kv.pages[static_cast<std::size_t>(block / kPageTokens + i)];
-      values[i] = page + kv.value_offset.count;
-      float(*logit)[kAttentionBlock] = reinterpret_cast<float(*)[kAttentionBlock]>(&p[0][i * kPageTokens]);
-      tile_logits<kType>(page + kv.key_offset.count, D, queries, logits.scale, logit);
+};
+
+// p V of a half block. Rows that do not see the same positions of it go one by one: every row takes its own, in order.
+template <KvType kType, class Values>
+struct HalfBlockValues {
+  Pass& pass;
+  const Values& values;
+  Index columns, stride, block, half;
+
+  [[nodiscard]] HWY_INLINE Visible positions(Index row) const {
+    const Visible visible = pass.rows[row].visible(block);
+    const Index from = std::clamp(visible.from, half, half + kHalfBlock);
+    return {from, std::clamp(visible.to, from, half + kHalfBlock)};
+  }
+  template <int kRows>
+  HWY_INLINE void operator()(Index row) const {
+    const Visible first = positions(row);
+    bool same = true;
+    for (int r = 1; r < kRows; ++r) same = same && positions(row + r) == first;
+    if (same) return add_values<kType, kRows>(values, columns, first, &pass.p[row], pass.out + row * stride, stride);
+    for (Index r = row; r < row + kRows; ++r)
+      add_values<kType, 1>(values, columns, positions(r), &pass.p[r], pass.out + r * stride, stride);
+  }
+};
+
+template <KvType kType>
+HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, Index D, Index columns, Index stride,
+                             Index block, Index first, Index last, Visible any) {
+  if constexpr (kType == KvType::kQ8) {
+    for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i)
+      load_scales(q8_tile(tiles[i], D), kv_groups(D), pass.value_scales + i * kPageTokens * kv_groups(D));
+  }
+  if constexpr (kType == KvType::kBF16) {
+    for (Index r = first; r < last; ++r) {
+      for (Index j = 0; j < kAttentionBlock; j += 16) store(round_to_bf16(load(pass.p[r] + j)), pass.p[r] + j);
     }
-    for (int h = 0; h < kHeads; ++h) softmax_block(p[h], visible, logits.soft_cap, state[h], out[h], columns);
-    block_values<kType, kHeads>(values, D, columns, visible, p, out);
   }
-  for (Index h = 0; h < count; ++h) {
+  const auto stored = stored_values<kType>(tiles, D, pass.value_scales);
+  for (Index half = 0; half < kAttentionBlock; half += kHalfBlock) {
+    if (last - first <= kSharedRows) {
+      in_shares(first, last, HalfBlockValues<kType, decltype(stored)>{pass, stored, columns, stride, block, half});
+      continue;
+    }
+    for (Index j = std::max(any.from, half); j < std::min(any.to, half + kHalfBlock); ++j) {
+      for (Index d = 0; d < columns; d += 16) store(stored.at(j, d), pass.staged + (j - half) * stride + d);
+    }
+    const StagedValues staged{pass.staged, stride, half};
+    in_shares(first, last, HalfBlockValues<kType, StagedValues>{pass, staged, columns, stride, block, half});
+  }
+}
+
+// Heads [head, head + heads) of tokens [token, token + count), all at once.
+template <KvType kType>
+HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
+                         MatrixView<float> result, Index token, Index count, Index head, Index heads) {
+  const Index D = kv.head_dim, columns = result.extent(1) / tokens.heads, stride = round_up(D, 32);
+  const Index rows = count * heads;
+  const Index key_bytes = kv_tile_bytes(kType, D).count;
+  const Index value_bytes = kv.value_offset == kv.key_offset ? 0 : key_bytes;
+  Pass pass;  // left as it is: what a pass reads, it has written
+  pass.queries.stride = stride;
+  for (Index row = 0; row < rows; ++row) {
+    const Index t = token + row / heads;
+    prepare_query<kType>(&q(t, (head + row % heads) * D), D, logits.scale, row, pass.queries);
+    pass.rows[row] = {tokens.begin(t), tokens.end(t)};
+    std::fill_n(pass.out + row * stride, stride, 0.0f);
+  }
+  std::fill_n(pass.softmax.maximum, kMaxRows, -std::numeric_limits<float>::infinity());
+  std::fill_n(pass.softmax.sum, kMaxRows, 0.0f);
+  std::fill_n(pass.softmax.correction, kMaxRows, 0.0f);
+  const Index begin = pass.rows[0].begin, end = pass.rows[rows - 1].end;  // both rise with the tokens
+  Index first = 0, last = 0;                                              // the rows that see something of the block
+  for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
+    while (pass.rows[first].end <= block) ++first;
+    while (last < rows && pass.rows[last].begin < block + kAttentionBlock) ++last;
+    const Visible any{pass.rows[first].visible(block).from, pass.rows[last - 1].visible(block).to};
+    const std::byte* values[kAttentionBlock / kPageTokens] = {};
+    for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
+      const Index page = block / kPageTokens + i;
+      const std::byte* tiles = kv.pages[static_cast<std::size_t>(page)];
+      values[i] = tiles + kv.value_offset.count;
+      const Index later = page + kAttentionBlock / kPageTokens;
+      if (later * kPageTokens < end) {
+        const std::byte* next = kv.pages[static_cast<std::size_t>(later)];
+        prefetch_tile(next + kv.key_offset.count, key_bytes);
+        prefetch_tile(next + kv.value_offset.count, value_bytes);
+      }
+      const std::byte* keys = tiles + kv.key_offset.count;
+      if constexpr (kType == KvType::kQ8) turn_q8_keys(q8_tile(keys, D), D, pass.keys);
+      in_shares(first, last, TileLogits<kType>{pass, keys, D, logits.scale, i * kPageTokens});
+    }
+    softmax_block(pass, logits.soft_cap, columns, stride, block, first, last);
+    block_values<kType>(pass, values, D, columns, stride, block, first, last, any);
+  }
+  for (Index row = 0; row < rows; ++row) {
+    float* to = &result(token + row / heads, (head + row % heads) * columns);
     for (Index d = 0; d < columns; d += 16) {
-      const F32x16 quotient = divide(load(out[h] + d), set(state[h].sum));
-      store_up_to_16(quotient, result.row(first + h).data() + d, columns - d);
+      const F32x16 quotient = divide(load(pass.out + row * stride + d), set(pass.softmax.sum[row]));
+      store_up_to_16(quotient, to + d, columns - d);
     }
   }
 }
 
 template <KvType kType>
-HWY_NOINLINE void attend_all(const KvHead& kv, MatrixView<const float> q, Index begin, Index end,
-                             AttentionLogits logits, MatrixView<float> out) {
-  for (Index first = 0; first < q.extent(0); first += 4) {
-    const Index count = std::min<Index>(4, q.extent(0) - first);
-    if (count == 1) {
-      attend<kType, 1>(kv, q, first, count, begin, end, logits, out);
-    } else {
-      attend<kType, 4>(kv, q, first, count, begin, end, logits, out);
+HWY_NOINLINE void attend_all(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
+                             MatrixView<const float> q, MatrixView<float> out) {
+  const Index rows = rows_of_width(kv.head_dim);
+  const Index heads_at_once = std::min(rows, tokens.heads), tokens_at_once = rows / heads_at_once;
+  for (Index t = 0; t < q.extent(0); t += tokens_at_once) {
+    for (Index h = 0; h < tokens.heads; h += heads_at_once) {
+      attend<kType>(kv, tokens, logits, q, out, t, std::min(tokens_at_once, q.extent(0) - t), h,
+                    std::min(heads_at_once, tokens.heads - h));
     }
   }
 }
 
-void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
+void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
                MatrixView<float> out) {
   JERICHO_CHECK(kv.head_dim <= kMaxKeyWidth, "keys of {} values, at most {}", kv.head_dim, kMaxKeyWidth);
   switch (kv.type) {
-    case KvType::kF32: return attend_all<KvType::kF32>(kv, q, begin, end, logits, out);
-    case KvType::kF16: return attend_all<KvType::kF16>(kv, q, begin, end, logits, out);
-    case KvType::kBF16: return attend_all<KvType::kBF16>(kv, q, begin, end, logits, out);
-    case KvType::kQ8: return attend_all<KvType::kQ8>(kv, q, begin, end, logits, out);
+    case KvType::kF32: return attend_all<KvType::kF32>(kv, tokens, logits, q, out);
+    case KvType::kF16: return attend_all<KvType::kF16>(kv, tokens, logits, q, out);
+    case KvType::kBF16: return attend_all<KvType::kBF16>(kv, tokens, logits, q, out);
+    case KvType::kQ8: return attend_all<KvType::kQ8>(kv, tokens, logits, q, out);
   }
 }
 
 }  // namespace jericho::kernels::HWY_NAMESPACE
+#if HWY_TARGET == HWY_AVX3
+HWY_POP_ATTRIBUTES
+#else
 HWY_AFTER_NAMESPACE();
+#endif

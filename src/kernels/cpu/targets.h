@@ -21,7 +21,7 @@ namespace jericho::kernels {
               MatrixView<float> y);                                                                               \
   void matmul_float(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,            \
                     Index strip_end, MatrixView<float> y);                                                        \
-  void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,     \
+  void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,  \
                  MatrixView<float> out);                                                                          \
   void causal_conv1d(const Convolution& conv, const ConvHistory& history, MatrixView<float> x);                   \
   void time_steps(const float* bias, float lowest, float highest, MatrixView<float> dt);                          \

@@ -130,41 +130,50 @@ void add_values(const KvHead& kv, Index block, Index begin, Index end, const std
   }
 }
 
+// One token's query of one head, which sees positions [begin, end).
+void attend(const KvHead& kv, std::span<const float> q, Index begin, Index end, AttentionLogits logits,
+            std::span<float> out) {
+  const Query query(kv, q, logits);
+  std::fill(out.begin(), out.end(), 0.0f);
+  float maximum = kMinusInfinity;
+  float sum = 0;
+  for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
+    const Index from = std::max(begin, block);
+    const Index to = std::min(end, block + kAttentionBlock);
+    std::array<float, kAttentionBlock> p{};  // logits, then probabilities
+    float block_maximum = kMinusInfinity;
+    for (Index j = from; j < to; ++j) {
+      float& logit = p[static_cast<std::size_t>(j - block)];
+      logit = query.logit(j);
+      block_maximum = logit > block_maximum ? logit : block_maximum;
+    }
+    const float new_maximum = std::max(maximum, block_maximum);
+    const float correction = ref::exp(maximum - new_maximum);
+    sum *= correction;
+    for (float& value : out) value *= correction;
+    std::array<float, 16> lane{};
+    for (Index j = from; j < to; ++j) {
+      float& weight = p[static_cast<std::size_t>(j - block)];
+      weight = ref::exp(weight - new_maximum);
+      lane[static_cast<std::size_t>(j % 16)] += weight;
+    }
+    sum += sum_lanes(lane);
+    add_values(kv, block, from, to, p, out);
+    maximum = new_maximum;
+  }
+  for (float& value : out) value /= sum;
+}
+
 }  // namespace
 
-void attention(const KvHead& kv, MatrixView<const float> q, Index begin, Index end, AttentionLogits logits,
+void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
                MatrixView<float> out) {
-  for (Index head = 0; head < q.extent(0); ++head) {
-    const Query query(kv, q.row(head), logits);
-    const std::span<float> result = out.row(head);
-    std::fill(result.begin(), result.end(), 0.0f);
-    float maximum = kMinusInfinity;
-    float sum = 0;
-    for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
-      const Index from = std::max(begin, block);
-      const Index to = std::min(end, block + kAttentionBlock);
-      std::array<float, kAttentionBlock> p{};  // logits, then probabilities
-      float block_maximum = kMinusInfinity;
-      for (Index j = from; j < to; ++j) {
-        float& logit = p[static_cast<std::size_t>(j - block)];
-        logit = query.logit(j);
-        block_maximum = logit > block_maximum ? logit : block_maximum;
-      }
-      const float new_maximum = std::max(maximum, block_maximum);
-      const float correction = ref::exp(maximum - new_maximum);
-      sum *= correction;
-      for (float& value : result) value *= correction;
-      std::array<float, 16> lane{};
-      for (Index j = from; j < to; ++j) {
-        float& weight = p[static_cast<std::size_t>(j - block)];
-        weight = ref::exp(weight - new_maximum);
-        lane[static_cast<std::size_t>(j % 16)] += weight;
-      }
-      sum += sum_lanes(lane);
-      add_values(kv, block, from, to, p, result);
-      maximum = new_maximum;
+  const Index D = kv.head_dim, columns = out.extent(1) / tokens.heads;
+  for (Index t = 0; t < q.extent(0); ++t) {
+    for (Index h = 0; h < tokens.heads; ++h) {
+      attend(kv, {&q(t, h * D), static_cast<std::size_t>(D)}, tokens.begin(t), tokens.end(t), logits,
+             {&out(t, h * columns), static_cast<std::size_t>(columns)});
     }
-    for (float& value : result) value /= sum;
   }
 }
 
