@@ -64,7 +64,7 @@ class Eval(Output):
 
     def test_figures_do_not_depend_on_threads_or_chunks(self):
         figures = {tuple(sorted((k, v) for k, v in printed_json(self.eval(*flags)).items()
-                                if k not in ("memory", "peak_memory_bytes", "per_gib")))
+                                if k not in ("memory", "peak_memory_bytes", "per_gib", "tokens_per_second", "of_roof")))
                    for flags in (("-t", "1"), ("-t", "4"), ("--chunk", "7"), ("--chunk", "64"))}
         self.assertEqual(len(figures), 1)
 
@@ -179,6 +179,62 @@ class BenchMachine(Output):
             if child.returncode != 0:  # it may have been done
                 self.assertEqual((child.returncode, err.decode().splitlines()[-1]), (130, "error: interrupted"))
                 self.assertEqual([path for path in folder.rglob("*") if path.is_file()], [])
+
+
+class Roofs(Output):
+    """Verbs hold their speeds against what was kept of this machine, and measure nothing themselves."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.kept = {"XDG_CACHE_HOME": str(verbs.folder / "roofs")}
+        done = verbs.run("bench", "--machine", "--memory", "100MiB", environment=cls.kept)
+        assert done.returncode == 0, done.stderr
+        cls.record = next((verbs.folder / "roofs").rglob("*.json"))
+
+    def run_json(self, environment):
+        return printed_json(verbs.run("run", "-m", self.model, "-p", "the cat", "-n", "5", "--ignore-eos", "--json", environment=environment))
+
+    def assert_held(self, held):
+        self.assertEqual(held.keys(), {"name", "value", "unit", "fraction"})
+        self.assertGreater(held["fraction"], 0)
+
+    def test_run_tells_the_part_of_the_roof(self):
+        of = self.run_json(self.kept)["of_roof"]
+        self.assert_held(of["decode"])
+        self.assert_held(of["prefill"])
+        if of["load"] is not None:  # a disk without direct I/O has no roof
+            self.assertEqual(of["load"]["name"], "disk_read")
+        text = verbs.run("run", "-m", self.model, "-p", "the cat", "-n", "5", "--ignore-eos", environment=self.kept).stderr
+        self.assertRegex(text, r"(?m)^decode +5 tokens +[0-9.]+ tok/s [0-9.]+ % of (dram_read|vnni|avx2_madd|fp32|amx_\w+) ")
+        self.assertNotIn("bench --machine", text)
+
+    def test_without_a_record_the_speed_stands_alone_with_a_hint(self):
+        nothing = {"XDG_CACHE_HOME": str(verbs.folder / "nothing")}
+        self.assertEqual(self.run_json(nothing)["of_roof"], {"load": None, "prefill": None, "decode": None})
+        text = verbs.run("run", "-m", self.model, "-p", "the cat", "-n", "5", environment=nothing).stderr
+        self.assertIn("note: jericho bench --machine measures the roofs", text)
+        self.assertFalse((verbs.folder / "nothing").exists())
+
+    def test_a_record_that_is_damaged_or_anothers_is_named_and_not_used(self):
+        whole = self.record.read_text()
+        self.addCleanup(self.record.write_text, whole)
+        for text, word in ((whole[:100], self.record.name), (whole.replace('"stepping": ', '"stepping": 9'), "another machine's")):
+            self.record.write_text(text)
+            self.assertEqual(self.run_json(self.kept)["of_roof"]["decode"], None)
+            stderr = verbs.run("run", "-m", self.model, "-p", "the cat", "-n", "5", environment=self.kept).stderr
+            self.assertRegex(stderr, f"(?m)^note: .*{re.escape(word)}.*bench --machine")
+
+    def test_eval_convert_and_logits_tell_it_too(self):
+        self.assert_held(printed_json(self.eval(environment=self.kept))["of_roof"])
+        text = verbs.run("eval", "-m", self.model, "--text", self.text, "-c", "64", environment=self.kept).stdout
+        self.assertRegex(text, r"(?m)^speed .* % of ")
+        out = verbs.folder / "roofs.gguf"
+        done = printed_json(verbs.run("convert", self.model, out, "--json", environment=self.kept))
+        self.assertGreater(done["seconds"], 0)
+        self.assertIn(done["of_roof"] and done["of_roof"]["name"], (None, "disk_read", "disk_write"))
+        logits = verbs.run("logits", "-m", self.model, "--tokens", "1,2,3", "-o", verbs.folder / "roofs.f32", environment=self.kept)
+        self.assertRegex(logits.stderr, r"(?m)^read +3 tokens .* % of ")
 
 
 class Ids(Output):

@@ -118,7 +118,7 @@ class Bench {
     const Plan& plan = workspace_.plan();
     const auto depth = static_cast<double>(test.depth);
     const TokenCost cost = test.prompt > 0 ? prefill_cost(workspace_.weights(), plan, test.prompt,
-                                                          workspace_.session().chunk(), depth, HeadOf::kLastToken)
+                                                          workspace_.session().chunk(), depth, 0)
                                            : decode_cost(workspace_.weights(), plan, static_cast<double>(test.batch),
                                                          depth + static_cast<double>(test.generate) / 2);
     result.bytes_per_token = cost.bytes;

@@ -23,6 +23,7 @@
 #include "cli/printer.h"
 #include "cli/progress.h"
 #include "cli/sampling_flags.h"
+#include "cli/speeds.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "cli/workspace.h"
@@ -207,9 +208,20 @@ void Chat::remark(const Generated& generated, const KeptSequence::Reading& readi
   if (!options_.verbose && isatty(STDERR_FILENO) != 1) return;
   const Index anew = read - reading.kept;
   const Index written = std::ssize(generated.ids);
-  fmt::print(stderr, "[read {} tokens, {:.1f} tok/s, {} kept; wrote {}, {:.1f} tok/s; context {} of {}]\n", anew,
-             per_second(anew, read_seconds), reading.kept, written, per_second(written, generated.seconds),
-             sequence_.length(), workspace_.session().context());
+  const Speeds speeds(workspace_.threads(), workspace_.context().kernels.path);
+  const double read_speed = per_second(anew, read_seconds);
+  const double written_speed = per_second(written, generated.seconds);
+  const Plan& plan = workspace_.plan();
+  const auto beside = [](const std::optional<Held>& held) { return held ? " (" + of_roof(held) + ")" : ""; };
+  const auto kept = static_cast<double>(reading.kept);
+  const auto read_of = speeds.tokens(
+      read_speed, prefill_cost(workspace_.weights(), plan, anew, plan.limits.rows, kept, 0));
+  const auto written_of = speeds.tokens(
+      written_speed,
+      decode_cost(workspace_.weights(), plan, 1, static_cast<double>(read) + static_cast<double>(written) / 2));
+  fmt::print(stderr, "[read {} tokens, {:.1f} tok/s{}, {} kept; wrote {}, {:.1f} tok/s{}; context {} of {}]\n", anew,
+             read_speed, beside(read_of), reading.kept, written, written_speed, beside(written_of), sequence_.length(),
+             workspace_.session().context());
 }
 
 void Chat::show_memory() const {

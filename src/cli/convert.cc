@@ -1,5 +1,6 @@
 // jericho convert: a model from one format into another, its types changed where asked. Parses the flags, keeps the
 // books, calls convert/convert.h.
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "cli/progress.h"
+#include "cli/speeds.h"
 #include "cli/streaming_books.h"
 #include "cli/verbs.h"
 #include "convert/convert.h"
@@ -46,11 +48,15 @@ int convert(const Options& options, const std::stop_token& stop) {
   StreamingBooks books(options.streaming, "the conversion", conversion.heap_bytes(),
                        conversion.buffer_bytes(pool.threads()));
   const Context context{books.ledger(), pool, kernels_for(chosen_cpu_path())};
+  const auto start = std::chrono::steady_clock::now();
   {
     Progress progress("converting " + options.input);
     conversion.run(context, *io, books.buffers(), stop,
                    [&](Bytes done, Bytes total) { progress.update(done.count, total.count); });
   }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const Speeds speeds(pool.threads(), context.kernels.path);
+  const auto of = speeds.disk(conversion.bytes_read(), conversion.bytes(), seconds);
   for (const std::string& note : conversion.notes()) fmt::print(stderr, "note: {}\n", note);
   const Bytes peak = read_process_memory().peak_rss;
   if (options.json) {
@@ -58,12 +64,17 @@ int convert(const Options& options, const std::stop_token& stop) {
                                 {"format", conversion.target() == ModelFormat::kGguf ? "gguf" : "huggingface"},
                                 {"tensors", conversion.tensors().size()},
                                 {"bytes", conversion.bytes().count},
+                                {"seconds", seconds},
+                                {"of_roof", to_json(of)},
                                 {"peak_bytes", peak.count},
                                 {"notes", conversion.notes()}};
     fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
-    fmt::print("{}: {} tensors, {}; peak memory {}\n", options.output, conversion.tensors().size(),
-               format_bytes(conversion.bytes()), format_bytes(peak));
+    const double written = static_cast<double>(conversion.bytes().count) / 1e9;
+    fmt::print("{}: {} tensors, {} in {:.1f} s, {:.2f} GB/s written{}; peak memory {}\n", options.output,
+               conversion.tensors().size(), format_bytes(conversion.bytes()), seconds,
+               seconds > 0 ? written / seconds : 0, of ? ", " + of_roof(of) : "", format_bytes(peak));
+    fmt::print(stderr, "{}", speeds.hint());
   }
   return 0;
 }

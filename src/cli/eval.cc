@@ -53,7 +53,7 @@ int evaluate_one(const EvalOptions& options, const EvalTask& task, const std::st
     fmt::print("{}\n", to_json(result).dump());
   } else {
     fmt::print("{}", report(result));
-    fmt::print(stderr, "{}", result.memory_report);
+    fmt::print(stderr, "{}{}", result.hint, result.memory_report);
   }
   return 0;
 }

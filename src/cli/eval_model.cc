@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <memory>
 
 #include <fmt/format.h>
 
 #include "cli/progress.h"
+#include "cli/speeds.h"
 #include "eval/choice_scorer.h"
 #include "eval/same_tokenizer.h"
 #include "text/load_tokenizer.h"
@@ -32,6 +34,29 @@ ModelResult result_of(const Workspace& workspace, Index context) {
   result.memory = {result.memory_json.at("ledger_peak_bytes").get<std::int64_t>()};
   result.context = context;
   return result;
+}
+
+// `tokens` were read in `seconds`, `together` of them at a time, by the model and, where there is one, by its reference;
+// `head_share` of them were scored.
+void add_speed(const Workspace& workspace, const Workspace* reference, Index tokens, Index together, double head_share,
+               double seconds, ModelResult& result) {
+  const auto cost_of = [&](const Workspace& w) {
+    return prefill_cost(w.weights(), w.plan(), together, w.plan().limits.rows, 0, head_share);
+  };
+  TokenCost cost = cost_of(workspace);
+  if (reference != nullptr) {
+    const TokenCost beside = cost_of(*reference);
+    cost.bytes += beside.bytes;
+    cost.operations += beside.operations;
+  }
+  const Speeds speeds(workspace.threads(), workspace.context().kernels.path);
+  result.tokens_per_second = seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+  result.held = speeds.tokens(result.tokens_per_second, cost);
+  result.hint = speeds.hint();
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void require_same_tokens(const Workspace& reference, const Workspace& model, const std::string& text,
@@ -75,13 +100,26 @@ ModelResult evaluate_text(const WorkspaceOptions& options, const EvalTask& task,
   Progress progress("evaluating");
   const PerplexityInput input = {ids, tokenizer.adds_bos() ? tokenizer.bos() : std::nullopt, window,
                                  [&](TokenId id) { return static_cast<Index>(tokenizer.piece(id).size()); }};
+  const auto start = std::chrono::steady_clock::now();
   const Perplexity figures =
       perplexity(workspace.context(), workspace.session(), reference ? &reference->session() : nullptr, input, stop,
                  [&](Index done, Index total) { progress.update(done, total); });
+  const double seconds = seconds_since(start);
   ModelResult result = result_of(workspace, window);
+  add_speed(workspace, reference.get(), figures.windows * window, window, 0.5, seconds, result);
   result.has_reference = reference != nullptr;
   result.perplexity = figures;
   return result;
+}
+
+// Of all choices, each with its context.
+Index tokens_read(const std::vector<EncodedQuestion>& questions, Index context) {
+  Index total = 0;
+  for (const EncodedQuestion& question : questions) {
+    for (const auto& continuation : question.continuations)
+      total += std::min(context, std::ssize(question.context) + std::ssize(continuation) - 1);
+  }
+  return total;
 }
 
 // The fastest of the wishes that fit: many choices at once, one at a time, one at a time in small chunks. The answer is
@@ -119,10 +157,20 @@ ModelResult evaluate_choices(const WorkspaceOptions& options, const EvalTask& ta
   const Bytes growth{8 * choices + 96 * static_cast<std::int64_t>(encoded.size())};  // scores, sums, verdicts
   workspace.plan_and_load(wish_for_choices(workspace, options, context, choices, growth), growth, stop);
   Progress progress("evaluating");
+  const auto start = std::chrono::steady_clock::now();
   const auto log_likelihoods = choice_log_likelihoods(
       workspace.context(), workspace.session(), encoded, {.context = context, .sequences = workspace.plan().sequences},
       stop, [&](Index done, Index total) { progress.update(done, total); });
+  const double seconds = seconds_since(start);
   ModelResult result = result_of(workspace, limit);
+  const Index read = tokens_read(encoded, context);
+  Index scored = 0;
+  for (const EncodedQuestion& question : encoded) {
+    for (const auto& continuation : question.continuations) scored += std::ssize(continuation);
+  }
+  const double head_share = std::min(1.0, static_cast<double>(scored) / static_cast<double>(read));
+  add_speed(workspace, nullptr, read, std::max<Index>(read / choices, 1) * workspace.plan().sequences, head_share,
+            seconds, result);
   result.accuracy = accuracy(task.questions, encoded, log_likelihoods);
   result.accuracy->truncated = truncated_questions(encoded, context);
   return result;

@@ -13,6 +13,7 @@
 #include "cli/workspace.h"
 #include "eval/choices.h"
 #include "eval/perplexity.h"
+#include "plan/roofs.h"
 
 namespace jericho::cli {
 
@@ -31,6 +32,10 @@ struct ModelResult {
   Index context = 0;  // tokens per window, or the most of a choice's input
   std::optional<Perplexity> perplexity{};
   std::optional<ChoiceAccuracy> accuracy{};
+  double tokens_per_second =
+      0;                       // read by the model, of the text or of all choices; a reference beside it counts as work
+  std::optional<Held> held{};  // of the roof
+  std::string hint{};          // Speeds::hint()
   nlohmann::json memory_json{};
   std::string memory_report{};
 };

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/speeds.h"
+
 namespace jericho::cli {
 namespace {
 
@@ -203,6 +205,7 @@ void add_figures(const ChoiceAccuracy& a, nlohmann::json& json) {
 std::string report(const ModelResult& result) {
   std::string text =
       result.perplexity ? lines_of(*result.perplexity, result.context) : lines_of(*result.accuracy, result.context);
+  text += fmt::format("speed           {:.1f} tok/s {}\n", result.tokens_per_second, of_roof(result.held));
   text += fmt::format("weights         {:.4g} GiB\n", gib(result.weights));
   text +=
       fmt::format("peak memory     {:.4g} GiB{}\n", gib(result.memory), result.has_reference ? ", both models" : "");
@@ -242,6 +245,8 @@ nlohmann::json to_json(const ModelResult& result) {
   if (result.perplexity) add_figures(*result.perplexity, json);
   if (result.accuracy) add_figures(*result.accuracy, json);
   json["context"] = result.context;
+  json["tokens_per_second"] = result.tokens_per_second;
+  json["of_roof"] = to_json(result.held);
   json["weights_bytes"] = result.weights.count;
   json["peak_memory_bytes"] = result.memory.count;
   for (const Quality& quality : qualities(result)) {

@@ -1,11 +1,13 @@
 // jericho logits: raw fp32 logits of a list of token ids, for comparing engines. Needs no tokenizer.
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include "base/error.h"
+#include "cli/speeds.h"
 #include "cli/token_list.h"
 #include "cli/verbs.h"
 #include "cli/workspace.h"
@@ -30,6 +32,7 @@ int logits(const LogitsOptions& options, const std::stop_token& stop) {
   Session& session = workspace.session();
   const SequenceId sequence = session.open();
   const std::span<const TokenId> all(tokens);
+  const auto start = std::chrono::steady_clock::now();
   for (std::size_t begin = 0; begin < all.size(); begin += static_cast<std::size_t>(session.chunk())) {
     if (stop.stop_requested()) throw Error(ErrorKind::kInterrupted, "interrupted");
     const auto piece = all.subspan(begin, std::min(static_cast<std::size_t>(session.chunk()), all.size() - begin));
@@ -38,8 +41,15 @@ int logits(const LogitsOptions& options, const std::stop_token& stop) {
     out.write(reinterpret_cast<const char*>(rows.data()), rows.extent(0) * rows.extent(1) * 4);
   }
   out.close();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!out)
     throw Error(ErrorKind::kIo, fmt::format("-o {}: could not be written whole; is the disk full?", options.output));
+  const double speed = seconds > 0 ? static_cast<double>(count) / seconds : 0;
+  const Speeds speeds(workspace.threads(), workspace.context().kernels.path);
+  const TokenCost cost =
+      prefill_cost(workspace.weights(), workspace.plan(), count, session.chunk(), 0, 1);
+  fmt::print(stderr, "read    {:>6} tokens  {:>9.1f} tok/s {}\n{}", count, speed, of_roof(speeds.tokens(speed, cost)),
+             speeds.hint());
   return 0;
 }
 

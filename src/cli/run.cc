@@ -18,6 +18,7 @@
 #include "cli/progress.h"
 #include "cli/read_text.h"
 #include "cli/sampling_flags.h"
+#include "cli/speeds.h"
 #include "cli/verbs.h"
 #include "cli/workspace.h"
 #include "engine/sampler.h"
@@ -81,13 +82,34 @@ Outcome continue_prompt(const RunOptions& options, Workspace& workspace, const s
 
 double per_second(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 
+// The three speeds of a run, each beside its roof where there is one.
+struct RunSpeeds {
+  RunSpeeds(const Outcome& outcome, const Workspace& workspace)
+      : speeds(workspace.threads(), workspace.context().kernels.path),
+        prefill(per_second(outcome.prompt_tokens, outcome.prefill_seconds)),
+        decode(per_second(std::ssize(outcome.generated.ids), outcome.generated.seconds)) {
+    const Plan& plan = workspace.plan();
+    load_of = speeds.disk(workspace.weights().file_bytes(), {}, workspace.load_seconds());
+    prefill_of = speeds.tokens(prefill, prefill_cost(workspace.weights(), plan, outcome.prompt_tokens, plan.limits.rows,
+                                                     0, 0));
+    const double depth =
+        static_cast<double>(outcome.prompt_tokens) + static_cast<double>(outcome.generated.ids.size()) / 2;
+    decode_of = speeds.tokens(decode, decode_cost(workspace.weights(), plan, 1, depth));
+  }
+
+  Speeds speeds;
+  double prefill, decode;  // tokens per second
+  std::optional<Held> load_of{}, prefill_of{}, decode_of{};
+};
+
 void report(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
-  const Index tokens = std::ssize(outcome.generated.ids);
+  const RunSpeeds of(outcome, workspace);
   fmt::print(
       stderr,
-      "\nload    {:>6.2f} s\nprefill {:>6} tokens  {:>9.1f} tok/s\ndecode  {:>6} tokens  {:>9.1f} tok/s   seed {}\n",
-      workspace.load_seconds(), outcome.prompt_tokens, per_second(outcome.prompt_tokens, outcome.prefill_seconds),
-      tokens, per_second(tokens, outcome.generated.seconds), sampling.seed);
+      "\nload    {:>6.2f} s {:>26}\nprefill {:>6} tokens  {:>9.1f} tok/s {}\ndecode  {:>6} tokens  {:>9.1f} tok/s "
+      "{}   seed {}\n{}",
+      workspace.load_seconds(), of_roof(of.load_of), outcome.prompt_tokens, of.prefill, of_roof(of.prefill_of),
+      outcome.generated.ids.size(), of.decode, of_roof(of.decode_of), sampling.seed, of.speeds.hint());
   if (outcome.generated.stopped_by == "context") {
     fmt::print(stderr, "note: stopped because the context of {} tokens is full; -c gives more\n",
                workspace.plan().context);
@@ -97,6 +119,7 @@ void report(const Outcome& outcome, const Workspace& workspace, const SamplingOp
 
 void report_json(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
   const Generated& generated = outcome.generated;
+  const RunSpeeds of(outcome, workspace);
   const nlohmann::json result = {
       {"text", outcome.text},
       {"tokens", generated.ids},
@@ -106,8 +129,10 @@ void report_json(const Outcome& outcome, const Workspace& workspace, const Sampl
       {"seed", sampling.seed},
       {"context", workspace.plan().context},
       {"load_seconds", workspace.load_seconds()},
-      {"prefill_tokens_per_second", per_second(outcome.prompt_tokens, outcome.prefill_seconds)},
-      {"decode_tokens_per_second", per_second(std::ssize(generated.ids), generated.seconds)},
+      {"prefill_tokens_per_second", of.prefill},
+      {"decode_tokens_per_second", of.decode},
+      {"of_roof",
+       {{"load", to_json(of.load_of)}, {"prefill", to_json(of.prefill_of)}, {"decode", to_json(of.decode_of)}}},
       {"memory", workspace.memory_json()}};
   fmt::print("{}\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }

@@ -34,7 +34,7 @@ std::string Speeds::hint() const {
 
 std::string of_roof(const std::optional<Held>& held) {
   if (!held) return {};
-  return fmt::format("{:5.1f} % of {} {:.3g} {}", 100 * held->fraction, held->roof.name, held->roof.value,
+  return fmt::format("{:.1f} % of {} {:.3g} {}", 100 * held->fraction, held->roof.name, held->roof.value,
                      held->roof.unit);
 }
 

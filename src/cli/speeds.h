@@ -29,7 +29,7 @@ class Speeds {
   KeptRecord kept_;
 };
 
-// "   70 % of dram_read 39.8 GB/s", to stand behind a speed; empty for nothing.
+// "70.0 % of dram_read 39.8 GB/s", to stand behind a speed; empty for nothing.
 std::string of_roof(const std::optional<Held>& held);
 nlohmann::json to_json(const std::optional<Held>& held);  // {"name", "value", "unit", "fraction"}, or null
 

@@ -35,7 +35,7 @@ class SpeedsTest : public ::testing::Test {
 TEST_F(SpeedsTest, AreHeldAgainstWhatWasKept) {
   const Speeds speeds = with_record();
   const auto held = speeds.tokens(40, {.bytes = 0.5e9, .operations = 2e9, .kind = PeakKind::kInt8});
-  EXPECT_EQ(of_roof(held), " 50.0 % of dram_read 40 GB/s");
+  EXPECT_EQ(of_roof(held), "50.0 % of dram_read 40 GB/s");
   EXPECT_EQ(to_json(held)["name"], "dram_read");
   EXPECT_DOUBLE_EQ(to_json(held)["fraction"], 0.5);
   EXPECT_EQ(speeds.hint(), "");

@@ -37,7 +37,8 @@ class Conversion {  // one thread
   [[nodiscard]] ModelFormat target() const { return target_; }
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] const std::vector<OutputTensor>& tensors() const { return tensors_; }
-  [[nodiscard]] Bytes bytes() const;                    // of all tensors as written
+  [[nodiscard]] Bytes bytes() const;  // of all tensors as written
+  [[nodiscard]] Bytes bytes_read() const { return layout_.file_bytes(); }
   [[nodiscard]] Bytes buffer_bytes(int threads) const;  // what run() takes for its chunks
   [[nodiscard]] Bytes heap_bytes() const;               // what its lists will take at most
 

@@ -17,13 +17,14 @@ PeakKind kind_of(ActivationForm form) {
   return PeakKind::kF32;
 }
 
-void count_operations(const WeightLayout& weights, bool head, TokenCost& cost) {
+void count_operations(const WeightLayout& weights, double head_share, TokenCost& cost) {
   std::array<double, 3> by_kind{};  // kInt8, kBF16, kF32
   for (const WeightPlacement& p : weights.placements()) {
     if (!p.spec.is_matrix()) continue;
     const std::string& name = p.spec.name(ModelFormat::kGguf);
-    if (!head && (name == "token_embd.weight" || name == "output.weight")) continue;
-    const double parameters = static_cast<double>(p.spec.rows * p.spec.cols) * p.spec.read_per_token;
+    const bool head = name == "token_embd.weight" || name == "output.weight";
+    const double share = p.spec.read_per_token * (head ? head_share : 1);
+    const double parameters = static_cast<double>(p.spec.rows * p.spec.cols) * share;
     by_kind[static_cast<std::size_t>(kind_of(activation_form(p.dtype)))] += 2 * parameters;
     cost.operations += 2 * parameters;
   }
@@ -34,7 +35,7 @@ void count_operations(const WeightLayout& weights, bool head, TokenCost& cost) {
 
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {
   TokenCost cost;
-  count_operations(weights, true, cost);
+  count_operations(weights, 1, cost);
   cost.bytes = static_cast<double>(weights.bytes_per_token().count) / batch +
                static_cast<double>(plan.kv.bytes_per_token().count) * depth +
                static_cast<double>(plan.state.bytes_per_sequence().count);
@@ -42,9 +43,9 @@ TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batc
 }
 
 TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index tokens, Index chunk, double depth,
-                       HeadOf head) {
+                       double head_share) {
   TokenCost cost;
-  count_operations(weights, head == HeadOf::kEveryToken, cost);
+  count_operations(weights, head_share, cost);
   const auto together = static_cast<double>(std::clamp<Index>(tokens, 1, std::max<Index>(chunk, 1)));
   const double mean_depth = depth + static_cast<double>(tokens) / 2;
   cost.bytes = (static_cast<double>(weights.bytes_per_token().count) +

@@ -21,11 +21,10 @@ struct TokenCost {
 // A token of each of `batch` sequences that step together with `depth` positions in their caches.
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth);
 
-enum class HeadOf { kLastToken, kEveryToken };  // last: not counted
-
-// A token of a text of `tokens`, read in pieces of `chunk` on top of `depth`.
+// A token of a text of `tokens`, read in pieces of `chunk` on top of `depth`. `head_share` of them, 0 to 1, have their logits
+// computed: a single one at the end of a prompt counts as none.
 TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index tokens, Index chunk, double depth,
-                       HeadOf head);
+                       double head_share);
 
 // Tokens per second of this cost against reading and multiplying, by whichever the work is bounded.
 std::optional<Held> hold(double tokens_per_second, const TokenCost& cost, const std::optional<Roof>& read,
