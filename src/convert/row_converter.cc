@@ -59,10 +59,15 @@ void RowConverter::to_target(std::span<float> values) const {
   if (means_another) store_values(target_.values, values);
 }
 
-void RowConverter::convert_row(const WeightRows& chunk, const std::byte* from, std::span<float> values,
-                               std::byte* to) const {
+void RowConverter::convert_row(const FileRowKernels& kernels, const WeightRows& chunk, const std::byte* from,
+                               std::span<float> values, std::byte* to) const {
   const Index cols = weight_.file_cols();
-  dequantize_in_input_order(weight_.source->dtype, cols, chunk.input_order, from, values.data() + cols, values.data());
+  if (chunk.input_order.empty()) {
+    kernels.dequantize_file_row(weight_.source->dtype, cols, from, values.data());
+  } else {
+    dequantize_in_input_order(weight_.source->dtype, cols, chunk.input_order, from, values.data() + cols,
+                              values.data());
+  }
   to_target(values.first(static_cast<std::size_t>(cols)));
   const bool is_vector = weight_.spec.rows == 1 && !weight_.spec.is_matrix();
   if (is_vector &&
@@ -72,10 +77,10 @@ void RowConverter::convert_row(const WeightRows& chunk, const std::byte* from, s
       ordered[static_cast<std::size_t>(file_row_of(target_.pairs, c))] =
           values[static_cast<std::size_t>(file_row_of(source_.pairs, c))];
     }
-    quantize_row(dtype_, ordered.data(), cols, to);
+    kernels.quantize_row(dtype_, ordered.data(), cols, to);
     return;
   }
-  quantize_row(dtype_, values.data(), cols, to);
+  kernels.quantize_row(dtype_, values.data(), cols, to);
 }
 
 void RowConverter::transpose(const WeightRows& chunk, std::span<float> values, std::byte* out) const {
@@ -115,7 +120,7 @@ void RowConverter::convert(const Context& context, const WeightRows& chunk, std:
         (weight_.spec.is_matrix() || weight_.spec.rows > 1 || source_.pairs.count == target_.pairs.count)) {
       std::memcpy(to, from, to_bytes.size());
     } else {
-      convert_row(chunk, from, room_of(worker), to);
+      convert_row(file_row_kernels_for(context.kernels.path), chunk, from, room_of(worker), to);
     }
   };
   context.pool.run(chunk.rows, std::ref(row));

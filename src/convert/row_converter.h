@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "formats/model_file.h"
+#include "kernels/file_rows.h"
 #include "models/weight_reader.h"
 #include "ops/context.h"
 #include "tensor/dtype.h"
@@ -40,7 +41,8 @@ class RowConverter {  // one weight, from its file to `target`
 
  private:
   [[nodiscard]] bool copies(const WeightRows& chunk) const;
-  void convert_row(const WeightRows& chunk, const std::byte* from, std::span<float> values, std::byte* to) const;
+  void convert_row(const FileRowKernels& kernels, const WeightRows& chunk, const std::byte* from,
+                   std::span<float> values, std::byte* to) const;
   void transpose(const WeightRows& chunk, std::span<float> values, std::byte* out) const;
   void to_target(std::span<float> values) const;
 

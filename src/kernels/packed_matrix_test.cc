@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "kernels/bit_equal.h"
+#include "kernels/file_rows.h"
 #include "kernels/matmul_cases.h"
 #include "tensor/row_formats.h"
 
@@ -45,6 +46,41 @@ TEST_P(Packed, StripsTakeTheBytesOfTheFile) {
   EXPECT_EQ(packed_bytes(GetParam(), 32, cols),
             (storage_bytes(GetParam(), cols) + growth * (cols / info(GetParam()).block_elements)) * 32);
   EXPECT_EQ(strip_bytes(GetParam(), cols).count % 64, 0);
+}
+
+class PackedOnPath : public OnPath {};
+INSTANTIATE_TEST_SUITE_P(Paths, PackedOnPath, testing::ValuesIn(usable_cpu_paths()), path_name);
+
+TEST_P(PackedOnPath, StripsHaveTheBytesOfTheReference) {
+  for (const DType dtype : kPackableTypes) {
+    const Index cols = is_block(dtype) ? 768 : 70;
+    const CaseMatrix w(dtype, 16, cols, 5, Scales::kAnyBits);
+    for (const Index rows : {1, 7, 15, 16}) {
+      std::vector<std::byte> expected(strip_bytes(dtype, cols).size(), std::byte{0xa5});
+      std::vector<std::byte> actual(expected.size(), std::byte{0x5a});
+      pack_strip(dtype, cols, w.file.data(), w.row_bytes, rows, expected.data());
+      file_row_kernels_for(GetParam()).pack_strip(dtype, cols, w.file.data(), w.row_bytes, rows, actual.data());
+      const auto differ = std::mismatch(actual.begin(), actual.end(), expected.begin());
+      EXPECT_TRUE(actual == expected) << name(dtype) << ", rows " << rows << ": byte " << differ.first - actual.begin();
+    }
+  }
+}
+
+TEST_P(PackedOnPath, FileRowsHaveTheBitsOfTheReference) {
+  for (const DType dtype : kPackableTypes) {
+    for (const Index cols : {Index{1}, Index{15}, Index{16}, Index{49}, Index{768}}) {
+      if (cols % info(dtype).block_elements != 0) continue;
+      const CaseMatrix w(dtype, 3, cols, 6, Scales::kAnyBits);
+      std::vector<float> expected(static_cast<std::size_t>(cols + 1), 7.0f);
+      std::vector<float> actual(expected);
+      for (Index r = 0; r < 3; ++r) {
+        const std::byte* row = w.file.data() + r * w.row_bytes.count;
+        dequantize_file_row(dtype, cols, row, expected.data());
+        file_row_kernels_for(GetParam()).dequantize_file_row(dtype, cols, row, actual.data());
+        EXPECT_THAT(actual, BitEqual(expected)) << name(dtype) << ", " << cols << " columns";
+      }
+    }
+  }
 }
 
 std::vector<float> values_of(DType dtype, std::string_view hex) {

@@ -1,6 +1,6 @@
-// One overload of encode() per rule: it gives the codes and the scale fields of a block, which BlockWriter puts into
-// their places. Searches use doubles; where bytes are given by a reference, its fp32 operations in its order.
-// Start at quantize_row(); fit_with_minimum() is the heart of the K-quants.
+// One overload of encode() per rule: it gives the codes and the scale fields of a block, which write_block() puts into
+// their places. Where bytes are given by a reference, its fp32 operations in its order. The plain twin of
+// cpu/quantize_rows.cc. Start at quantize_row(); fit_with_minimum() is the heart of the K-quants.
 #include "kernels/quantize_rows.h"
 
 #include <algorithm>
@@ -14,18 +14,13 @@
 
 #include "base/check.h"
 #include "base/half.h"
+#include "kernels/block_scales.h"
+#include "kernels/lanes.h"
 #include "kernels/strip_layout.h"
 #include "tensor/block_formats.h"
 
 namespace jericho {
 namespace {
-
-// A block before it is written: codes in element order, the bytes of kScaleFields one after the other.
-template <class Format>
-struct Block {
-  std::array<std::uint8_t, static_cast<std::size_t>(StripLayout<Format>::kBlockElements)> codes{};
-  std::array<std::uint8_t, static_cast<std::size_t>(StripLayout<Format>::kFieldBytes)> fields{};
-};
 
 // Where each bit of each code lies in a block, found by asking Format::codes() about blocks with a single bit set.
 template <class Format>
@@ -88,18 +83,7 @@ template <class Format>
 void write_block(const Block<Format>& from, std::uint8_t* block) {
   std::memset(block, 0, static_cast<std::size_t>(StripLayout<Format>::kBlockBytes));
   put_codes(from, block);
-  const std::uint8_t* fields = from.fields.data();
-  for (const ScaleField& field : Format::kScaleFields) {
-    std::memcpy(block + field.offset, fields, static_cast<std::size_t>(field.width()));
-    fields += field.width();
-  }
-}
-
-// `value`, rounded to a half, as it will be read.
-float put_half(float value, std::uint8_t* field) {
-  const F16 half = to_f16(value);
-  std::memcpy(field, &half.bits, 2);
-  return to_float(half);
+  scatter_fields<Format>(from.fields.data(), block);
 }
 
 // Toward zero, into [0, largest]; a NaN gives 0.
@@ -108,29 +92,11 @@ std::uint8_t truncated(float value, int largest) {
                                    : value > 0                          ? static_cast<int>(value)
                                                                         : 0);
 }
-int nearest(double value, int least, int most) {  // ties to even
-  if (!(value > least)) return least;
-  return value >= most ? most : static_cast<int>(std::rint(value));
-}
-
 float largest_magnitude(std::span<const float> x) {
   float largest = 0;
   for (const float v : x) largest = std::max(largest, std::abs(v));
   return largest;
 }
-float signed_largest(std::span<const float> x) {  // the first of largest magnitude, with its sign
-  float magnitude = 0;
-  float largest = 0;
-  for (const float v : x) {
-    if (magnitude < std::abs(v)) {
-      magnitude = std::abs(v);
-      largest = v;
-    }
-  }
-  return largest;
-}
-float inverse(float d) { return d != 0 ? 1.0f / d : 0.0f; }
-
 // --- One scale in a block of 32, and ternary blocks: the bytes of ggml's reference --------------------------
 
 template <class Format>
@@ -198,85 +164,102 @@ void encode(std::span<const float> x, Block<MXFP4>& out) {
 }
 
 // --- K-quants --------------------------------------------------------------------------------------------------------
+// Searches are in fp32 and over the values of a sub-block in ascending order, one sum each: where sixteen sub-blocks are
+// searched side by side (cpu/quantize_rows.cc), each is a lane.
 
-// What an error of each value counts: sqrt(2 mean(x^2)) + |x|.
+// What an error of each value of a block counts: sqrt(2 mean(x^2)) + |x|.
 class Importance {
  public:
   explicit Importance(std::span<const float> block) {
-    double squares = 0;
-    for (const float v : block) squares += double{v} * double{v};
-    spread_ = std::sqrt(2 * squares / static_cast<double>(block.size()));
+    std::array<float, 16> squares{};
+    for (std::size_t j = 0; j < block.size(); ++j) squares[j % 16] = std::fma(block[j], block[j], squares[j % 16]);
+    spread_ = std::sqrt(2.0f * sum_lanes(squares) / static_cast<float>(block.size()));
   }
-  [[nodiscard]] double of(float x) const { return spread_ + std::abs(double{x}); }
+  [[nodiscard]] float of(float x) const { return spread_ + std::abs(x); }
 
  private:
-  double spread_ = 0;
+  float spread_ = 0;
 };
 
-// The s for which s * code, code in [-n, n - 1], is nearest to x: of 19 roundings, each with its least-squares s, the
+// a * b rounded to an integer once, ties to even: below 2^22 there is no room for a fraction beside kNoFraction.
+float rounded_product(float a, float b) { return std::fma(a, b, kNoFraction) - kNoFraction; }
+
+// The s for which s * code, code in [-n, n - 1], is nearest to x: of several roundings, each with its least-squares s, the
 // best.
-double fit_scale(std::span<const float> x, const Importance& importance, int n) {
-  const double largest = double{signed_largest(x)};
-  if (std::abs(largest) < 1e-30) return 0;
-  double best = 0;  // the part of sum w x^2 that the fit explains
-  double scale = 0;
-  for (int i = -9; i <= 9; ++i) {
-    const double steps = -(n + 0.1 * i) / largest;
-    double xl = 0, ll = 0;
+float fit_scale(std::span<const float> x, const Importance& importance, int n) {
+  const float largest = signed_largest(x);
+  if (!(std::abs(largest) >= kNoSpread)) return 0;
+  const float most = static_cast<float>(n);
+  float best = 0;  // the part of sum w x^2 that the fit explains
+  float scale = 0;
+  for (int i = 0; i < kScaleTrials; ++i) {
+    const float steps = -(most + 0.1f * static_cast<float>(i - kScaleTrials / 2)) / largest;
+    float xl = 0, ll = 0;
     for (const float v : x) {
-      const double w = importance.of(v);
-      const double l = nearest(double{v} * steps, -n, n - 1);
-      xl += w * double{v} * l;
-      ll += w * l * l;
+      const float l = std::clamp(rounded_product(v, steps), -most, most - 1);
+      const float wl = importance.of(v) * l;
+      xl = std::fma(wl, v, xl);
+      ll = std::fma(wl, l, ll);
     }
-    if (ll > 0 && xl * xl > best * ll) {
-      best = xl * xl / ll;
-      scale = xl / ll;
+    const float fit = xl / ll;
+    if (const float gain = fit * xl; gain > best) {
+      best = gain;
+      scale = fit;
     }
   }
   return scale;
 }
 
 struct ScaleAndMinimum {
-  double scale = 0;
-  double minimum = 0;  // taken off: not negative
+  float scale = 0;
+  float minimum = 0;  // taken off: not negative
 };
 
-// The pair for which scale * code - minimum, code in [0, n], is nearest to x: of 37 roundings, each with its
-// least-squares pair, the best.
+// The pair for which scale * code - minimum, code in [0, n], is nearest to x: of several roundings, each with its
+// least-squares pair, the best. In terms of y = x - min(0, least x), so that a common offset costs no digits.
 ScaleAndMinimum fit_with_minimum(std::span<const float> x, const Importance& importance, int n) {
-  const auto [low, high] = std::minmax_element(x.begin(), x.end());
-  const double least = std::min(0.0, double{*low});
-  const double range = double{*high} - least;
-  if (range < 1e-30) return {0, -least};
+  float least = 0, high = x[0];
+  for (const float v : x) {
+    least = std::min(least, v);
+    high = std::max(high, v);
+  }
+  const float range = high - least;
+  if (!(range >= kNoSpread)) return {0, -least};
+  const float inverse_range = 1.0f / range;
+  float w_sum = 0, wy = 0;
+  for (const float v : x) {
+    const float w = importance.of(v);
+    w_sum = w_sum + w;
+    wy = std::fma(w, v - least, wy);
+  }
+  // What a fit without a minimum explains less of sum w y^2 than of sum w x^2.
+  const float shortfall = least * std::fma(least, w_sum, wy + wy);
   ScaleAndMinimum best;
-  double best_error = -1;
-  for (int i = 0; i <= 36; ++i) {
-    const double steps = (n - 0.9 + 0.05 * i) / range;
-    double w_sum = 0, wx = 0, wl = 0, wll = 0, wxl = 0, wxx = 0;
+  float best_gain = 0;
+  for (int i = 0; i < kPairTrials; ++i) {
+    const float steps = (static_cast<float>(n) - 0.9f + 0.05f * static_cast<float>(i)) * inverse_range;
+    float wl = 0, wll = 0, wyl = 0;
     for (const float v : x) {
-      const double w = importance.of(v);
-      const double l = nearest((double{v} - least) * steps, 0, n);
-      w_sum += w;
-      wx += w * double{v};
-      wl += w * l;
-      wll += w * l * l;
-      wxl += w * double{v} * l;
-      wxx += w * double{v} * double{v};
+      const float y = v - least;
+      const float l = std::min(rounded_product(y, steps), static_cast<float>(n));
+      const float weighted = importance.of(v) * l;
+      wl = wl + weighted;
+      wll = std::fma(weighted, l, wll);
+      wyl = std::fma(weighted, y, wyl);
     }
-    const double determinant = w_sum * wll - wl * wl;
-    if (determinant <= 0) continue;
-    double scale = (w_sum * wxl - wx * wl) / determinant;
-    double shift = (wll * wx - wl * wxl) / determinant;  // x ~ scale * code + shift
-    if (shift > 0) {
-      shift = 0;
-      scale = wxl / wll;
-    }
-    const double error =
-        wxx + scale * scale * wll + shift * shift * w_sum + 2 * (scale * shift * wl - scale * wxl - shift * wx);
-    if (best_error < 0 || error < best_error) {
-      best_error = error;
-      best = {scale, -shift};
+    const float product = w_sum * wll;
+    const float determinant = std::fma(-wl, wl, product);
+    const float shift = std::fma(wll, wy, -(wl * wyl));  // times the determinant: y ~ scale * code + shift
+    const bool has_minimum =
+        determinant > kLeastDeterminant * product && std::fma(least, determinant, shift) <= 0;  // x ~ ... + least
+    const float wxl = std::fma(least, wl, wyl);
+    const float inverse = 1.0f / (has_minimum ? determinant : wll);
+    const float fit = (has_minimum ? std::fma(w_sum, wyl, -(wy * wl)) : wxl) * inverse;
+    const float offset = shift * inverse;
+    const float gain = has_minimum ? std::fma(fit, wyl, offset * wy) : std::fma(fit, wxl, -shortfall);
+    if (gain > best_gain) {
+      best_gain = gain;
+      best = {fit, has_minimum ? -(offset + least) : 0.0f};
     }
   }
   return best;
@@ -285,38 +268,21 @@ ScaleAndMinimum fit_with_minimum(std::span<const float> x, const Importance& imp
 // The codes nearest to x, given the scales that will be read.
 template <class Format>
 void nearest_codes(std::span<const float> x, Block<Format>& out) {
-  constexpr int kMost = (1 << Format::kCodeBits) - 1;
+  constexpr auto kMost = static_cast<float>((1 << Format::kCodeBits) - 1);
   for (std::size_t j = 0; j < x.size(); ++j) {
-    const GroupScale group = Format::scale(out.fields.data(), static_cast<int>(j / kGroup));
-    const std::size_t half = j % kGroup / 16;
-    const double scale = double{group.scale} * group.sub[half];
-    const double minimum = double{group.minimum} * group.minimum_sub[half];
-    const double code = scale != 0 ? (double{x[j]} - minimum) / scale : 0;
-    out.codes[j] = static_cast<std::uint8_t>(nearest(code + Format::kOffset, 0, kMost));
+    const SubBlockScale sub = sub_block_scale<Format>(out.fields.data(), static_cast<int>(j / 16));
+    const float code = std::rint((x[j] - sub.minimum) * sub.inverse) + static_cast<float>(Format::kOffset);
+    out.codes[j] = static_cast<std::uint8_t>(code >= kMost ? kMost : code > 0 ? code : 0);
   }
 }
 
 // Sixteen values share a scale, which is an integer times d.
 template <class Format>
 requires(Format::kHasSub && !Format::kHasMin) void encode(std::span<const float> x, Block<Format>& out) {
-  constexpr int kMost = Format::kScales == ScaleKind::kSubBytes ? 128 : 32;  // sub-scales are in [-kMost, kMost)
   const Importance importance(x);
   std::array<float, 16> scales{};
-  for (std::size_t i = 0; i < 16; ++i) {
-    scales[i] = static_cast<float>(fit_scale(x.subspan(16 * i, 16), importance, Format::kOffset));
-  }
-  const float d = put_half(signed_largest(scales) / static_cast<float>(-kMost), out.fields.data());
-  std::uint8_t* b = out.fields.data() + 2;
-  for (std::size_t i = 0; i < 16; ++i) {
-    const int sub = d != 0 ? nearest(double{scales[i]} / double{d}, -kMost, kMost - 1) : 0;
-    if constexpr (Format::kScales == ScaleKind::kSubBytes) {
-      b[i] = static_cast<std::uint8_t>(sub);
-    } else {
-      const auto code = static_cast<unsigned>(sub + 32);
-      b[i % 8] |= static_cast<std::uint8_t>((code & 15u) << (i / 8 * 4));
-      b[8 + i % 4] |= static_cast<std::uint8_t>((code >> 4) << (i / 4 * 2));
-    }
-  }
+  for (std::size_t i = 0; i < 16; ++i) scales[i] = fit_scale(x.subspan(16 * i, 16), importance, Format::kOffset);
+  put_scales<Format>(scales, out.fields.data());
   nearest_codes(x, out);
 }
 
@@ -324,35 +290,16 @@ requires(Format::kHasSub && !Format::kHasMin) void encode(std::span<const float>
 template <class Format>
 requires(Format::kScales == ScaleKind::kSixBitPairs ||
          Format::kScales == ScaleKind::kSubNibblePairs) void encode(std::span<const float> x, Block<Format>& out) {
-  constexpr bool kPairs = Format::kScales == ScaleKind::kSixBitPairs;
-  constexpr std::size_t kLength = kPairs ? 32 : 16;
-  constexpr std::size_t kCount = 256 / kLength;
-  constexpr int kMost = kPairs ? 63 : 15;
+  constexpr std::size_t kLength = kSubBlock<Format>;
   const Importance importance(x);
-  std::array<ScaleAndMinimum, kCount> fits;
-  double most_scale = 0, most_minimum = 0;
-  for (std::size_t i = 0; i < kCount; ++i) {
-    fits[i] = fit_with_minimum(x.subspan(kLength * i, kLength), importance, (1 << Format::kCodeBits) - 1);
-    most_scale = std::max(most_scale, fits[i].scale);
-    most_minimum = std::max(most_minimum, fits[i].minimum);
+  std::array<float, 256 / kLength> scales{}, minima{};
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    const ScaleAndMinimum fit =
+        fit_with_minimum(x.subspan(kLength * i, kLength), importance, (1 << Format::kCodeBits) - 1);
+    scales[i] = fit.scale;
+    minima[i] = fit.minimum;
   }
-  const double d = double{put_half(static_cast<float>(most_scale / kMost), out.fields.data())};
-  const double dmin = double{put_half(static_cast<float>(most_minimum / kMost), out.fields.data() + 2)};
-  std::uint8_t* b = out.fields.data() + 4;
-  for (std::size_t i = 0; i < kCount; ++i) {
-    const auto sc = static_cast<unsigned>(d > 0 ? nearest(fits[i].scale / d, 0, kMost) : 0);
-    const auto m = static_cast<unsigned>(dmin > 0 ? nearest(fits[i].minimum / dmin, 0, kMost) : 0);
-    if constexpr (!kPairs) {
-      b[i] = static_cast<std::uint8_t>(sc | m << 4);
-    } else if (i < 4) {
-      b[i] |= static_cast<std::uint8_t>(sc);
-      b[i + 4] |= static_cast<std::uint8_t>(m);
-    } else {
-      b[i + 4] = static_cast<std::uint8_t>((sc & 15u) | (m & 15u) << 4);
-      b[i - 4] |= static_cast<std::uint8_t>((sc >> 4) << 6);
-      b[i] |= static_cast<std::uint8_t>((m >> 4) << 6);
-    }
-  }
+  put_scales<Format>(scales, minima, out.fields.data());
   nearest_codes(x, out);
 }
 
@@ -388,10 +335,13 @@ void quantize_row(DType dtype, const float* x, Index cols, std::byte* row) {
   visit_block_format(
       dtype, [&]<class Format>() { quantize_blocks<Format>(x, cols, reinterpret_cast<std::uint8_t*>(row)); },
       [&] {
-        if (dtype == DType::kF32) std::memcpy(row, x, static_cast<std::size_t>(cols) * 4);
+        if (dtype == DType::kF32) {
+          std::memcpy(row, x, static_cast<std::size_t>(cols) * 4);
+          return;
+        }
         for (Index c = 0; c < cols; ++c) {
           const std::uint16_t bits = dtype == DType::kF16 ? to_f16(x[c]).bits : to_bf16(x[c]).bits;
-          if (dtype != DType::kF32) std::memcpy(row + 2 * c, &bits, 2);
+          std::memcpy(row + 2 * c, &bits, 2);
         }
       });
 }

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "kernels/bit_equal.h"
+#include "kernels/file_rows.h"
 #include "kernels/matmul_cases.h"
 
 namespace jericho {
@@ -137,6 +138,66 @@ TEST_P(Quantized, SignsAndScalesCommute) {  // powers of two change scales only
   std::vector<float> expected = through(GetParam(), x);
   for (float& v : expected) v *= 0x1p-3f;
   EXPECT_THAT(through(GetParam(), scaled), BitEqual(expected));
+}
+
+class QuantizedOnPath : public OnPath {};
+INSTANTIATE_TEST_SUITE_P(Paths, QuantizedOnPath, testing::ValuesIn(usable_cpu_paths()), path_name);
+
+// Rows of every width of value, blocks of one value, with one sign, and zeros of both signs.
+std::vector<float> row_of_all_kinds(Index cols, unsigned seed) {
+  std::vector<float> x = random_row(cols, seed, Values::kPlain, seed % 2 == 0 ? 1.0f : 0.02f);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t kind = (i / 32 + seed) % 12;
+    if (kind == 0) x[i] = i % 3 == 0 ? 0.0f : -0.0f;
+    if (kind == 1) x[i] = std::abs(x[i]);
+    if (kind == 2) x[i] = -std::abs(x[i]) - 1.0f;
+    if (kind == 3) x[i] = seed % 3 == 0 ? 0.75f : -0.75f;
+    if (kind == 4) x[i] = i % 2 == 0 ? 1.0f : -1.0f;
+    if (kind == 5) x[i] = 1.0f + 1e-5f * x[i];
+    if (kind == 6) x[i] *= 1e-9f;
+    if (kind == 7 && i % 32 != 5) x[i] = 0.0f;
+  }
+  return x;
+}
+
+TEST_P(QuantizedOnPath, RowsHaveTheBytesOfTheReference) {
+  for (const DType dtype : quantizable_types()) {
+    const Index block = info(dtype).block_elements;
+    for (const Index cols : {block, 3 * block, 4 * block, round_up(Index{2048 + 256}, block), Index{2048 + 7}}) {
+      if (cols % block != 0) continue;
+      for (unsigned seed = 0; seed < 6; ++seed) {
+        const std::vector<float> x = row_of_all_kinds(cols, seed);
+        std::vector<std::byte> expected(storage_bytes(dtype, cols).size() + 1, std::byte{0x5a});
+        std::vector<std::byte> actual(expected);
+        quantize_row(dtype, x.data(), cols, expected.data());
+        file_row_kernels_for(GetParam()).quantize_row(dtype, x.data(), cols, actual.data());
+        const auto differ = std::mismatch(actual.begin(), actual.end(), expected.begin());
+        EXPECT_TRUE(actual == expected) << name(dtype) << ", " << cols << " columns, seed " << seed << ": byte "
+                                        << differ.first - actual.begin();
+      }
+    }
+  }
+}
+
+TEST_P(QuantizedOnPath, ValuesThatAreNotFiniteSpoilNoOtherBlock) {
+  const std::vector<float> x = random_row(768, 4), special = random_row(256, 5, Values::kSpecial);
+  for (const DType dtype : quantizable_types()) {
+    const auto bytes_of = [&](const std::vector<float>& row) {
+      std::vector<std::byte> bytes(storage_bytes(dtype, 768).size() + 1, std::byte{0x5a});
+      file_row_kernels_for(GetParam()).quantize_row(dtype, row.data(), 768, bytes.data());
+      return bytes;
+    };
+    for (const std::size_t spoiled : {0u, 1u, 2u}) {
+      std::vector<float> row = x;
+      std::copy(special.begin(), special.end(), row.begin() + static_cast<std::ptrdiff_t>(256 * spoiled));
+      const std::vector<std::byte> expected = bytes_of(x), actual = bytes_of(row);
+      const std::size_t size = storage_bytes(dtype, 256).size();
+      EXPECT_EQ(actual.back(), std::byte{0x5a}) << name(dtype);
+      for (std::size_t i = 0; i < 3 * size; ++i) {
+        ASSERT_TRUE(i / size == spoiled || actual[i] == expected[i]) << name(dtype) << ", byte " << i;
+      }
+    }
+  }
 }
 
 TEST(QuantizeRow, SearchesBeatPlainRoundingAtEqualBits) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "kernels/file_rows.h"
 #include "models/stored_form.h"
 #include "models/weight_reader.h"
 #include "models/weights.h"
@@ -47,7 +48,12 @@ class MatrixPacker {
  public:
   MatrixPacker(const Context& context, const WeightPlacement& placement, std::span<std::byte> rooms, Bytes room,
                std::byte* matrix)
-      : context_(context), p_(placement), rooms_(rooms), room_(room), matrix_(matrix) {}
+      : context_(context),
+        kernels_(file_row_kernels_for(context.kernels.path)),
+        p_(placement),
+        rooms_(rooms),
+        room_(room),
+        matrix_(matrix) {}
 
   void pack(std::span<const std::byte> chunk, Index first, Index rows) const {
     const Bytes strip = strip_bytes(p_.dtype, p_.spec.cols);
@@ -94,8 +100,8 @@ class MatrixPacker {
       const Index begin = part * kStripRows, count = std::min(kStripRows, p_.spec.rows - begin);
       std::byte* room = rooms_.data() + worker * room_.count;
       gather_columns(reinterpret_cast<const std::byte*>(turned), begin, count, room);
-      pack_strip(p_.dtype, p_.spec.cols, room, storage_bytes(p_.dtype, p_.spec.cols), count,
-                 matrix_ + part * strip.count);
+      kernels_.pack_strip(p_.dtype, p_.spec.cols, room, storage_bytes(p_.dtype, p_.spec.cols), count,
+                          matrix_ + part * strip.count);
     };
     context_.pool.run(ceil_div(p_.spec.rows, kStripRows), std::ref(pack_one));
   }
@@ -112,14 +118,14 @@ class MatrixPacker {
         decoder.decode(part + file_row_of(p_.form.pairs, first + r), 1, room + r * row.count);
       }
     }
-    if (p_.source->dtype == p_.dtype) return pack_strip(p_.dtype, cols, room, row, count, to);
+    if (p_.source->dtype == p_.dtype) return kernels_.pack_strip(p_.dtype, cols, room, row, count, to);
     JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
     std::byte* values = room + StripRoom::strip_rows_bytes(p_).count;
     for (Index r = 0; r < count; ++r) {
       dequantize_in_input_order(p_.source->dtype, cols, decoder.input_order(), room + r * row.count, row_room(room),
                                 reinterpret_cast<float*>(values) + r * cols);
     }
-    pack_strip(p_.dtype, cols, values, storage_bytes(p_.dtype, cols), count, to);
+    kernels_.pack_strip(p_.dtype, cols, values, storage_bytes(p_.dtype, cols), count, to);
   }
 
   void pack_rows(std::span<const std::byte> chunk, Index begin, Index count, std::byte* room, std::byte* to) const {
@@ -131,18 +137,18 @@ class MatrixPacker {
       float* values = row_room(room);
       JERICHO_CHECK(p_.dtype == DType::kF32, "{} becomes {}", name(p_.source->dtype), name(p_.dtype));
       for (Index r = 0; r < count; ++r) {
-        dequantize_file_row(p_.source->dtype, cols, file_row(chunk, begin + r), values);
+        kernels_.dequantize_file_row(p_.source->dtype, cols, file_row(chunk, begin + r), values);
         std::memcpy(room + r * row.count, values, row.size());
       }
     } else if (p_.form.pairs.count == 0) {
-      pack_strip(p_.dtype, cols, file_row(chunk, begin), p_.file_row(), count, to);
+      kernels_.pack_strip(p_.dtype, cols, file_row(chunk, begin), p_.file_row(), count, to);
       return;
     } else {
       for (Index r = 0; r < count; ++r) {
         std::memcpy(room + r * row.count, file_row(chunk, file_row_of(p_.form.pairs, begin + r)), row.size());
       }
     }
-    pack_strip(p_.dtype, cols, room, row, count, to);
+    kernels_.pack_strip(p_.dtype, cols, room, row, count, to);
   }
 
   // Rows of the weight are columns of the file.
@@ -167,6 +173,7 @@ class MatrixPacker {
   }
 
   const Context& context_;
+  const FileRowKernels& kernels_;
   const WeightPlacement& p_;
   std::span<std::byte> rooms_;
   Bytes room_;
@@ -174,11 +181,11 @@ class MatrixPacker {
 };
 
 // Values [first, first + rows) of a weight that is kept as fp32.
-void copy_values(const WeightPlacement& p, std::span<const std::byte> chunk, Index first, Index rows,
-                 std::span<float> row_values, float* to) {
+void copy_values(const FileRowKernels& kernels, const WeightPlacement& p, std::span<const std::byte> chunk, Index first,
+                 Index rows, std::span<float> row_values, float* to) {
   const Index cols = p.spec.cols;
   for (Index r = 0; r < rows; ++r) {
-    dequantize_file_row(p.source->dtype, cols, chunk.data() + r * p.file_row().count, row_values.data());
+    kernels.dequantize_file_row(p.source->dtype, cols, chunk.data() + r * p.file_row().count, row_values.data());
     restore_values(p.form.values, row_values.first(static_cast<std::size_t>(cols)));
     float* row = to + (first + r) * cols;
     for (Index c = 0; c < cols; ++c) {
@@ -222,7 +229,7 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
         packer.pack(chunk->bytes, first, rows);
       }
     } else {
-      copy_values(p, chunk->bytes, chunk->first, chunk->rows,
+      copy_values(file_row_kernels_for(context.kernels.path), p, chunk->bytes, chunk->first, chunk->rows,
                   {reinterpret_cast<float*>(rooms.data()), rooms.size() / 4}, reinterpret_cast<float*>(to));
     }
     done += chunk->stored_bytes;

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "base/philox.h"
+#include "kernels/file_rows.h"
 #include "models/weights.h"
 #include "tensor/block_formats.h"
 
@@ -76,8 +77,9 @@ ModelWeights ModelWeights::random(const Context& context, const ModelConfig& con
         random_row(p.dtype, p.spec.cols, key, static_cast<std::uint32_t>(i), s * kStripRows + r, row);
         file_rows.insert(file_rows.end(), row.begin(), row.end());
       }
-      pack_strip(p.dtype, p.spec.cols, file_rows.data(), storage_bytes(p.dtype, p.spec.cols), rows,
-                 to + s * strip_bytes(p.dtype, p.spec.cols).count);
+      file_row_kernels_for(context.kernels.path)
+          .pack_strip(p.dtype, p.spec.cols, file_rows.data(), storage_bytes(p.dtype, p.spec.cols), rows,
+                      to + s * strip_bytes(p.dtype, p.spec.cols).count);
     };
     context.pool.run(ceil_div(p.spec.rows, kStripRows), std::ref(strip));
   }
