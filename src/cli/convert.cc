@@ -44,14 +44,15 @@ int convert(const Options& options, const std::stop_token& stop) {
   const std::unique_ptr<ModelFile> file = open_model(options.input);
   Conversion conversion(*file, {.output = options.output, .mix = mix});
   ThreadPool pool(options.streaming.chosen_threads());
-  const std::unique_ptr<IoBackend> io = make_io_backend();
+  const std::unique_ptr<IoBackend> input = make_io_backend();
+  const std::unique_ptr<IoBackend> output = make_io_backend();
   StreamingBooks books(options.streaming, "the conversion", conversion.heap_bytes(),
                        conversion.buffer_bytes(pool.threads()));
   const Context context{books.ledger(), pool, kernels_for(chosen_cpu_path())};
   const auto start = std::chrono::steady_clock::now();
   {
     Progress progress("converting " + options.input);
-    conversion.run(context, *io, books.buffers(), stop,
+    conversion.run(context, {*input, *output}, books.buffers(), stop,
                    [&](Bytes done, Bytes total) { progress.update(done.count, total.count); });
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

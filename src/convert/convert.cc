@@ -16,6 +16,8 @@
 #include "convert/side_files.h"
 #include "formats/gguf_writer.h"
 #include "formats/safetensors_writer.h"
+#include "memory/file.h"
+#include "memory/stream_writer.h"
 #include "models/families.h"
 #include "models/weight_reader.h"
 
@@ -104,6 +106,8 @@ class Unfinished {
   std::filesystem::path path_;
 };
 
+constexpr int kWriteSlots = 4;
+
 std::ofstream open_output(const std::filesystem::path& path) {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   if (!out) throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written", path.string()));
@@ -127,19 +131,21 @@ class Conversion::Buffers {
       block = block.subspan(size.size());
       return piece;
     };
+    written_ = take(StreamWriter::buffer_bytes(kWriteSlots));
     staging_ = take(WeightReader::staging_bytes(c.layout_));
     rooms_ = take(sizes.room * threads);
     output_ = take(sizes.output);
     decoded_ = take(sizes.decoded);
   }
 
+  [[nodiscard]] std::span<std::byte> written() const { return written_; }  // slots of the output
   [[nodiscard]] std::span<std::byte> staging() const { return staging_; }
   [[nodiscard]] std::span<std::byte> rooms() const { return rooms_; }
   [[nodiscard]] std::span<std::byte> output() const { return output_; }
   [[nodiscard]] std::span<std::byte> decoded() const { return decoded_; }
 
  private:
-  std::span<std::byte> staging_, rooms_, output_, decoded_;
+  std::span<std::byte> written_, staging_, rooms_, output_, decoded_;
 };
 
 ChunkSizes Conversion::chunk_sizes() const {
@@ -210,7 +216,8 @@ Bytes Conversion::bytes() const {
 
 Bytes Conversion::buffer_bytes(int threads) const {
   const ChunkSizes sizes = chunk_sizes();
-  return WeightReader::staging_bytes(layout_) + sizes.room * threads + sizes.output + sizes.decoded;
+  return StreamWriter::buffer_bytes(kWriteSlots) + WeightReader::staging_bytes(layout_) + sizes.room * threads +
+         sizes.output + sizes.decoded;
 }
 
 Bytes Conversion::heap_bytes() const {
@@ -245,6 +252,20 @@ void Conversion::narrow_values(const Context& context, IoBackend& io, const Buff
 }
 
 template <class Writer>
+void Conversion::write_tensors(Writer& writer, const std::filesystem::path& path, const Context& context,
+                               const ConvertIo& io, const Buffers& buffers, const std::stop_token& stop,
+                               const Progress& progress) {
+  const File file = File::create(path, bytes());  // and the header, which is small
+  StreamWriter output(io.output, file, buffers.written());
+  StreamWriterBuffer streambuf(output);
+  std::ostream out(&streambuf);
+  out.exceptions(std::ios::badbit);
+  writer.begin(out);
+  stream(writer, context, io.input, buffers, stop, progress);
+  output.finish();
+}
+
+template <class Writer>
 void Conversion::stream(Writer& writer, const Context& context, IoBackend& io, const Buffers& buffers,
                         const std::stop_token& stop, const Progress& progress) {
   std::vector<const WeightPlacement*> order;
@@ -273,18 +294,15 @@ void Conversion::stream(Writer& writer, const Context& context, IoBackend& io, c
   }
 }
 
-void Conversion::write_gguf(const std::filesystem::path& path, const Context& context, IoBackend& io,
+void Conversion::write_gguf(const std::filesystem::path& path, const Context& context, const ConvertIo& io,
                             const Buffers& buffers, const std::stop_token& stop, const Progress& progress) {
   GgufWriter writer;
   notes_ = write_gguf_metadata(file_, config_, tensors_, options_.mix ? &*options_.mix : nullptr, writer);
   for (const OutputTensor& tensor : tensors_) writer.add_tensor(tensor.name, tensor.dtype, tensor.shape);
-  std::ofstream out = open_output(path);
-  writer.begin(out);
-  stream(writer, context, io, buffers, stop, progress);
-  close_output(out, path);
+  write_tensors(writer, path, context, io, buffers, stop, progress);
 }
 
-void Conversion::write_directory(const std::filesystem::path& path, const Context& context, IoBackend& io,
+void Conversion::write_directory(const std::filesystem::path& path, const Context& context, const ConvertIo& io,
                                  const Buffers& buffers, const std::stop_token& stop, const Progress& progress) {
   std::filesystem::create_directory(path);
   for (const SideFile& side : directory_side_files(file_, config_, tensors_)) {
@@ -295,11 +313,7 @@ void Conversion::write_directory(const std::filesystem::path& path, const Contex
   SafetensorsWriter writer;
   writer.set_metadata("format", "pt");
   for (const OutputTensor& tensor : tensors_) writer.add_tensor(tensor.name, tensor.dtype, tensor.shape);
-  const auto weights = path / "model.safetensors";
-  std::ofstream out = open_output(weights);
-  writer.begin(out);
-  stream(writer, context, io, buffers, stop, progress);
-  close_output(out, weights);
+  write_tensors(writer, path / "model.safetensors", context, io, buffers, stop, progress);
 }
 
 void Conversion::note_unused() {
@@ -314,10 +328,10 @@ void Conversion::note_unused() {
                                unused.size(), unused.front()));
 }
 
-void Conversion::run(const Context& context, IoBackend& io, std::span<std::byte> block, const std::stop_token& stop,
-                     const Progress& progress) {
+void Conversion::run(const Context& context, const ConvertIo& io, std::span<std::byte> block,
+                     const std::stop_token& stop, const Progress& progress) {
   const Buffers buffers(*this, block, context.pool.threads());
-  narrow_values(context, io, buffers, stop);
+  narrow_values(context, io.input, buffers, stop);
   std::filesystem::path partial = options_.output;
   partial += ".partial";
   refuse_existing(options_.output);

@@ -28,6 +28,11 @@ struct ConvertOptions {
   std::optional<TypeMix> mix{};    // unset: each matrix keeps its type where the output's format has it
 };
 
+struct ConvertIo {  // two backends, since reading and writing go on at once
+  IoBackend& input;
+  IoBackend& output;
+};
+
 class Conversion {  // one thread
  public:
   // Decides every tensor from headers alone. `file` outlives it. Error(kUsage) when the output is there already or its
@@ -48,7 +53,7 @@ class Conversion {  // one thread
   // Writes the output under another name beside it and gives it its own at the end: an interrupted or failed conversion
   // leaves nothing. `buffers` has buffer_bytes() and starts on a multiple of 4096. Error(kInterrupted), Error(kIo).
   using Progress = std::function<void(Bytes done, Bytes total)>;
-  void run(const Context& context, IoBackend& io, std::span<std::byte> buffers, const std::stop_token& stop,
+  void run(const Context& context, const ConvertIo& io, std::span<std::byte> buffers, const std::stop_token& stop,
            const Progress& progress);
 
  private:
@@ -62,10 +67,13 @@ class Conversion {  // one thread
   template <class Writer>
   void stream(Writer& writer, const Context& context, IoBackend& io, const Buffers& buffers,
               const std::stop_token& stop, const Progress& progress);
-  void write_gguf(const std::filesystem::path& path, const Context& context, IoBackend& io, const Buffers& buffers,
-                  const std::stop_token& stop, const Progress& progress);
-  void write_directory(const std::filesystem::path& path, const Context& context, IoBackend& io, const Buffers& buffers,
-                       const std::stop_token& stop, const Progress& progress);
+  template <class Writer>
+  void write_tensors(Writer& writer, const std::filesystem::path& path, const Context& context, const ConvertIo& io,
+                     const Buffers& buffers, const std::stop_token& stop, const Progress& progress);
+  void write_gguf(const std::filesystem::path& path, const Context& context, const ConvertIo& io,
+                  const Buffers& buffers, const std::stop_token& stop, const Progress& progress);
+  void write_directory(const std::filesystem::path& path, const Context& context, const ConvertIo& io,
+                       const Buffers& buffers, const std::stop_token& stop, const Progress& progress);
 
   const ModelFile& file_;
   ConvertOptions options_;

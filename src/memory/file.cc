@@ -75,10 +75,16 @@ File File::create_scratch(const std::filesystem::path& dir, Bytes reserve, Scrat
   const int fd = open_unnamed(dir.string());
   if (fd < 0) fail(ErrorKind::kIo, dir.string(), "cannot create a scratch file", errno);
   File file(fd, dir.string() + "/(scratch)");
-  // EOPNOTSUPP: a file system that cannot promise space; writes may find the disk full later.
-  if (reserve.count > 0 && fallocate(fd, 0, 0, reserve.count) != 0 && errno != EOPNOTSUPP) {
-    fail(ErrorKind::kIo, file.path_, fmt::format("cannot reserve {}", format_bytes(reserve)).c_str(), errno);
-  }
+  file.allocate(reserve);
+  file.go_direct();
+  return file;
+}
+
+File File::create(const std::filesystem::path& path, Bytes reserve) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd < 0) fail(ErrorKind::kIo, path.string(), "cannot be written", errno);
+  File file(fd, path.string());
+  file.allocate(reserve);
   file.go_direct();
   return file;
 }
@@ -92,6 +98,13 @@ void File::swap(File& other) noexcept {
   path_.swap(other.path_);
   std::swap(direct_, other.direct_);
   std::swap(alignment_, other.alignment_);
+}
+
+void File::allocate(Bytes reserve) {
+  // EOPNOTSUPP: a file system that cannot promise space; writes may find the disk full later.
+  if (reserve.count > 0 && fallocate(fd_, 0, 0, reserve.count) != 0 && errno != EOPNOTSUPP) {
+    fail(ErrorKind::kIo, path_, fmt::format("cannot reserve {}", format_bytes(reserve)).c_str(), errno);
+  }
 }
 
 void File::go_direct() {
@@ -122,6 +135,10 @@ void File::read_exactly(std::int64_t offset, std::span<std::byte> buffer) const 
     buffer = buffer.subspan(static_cast<std::size_t>(got));
     offset += got;
   }
+}
+
+void File::truncate(Bytes size) const {
+  if (ftruncate(fd_, size.count) != 0) fail(ErrorKind::kIo, path_, "cannot be given its size", errno);
 }
 
 void File::drop_cache(std::int64_t offset, Bytes length) const {

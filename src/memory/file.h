@@ -30,6 +30,10 @@ class File {
   static File create_scratch(const std::filesystem::path& dir, Bytes reserve = {},
                              ScratchPlace place = ScratchPlace::kOnDisk);
 
+  // A new file of `reserve` bytes, all allocated, so that a full disk is found now. Throws Error(kIo), also when `path`
+  // is there already.
+  static File create(const std::filesystem::path& path, Bytes reserve);
+
   File(File&& other) noexcept { swap(other); }
   File& operator=(File other) noexcept {
     swap(other);
@@ -50,11 +54,13 @@ class File {
   // Fills `buffer` from `offset`, blocking; for headers, so of a buffered file. Throws Error(kIo), or Error(kInput)
   // when the file ends before.
   void read_exactly(std::int64_t offset, std::span<std::byte> buffer) const;
+  void truncate(Bytes size) const;  // throws Error(kIo)
   // Asks the kernel to drop clean cached pages of the range. Nothing to do when direct().
   void drop_cache(std::int64_t offset, Bytes length) const;
 
  private:
   File(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  void allocate(Bytes reserve);
   void go_direct();
 
   int fd_ = -1;
