@@ -19,7 +19,7 @@ verbs = None  # set by support.main()
 
 DATA = pathlib.Path(os.environ.get("JERICHO_DATA", "../shared/data"))
 GIB = 1 << 30
-MEASURED = {"memory", "peak_memory_bytes", "per_gib"}  # what another budget or machine may change
+MEASURED = {"memory", "peak_memory_bytes", "per_gib", "tokens_per_second", "of_roof"}  # what another budget, machine or moment may change
 WORDS = "the cat sat on a mat once then that hat".split()
 
 

@@ -72,11 +72,21 @@ def of_machine(record):
             for key in figures if record[key] is not None}
 
 
+def of_conversions(record):
+    """Seconds of whole commands, as runs per second: `load` and each type of `convert`."""
+    commands = {f"convert to {name}": row["seconds"] for name, row in record["convert"].items()}
+    commands["first token"] = record["load"]["seconds"]
+    return {name: Speed(1 / statistics.median(seconds), statistics.stdev(seconds) / statistics.median(seconds), "runs/s")
+            for name, seconds in commands.items()}
+
+
 def kind_and_speeds(record):
     if isinstance(record, dict) and "suites" in record:
         return "micro-benchmarks", of_micro(record)
     if isinstance(record, dict) and "dram_read_gbps" in record:
         return "the machine", of_machine(record)
+    if isinstance(record, dict) and "convert" in record:
+        return "loading and conversion", of_conversions(record)
     rows = record.get("results") if isinstance(record, dict) else record
     if isinstance(rows, list) and rows:
         return "whole models", of_models(rows)
