@@ -205,7 +205,7 @@ void add_figures(const ChoiceAccuracy& a, nlohmann::json& json) {
 std::string report(const ModelResult& result) {
   std::string text =
       result.perplexity ? lines_of(*result.perplexity, result.context) : lines_of(*result.accuracy, result.context);
-  text += fmt::format("speed           {:.1f} tok/s {}\n", result.tokens_per_second, of_roof(result.held));
+  text += fmt::format("speed           {:.1f} tok/s{}\n", result.tokens_per_second, after_speed(result.held));
   text += fmt::format("weights         {:.4g} GiB\n", gib(result.weights));
   text +=
       fmt::format("peak memory     {:.4g} GiB{}\n", gib(result.memory), result.has_reference ? ", both models" : "");

@@ -46,10 +46,9 @@ int logits(const LogitsOptions& options, const std::stop_token& stop) {
     throw Error(ErrorKind::kIo, fmt::format("-o {}: could not be written whole; is the disk full?", options.output));
   const double speed = seconds > 0 ? static_cast<double>(count) / seconds : 0;
   const Speeds speeds(workspace.threads(), workspace.context().kernels.path);
-  const TokenCost cost =
-      prefill_cost(workspace.weights(), workspace.plan(), count, session.chunk(), 0, 1);
-  fmt::print(stderr, "read    {:>6} tokens  {:>9.1f} tok/s {}\n{}", count, speed, of_roof(speeds.tokens(speed, cost)),
-             speeds.hint());
+  const TokenCost cost = prefill_cost(workspace.weights(), workspace.plan(), count, session.chunk(), 0, 1);
+  fmt::print(stderr, "read    {:>6} tokens  {:>9.1f} tok/s{}\n{}", count, speed,
+             after_speed(speeds.tokens(speed, cost)), speeds.hint());
   return 0;
 }
 

@@ -90,8 +90,8 @@ struct RunSpeeds {
         decode(per_second(std::ssize(outcome.generated.ids), outcome.generated.seconds)) {
     const Plan& plan = workspace.plan();
     load_of = speeds.disk(workspace.weights().file_bytes(), {}, workspace.load_seconds());
-    prefill_of = speeds.tokens(prefill, prefill_cost(workspace.weights(), plan, outcome.prompt_tokens, plan.limits.rows,
-                                                     0, 0));
+    prefill_of =
+        speeds.tokens(prefill, prefill_cost(workspace.weights(), plan, outcome.prompt_tokens, plan.limits.rows, 0, 0));
     const double depth =
         static_cast<double>(outcome.prompt_tokens) + static_cast<double>(outcome.generated.ids.size()) / 2;
     decode_of = speeds.tokens(decode, decode_cost(workspace.weights(), plan, 1, depth));
@@ -104,12 +104,12 @@ struct RunSpeeds {
 
 void report(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
   const RunSpeeds of(outcome, workspace);
-  fmt::print(
-      stderr,
-      "\nload    {:>6.2f} s {:>26}\nprefill {:>6} tokens  {:>9.1f} tok/s {}\ndecode  {:>6} tokens  {:>9.1f} tok/s "
-      "{}   seed {}\n{}",
-      workspace.load_seconds(), of_roof(of.load_of), outcome.prompt_tokens, of.prefill, of_roof(of.prefill_of),
-      outcome.generated.ids.size(), of.decode, of_roof(of.decode_of), sampling.seed, of.speeds.hint());
+  fmt::print(stderr,
+             "\nload    {:>6.2f} s{}\nprefill {:>6} tokens  {:>9.1f} tok/s{}\ndecode  {:>6} tokens  {:>9.1f} tok/s{}"
+             "   seed {}\n{}",
+             workspace.load_seconds(), after_speed(of.load_of), outcome.prompt_tokens, of.prefill,
+             after_speed(of.prefill_of), outcome.generated.ids.size(), of.decode, after_speed(of.decode_of),
+             sampling.seed, of.speeds.hint());
   if (outcome.generated.stopped_by == "context") {
     fmt::print(stderr, "note: stopped because the context of {} tokens is full; -c gives more\n",
                workspace.plan().context);

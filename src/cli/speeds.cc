@@ -38,6 +38,8 @@ std::string of_roof(const std::optional<Held>& held) {
                      held->roof.unit);
 }
 
+std::string after_speed(const std::optional<Held>& held) { return held ? " " + of_roof(held) : ""; }
+
 nlohmann::json to_json(const std::optional<Held>& held) {
   if (!held) return nullptr;
   return {

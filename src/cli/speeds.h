@@ -31,6 +31,7 @@ class Speeds {
 
 // "70.0 % of dram_read 39.8 GB/s", to stand behind a speed; empty for nothing.
 std::string of_roof(const std::optional<Held>& held);
-nlohmann::json to_json(const std::optional<Held>& held);  // {"name", "value", "unit", "fraction"}, or null
+std::string after_speed(const std::optional<Held>& held);  // a blank and of_roof(); empty for nothing
+nlohmann::json to_json(const std::optional<Held>& held);   // {"name", "value", "unit", "fraction"}, or null
 
 }  // namespace jericho::cli

@@ -36,6 +36,7 @@ TEST_F(SpeedsTest, AreHeldAgainstWhatWasKept) {
   const Speeds speeds = with_record();
   const auto held = speeds.tokens(40, {.bytes = 0.5e9, .operations = 2e9, .kind = PeakKind::kInt8});
   EXPECT_EQ(of_roof(held), "50.0 % of dram_read 40 GB/s");
+  EXPECT_EQ(after_speed(held), " 50.0 % of dram_read 40 GB/s");
   EXPECT_EQ(to_json(held)["name"], "dram_read");
   EXPECT_DOUBLE_EQ(to_json(held)["fraction"], 0.5);
   EXPECT_EQ(speeds.hint(), "");
@@ -55,6 +56,7 @@ TEST_F(SpeedsTest, StandAloneWithAHintWhereNothingWasKept) {
   const Speeds speeds(2, CpuPath::kAvx2);
   EXPECT_FALSE(speeds.tokens(40, {.bytes = 1e9}).has_value());
   EXPECT_EQ(of_roof(std::nullopt), "");
+  EXPECT_EQ(after_speed(std::nullopt), "");
   EXPECT_TRUE(to_json(std::optional<Held>{}).is_null());
   EXPECT_THAT(speeds.hint(), HasSubstr("jericho bench --machine"));
 }
