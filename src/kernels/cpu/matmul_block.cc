@@ -206,17 +206,18 @@ constexpr Index kFewTokens = 4;
 template <class Format>
 HWY_NOINLINE void matmul_format(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                                 Index strip_end, MatrixView<float> y) {
-  const Index few = x.tokens <= kFewTokens ? x.tokens : x.tokens % kFewTokens;  // the rest comes first
-  const Index begin = x.tokens - few;
+  Index begin = 0;  // of the last few tokens
 #if HWY_TARGET == HWY_AVX3
-  if (begin > 0) return matmul_vnni(w, x, bias, strip_begin, strip_end, y);
+  if (x.tokens > kFewTokens) return matmul_vnni(w, x, bias, strip_begin, strip_end, y);
 #else
+  if (x.tokens > kFewTokens) begin = x.tokens / kFewTokens * kFewTokens;
   for (Index s = strip_begin; s < strip_end; ++s) {
     for (Index t = 0; t < begin; t += kFewTokens) {
       strips_block<Format, kFewTokens, 1>(w, x, bias, s, t, kFewTokens, y);
     }
   }
 #endif
+  const Index few = x.tokens - begin;
   if (few == 1) matmul_few_tokens<Format, 1>(w, x, bias, strip_begin, strip_end, begin, few, y);
   if (few > 1) matmul_few_tokens<Format, kFewTokens>(w, x, bias, strip_begin, strip_end, begin, few, y);
 }
