@@ -16,10 +16,13 @@
 //   q8        q in groups of min(32, D) as activations.h does; per group acc = fma(sq * sk, float(dot), acc); times
 //             `scale`; v = float(code) * float(s), out[d] as for f32
 // Tokens and heads share the loads of keys and values, never a sum: each has the bits it has alone.
+// The positions may come in parts (AttentionPart), each in a call of its own: the same bits.
 // Does not allocate, throw or start threads: the op splits tokens and heads.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <span>
 
 #include "base/index.h"
@@ -44,13 +47,25 @@ struct AttentionLogits {  // what becomes of q.k
   float soft_cap = 0;  // soft_cap.h; 0: none
 };
 
+// Positions [from, to) of those that the tokens see, all of which see some of them, and what is carried from the part
+// before to the one behind: m and sum per head, out not yet divided. At first m is -infinity, sum and out are +0.
+struct AttentionPart {
+  Index from = 0, to = std::numeric_limits<Index>::max();  // multiples of kAttentionBlock, apart from an open end
+  MatrixView<float> carried{nullptr, 0, 0};                // [T, 2 heads] m, sum; none: these are all positions
+  bool last = true;                                        // out is divided by sum
+};
+
 struct QueryTokens {   // consecutive tokens of one sequence
   Index position = 0;  // of the first
   Index window = 0;    // a token at p sees positions p - window < j <= p; 0: all up to its own
   Index heads = 0;     // of each token
+  AttentionPart part{};
 
-  [[nodiscard]] Index end(Index token) const { return position + token + 1; }
-  [[nodiscard]] Index begin(Index token) const { return window > 0 && end(token) > window ? end(token) - window : 0; }
+  [[nodiscard]] Index end(Index token) const { return std::min(position + token + 1, part.to); }
+  [[nodiscard]] Index begin(Index token) const {
+    const Index own = position + token + 1;
+    return std::max(window > 0 && own > window ? own - window : 0, part.from);
+  }
 };
 
 namespace ref {

@@ -158,6 +158,43 @@ TEST_P(AttentionOnPath, EqualsReferenceWhereLaterTokensStoredSpecialValues) {
   }
 }
 
+TEST_P(AttentionOnPath, GivesTheSameBitsWhenThePositionsComeInParts) {
+  for (const auto& [D, columns] : {std::pair<Index, Index>{40, 40}, {64, 64}, {48, 33}}) {
+    const Cache cache(type(), D, 500, 24);
+    KvHead kv = cache.head();
+    if (columns < D) kv.value_offset = kv.key_offset;
+    for (const Index window : {0, 300}) {
+      for (const auto& [position, count] : {std::pair<Index, Index>{450, 1}, {449, 19}}) {
+        constexpr Index kHeads = 5;
+        const QueryTokens whole{position, window, kHeads};
+        const Index stride = kHeads * D;
+        const std::vector<float> q = random_row(count * stride, 25);
+        const MatrixView<const float> queries(q.data(), count, stride);
+        std::vector<float> expected(q.size(), 9.0f), actual(q.size(), 0.0f);
+        const MatrixView<float> out(actual.data(), count, kHeads * columns, stride);
+        ref::attention(kv, whole, {0.2f, 20.0f}, queries, {expected.data(), count, kHeads * columns, stride});
+        std::vector<float> state;
+        for (Index i = 0; i < count * kHeads; ++i) state.insert(state.end(), {-INFINITY, 0.0f});
+        const std::array<Index, 5> ends = {128, 192, 256, 448, std::numeric_limits<Index>::max()};
+        Index from = 0;
+        for (const Index to : ends) {
+          QueryTokens tokens = whole;
+          tokens.part = {from, to, {state.data(), count, 2 * kHeads}, to == ends.back()};
+          if (tokens.begin(0) < to)
+            kernels_for(std::get<0>(GetParam())).attention(kv, tokens, {0.2f, 20.0f}, queries, out);
+          from = to;
+        }
+        for (Index t = 0; t < count; ++t) {
+          const auto row = [&](const std::vector<float>& rows) {
+            return std::vector<float>(rows.begin() + t * stride, rows.begin() + t * stride + kHeads * columns);
+          };
+          ASSERT_THAT(row(actual), BitEqual(row(expected))) << "D " << D << " window " << window << " token " << t;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttentionOnPath, EqualsReferenceForSpecialValues) {
   const Cache plain(type(), 64, 130, 5);
   const Cache special(type(), 64, 130, 6, Values::kSpecial);

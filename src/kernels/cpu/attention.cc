@@ -220,6 +220,14 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
   std::fill_n(pass.softmax.maximum, kMaxRows, -std::numeric_limits<float>::infinity());
   std::fill_n(pass.softmax.sum, kMaxRows, 0.0f);
   std::fill_n(pass.softmax.correction, kMaxRows, 0.0f);
+  const AttentionPart& part = tokens.part;
+  const bool carries = part.carried.data() != nullptr;
+  for (Index row = 0; carries && row < rows; ++row) {
+    const Index t = token + row / heads, h = head + row % heads;
+    pass.softmax.maximum[row] = part.carried(t, 2 * h);
+    pass.softmax.sum[row] = part.carried(t, 2 * h + 1);
+    std::copy_n(&result(t, h * columns), columns, pass.out + row * stride);
+  }
   const Index begin = pass.rows[0].begin, end = pass.rows[rows - 1].end;  // both rise with the tokens
   Index first = 0, last = 0;                                              // the rows that see something of the block
   for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
@@ -245,7 +253,16 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
     block_values<kType>(pass, values, D, columns, stride, block, first, last, any);
   }
   for (Index row = 0; row < rows; ++row) {
-    float* to = &result(token + row / heads, (head + row % heads) * columns);
+    const Index t = token + row / heads, h = head + row % heads;
+    float* to = &result(t, h * columns);
+    if (carries) {
+      part.carried(t, 2 * h) = pass.softmax.maximum[row];
+      part.carried(t, 2 * h + 1) = pass.softmax.sum[row];
+    }
+    if (!part.last) {
+      std::copy_n(pass.out + row * stride, columns, to);
+      continue;
+    }
     for (Index d = 0; d < columns; d += 16) {
       const F32x16 quotient = divide(load(pass.out + row * stride + d), set(pass.softmax.sum[row]));
       store_up_to_16(quotient, to + d, columns - d);

@@ -130,13 +130,16 @@ void add_values(const KvHead& kv, Index block, Index begin, Index end, const std
   }
 }
 
-// One token's query of one head, which sees positions [begin, end).
-void attend(const KvHead& kv, std::span<const float> q, Index begin, Index end, AttentionLogits logits,
-            std::span<float> out) {
-  const Query query(kv, q, logits);
-  std::fill(out.begin(), out.end(), 0.0f);
+struct Softmax {  // of the positions so far
   float maximum = kMinusInfinity;
   float sum = 0;
+};
+
+// One token's query of one head, which sees positions [begin, end); `out` is not yet divided by the sum.
+Softmax attend(const KvHead& kv, std::span<const float> q, Index begin, Index end, AttentionLogits logits,
+               Softmax before, std::span<float> out) {
+  const Query query(kv, q, logits);
+  auto [maximum, sum] = before;
   for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
     const Index from = std::max(begin, block);
     const Index to = std::min(end, block + kAttentionBlock);
@@ -161,7 +164,7 @@ void attend(const KvHead& kv, std::span<const float> q, Index begin, Index end, 
     add_values(kv, block, from, to, p, out);
     maximum = new_maximum;
   }
-  for (float& value : out) value /= sum;
+  return {maximum, sum};
 }
 
 }  // namespace
@@ -171,8 +174,15 @@ void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logi
   const Index D = kv.head_dim, columns = out.extent(1) / tokens.heads;
   for (Index t = 0; t < q.extent(0); ++t) {
     for (Index h = 0; h < tokens.heads; ++h) {
-      attend(kv, {&q(t, h * D), static_cast<std::size_t>(D)}, tokens.begin(t), tokens.end(t), logits,
-             {&out(t, h * columns), static_cast<std::size_t>(columns)});
+      const std::span<float> sums(&out(t, h * columns), static_cast<std::size_t>(columns));
+      float* carried = tokens.part.carried.data() != nullptr ? &tokens.part.carried(t, 2 * h) : nullptr;
+      if (carried == nullptr) std::fill(sums.begin(), sums.end(), 0.0f);
+      const Softmax before = carried != nullptr ? Softmax{carried[0], carried[1]} : Softmax{};
+      const Softmax s =
+          attend(kv, {&q(t, h * D), static_cast<std::size_t>(D)}, tokens.begin(t), tokens.end(t), logits, before, sums);
+      if (carried != nullptr) carried[0] = s.maximum, carried[1] = s.sum;
+      if (!tokens.part.last) continue;
+      for (float& value : sums) value /= s.sum;
     }
   }
 }
