@@ -29,6 +29,11 @@ Sampler make_sampler(const SamplingOptions& options, const Workspace& workspace)
   return Sampler(options, vocab, std::move(breakers));
 }
 
+GenerationHeap::GenerationHeap(const Sampler& sampler) : fixed(sampler.memory_bytes(0)) {
+  constexpr Bytes kTextBytes{32};  // id and text of a token
+  per_token = sampler.memory_bytes(1) - fixed + kTextBytes;
+}
+
 Generated generate(Workspace& workspace, SequenceId sequence, std::span<const float> logits, Sampler& sampler,
                    const GenerateOptions& options, const std::stop_token& stop,
                    const std::function<void(TokenId)>& each) {

@@ -20,6 +20,14 @@ Index usable_vocab(const Workspace& workspace);
 
 Sampler make_sampler(const SamplingOptions& options, const Workspace& workspace);
 
+// Heap that a verb which generates text adds to the process: of its sampler, and per token of context of the sampler's
+// lists, ids, texts and growing containers.
+struct GenerationHeap {
+  GenerationHeap() = default;  // none
+  explicit GenerationHeap(const Sampler& sampler);
+  Bytes fixed{}, per_token{};
+};
+
 struct GenerateOptions {
   Index predict = -1;  // tokens at most; -1: until the model ends or the context is full
   bool ignore_eos = false;

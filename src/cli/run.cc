@@ -158,9 +158,8 @@ int run(const RunOptions& options, const std::stop_token& stop) {
   const Index wanted = prompt_tokens + (predict >= 0 ? predict : kRoomForAnAnswer);
   const Index needed = std::min(wanted, workspace.config().max_position_embeddings);
   Sampler sampler = make_sampler(sampling, workspace);
-  constexpr Bytes kTextBytes{32};  // of heap per token: its id, its text, growing containers
-  const Bytes per_token = sampler.memory_bytes(1) - sampler.memory_bytes(0) + kTextBytes;
-  workspace.plan_and_load({.context_needed = needed, .heap_per_token = per_token}, sampler.memory_bytes(0), stop);
+  const GenerationHeap heap(sampler);
+  workspace.plan_and_load({.context_needed = needed, .heap_per_token = heap.per_token}, heap.fixed, stop);
   Printer printer(tokenizer, {.at_start = text.empty(), .print = !options.workspace.json});
   if (options.echo) printer.write(text);
   const Outcome outcome = continue_prompt(options, workspace, prompt, sampler, printer, stop);

@@ -22,6 +22,7 @@ void add_tokenize(CLI::App& app, Run& chosen);
 void add_convert(CLI::App& app, Run& chosen);
 void add_diff(CLI::App& app, Run& chosen);
 void add_inspect(CLI::App& app, Run& chosen);
+void add_audit(CLI::App& app, Run& chosen);
 void add_bench(CLI::App& app, Run& chosen);
 
 }  // namespace jericho::cli

@@ -66,6 +66,12 @@ class Workspace {
   // What `wish` will take beside another model, with the options' context, chunk and KV type.
   [[nodiscard]] Bytes cost_beside(const InferenceWish& wish) const;
 
+  [[nodiscard]] bool has_tokenizer() const { return tokenizer_ != nullptr; }
+
+  // What the process holds now and what a plan would be made for; `growth` is heap the verb will add.
+  [[nodiscard]] Machine machine(Bytes growth) const;
+  [[nodiscard]] Bytes named_budget() const { return parsed_budget().ram; }
+
   // Whether plan_and_load() of a model that stands alone would find room. Error(kUsage) as there.
   [[nodiscard]] bool fits(const InferenceWish& wish, Bytes growth) const;
 
@@ -84,7 +90,6 @@ class Workspace {
   [[nodiscard]] nlohmann::json memory_json() const;
 
  private:
-  [[nodiscard]] Machine machine(Bytes growth) const;
   [[nodiscard]] Budget parsed_budget() const;
   [[nodiscard]] InferenceWish with_flags(InferenceWish wish) const;
   void refuse(DoesNotFit refusal, Bytes kept) const;

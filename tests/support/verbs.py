@@ -20,6 +20,7 @@ class Verbs:
         self.folder = pathlib.Path(self._temporary.name)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("JERICHO_")}
         self.environment["XDG_CACHE_HOME"] = str(self.folder / "cache")  # what was kept for this machine is not a test's
+        self.environment["XDG_CONFIG_HOME"] = str(self.folder / "config")  # nor what its user prefers
 
     def model(self, name, dtype="F32", **sizes):
         """A new GGUF; sizes as make_model.cc names them."""

@@ -1,0 +1,136 @@
+// Which model, and how it would be asked to run: see audit_model.h.
+#include "cli/audit_model.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/generate.h"
+#include "cli/sampling_flags.h"
+#include "cli/shapes.h"
+#include "formats/json_file.h"
+#include "kernels/packed_matrix.h"
+#include "models/families.h"
+
+namespace jericho::cli {
+namespace {
+
+constexpr Index kUsualContext = 4096;
+
+bool has_tensors(const std::filesystem::path& folder) {
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, failed)) {
+    if (entry.path().extension() == ".safetensors") return true;
+  }
+  return false;
+}
+
+// The config.json that is all there is of a model; nothing where there are tensors.
+std::optional<std::filesystem::path> bare_config(const std::filesystem::path& model) {
+  std::error_code unknown;
+  if (model.extension() == ".json") return model;
+  if (std::filesystem::is_directory(model, unknown) && std::filesystem::exists(model / "config.json", unknown) &&
+      !has_tensors(model))
+    return model / "config.json";
+  return std::nullopt;
+}
+
+// "bfloat16" -> BF16, as checkpoints name the type of their tensors.
+std::optional<DType> checkpoint_type(const nlohmann::json& config) {
+  const auto named = [](const nlohmann::json& object) -> std::optional<DType> {
+    for (const char* key : {"dtype", "torch_dtype"}) {
+      const auto member = object.find(key);
+      if (member == object.end() || !member->is_string()) continue;
+      if (*member == "bfloat16") return DType::kBF16;
+      if (*member == "float16") return DType::kF16;
+      if (*member == "float32") return DType::kF32;
+    }
+    return std::nullopt;
+  };
+  if (!config.is_object()) return std::nullopt;
+  if (const auto type = named(config)) return type;
+  const auto text = config.find("text_config");
+  return text != config.end() && text->is_object() ? named(*text) : std::nullopt;
+}
+
+DType weight_type(const std::string& name, DType otherwise) {
+  if (name.empty()) return otherwise;
+  const auto type = dtype_from_name(name);
+  if (!type || !is_packable(*type))
+    throw Error(ErrorKind::kUsage, fmt::format("--type {}: expected a weight type such as Q4_0, Q8_0, BF16", name));
+  return *type;
+}
+
+}  // namespace
+
+void AuditModelOptions::add_flags(CLI::App& verb) {
+  verb.add_option("model,-m,--model", workspace.model,
+                  "MODEL: a .gguf file, a Hugging Face directory, or a config.json");
+  verb.add_option("--shape", shape, "A shape by its name instead: " + shape_names());
+  verb.add_option("--type", type, "Type of weights that have no file [what config.json says, or BF16]");
+  verb.add_option("-b,--batch", batch, "Sequences together")->capture_default_str();
+  workspace.add_flags(verb);
+}
+
+AuditModel::AuditModel(const AuditModelOptions& options) : options_(options) {
+  WorkspaceOptions& w = options_.workspace;
+  if (w.model.empty() == options_.shape.empty())
+    throw Error(ErrorKind::kUsage, "audit needs one of MODEL and --shape NAME");
+  const auto config = options_.shape.empty() ? bare_config(w.model) : std::nullopt;
+  std::vector<std::string> notes;
+  if (!options_.shape.empty()) {
+    workspace_ = std::make_unique<Workspace>(w, shape_named(options_.shape), weight_type(options_.type, DType::kBF16));
+    request_.model = "--shape " + options_.shape;
+    request_.source = "a shape";
+  } else if (config) {
+    const nlohmann::json json = read_json_file(*config);
+    const DType type = weight_type(options_.type, checkpoint_type(json).value_or(DType::kBF16));
+    ModelConfig read = with_context([&] { return config->string(); }, [&] { return config_from_json(json); });
+    workspace_ = std::make_unique<Workspace>(w, std::move(read), type);
+    request_.model = config->string();
+    request_.source = "config.json alone";
+  } else {
+    if (!options_.type.empty())
+      throw Error(ErrorKind::kUsage, "--type is for a model without a file; jericho convert changes the types of one");
+    try {
+      workspace_ = std::make_unique<Workspace>(w, NeedsTokenizer::kYes);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kInput && error.kind() != ErrorKind::kUnsupported) throw;
+      workspace_ = std::make_unique<Workspace>(w, NeedsTokenizer::kNo);
+      notes.push_back(fmt::format("without a tokenizer: {}", error.what()));
+    }
+    request_.model = w.model;
+    request_.source = workspace_->file().format() == ModelFormat::kGguf ? "GGUF" : "Hugging Face directory";
+  }
+  request_.context = w.context.value_or(std::min(kUsualContext, workspace_->config().max_position_embeddings));
+  request_.batch = options_.batch;
+  request_.kv_type = w.parsed_kv_type();
+  request_.notes = std::move(notes);
+  make_planner();
+}
+
+void AuditModel::make_planner() {
+  planner_.budget = workspace_->named_budget();
+  GenerationHeap heap;
+  if (workspace_->has_tokenizer())
+    heap = GenerationHeap(make_sampler(SamplingFlags().options(workspace_->file()), *workspace_));
+  constexpr Bytes kHeapOfBench = 1_MiB;
+  const Machine of_run = workspace_->machine(workspace_->has_tokenizer() ? heap.fixed : kHeapOfBench);
+  Machine of_bench = of_run;
+  of_bench.growth = kHeapOfBench;
+  planner_.plan = [this, of_run, of_bench, per_token = heap.per_token](Bytes budget, Index batch, Index context) {
+    const bool runs = batch == 1;
+    return plan_inference(workspace_->config(), workspace_->weights(), runs ? of_run : of_bench, budget,
+                          {.context = context,
+                           .sequences = batch,
+                           .heap_per_token = runs ? per_token : Bytes{},
+                           .kv_type = request_.kv_type,
+                           .chunk = options_.workspace.chunk});
+  };
+}
+
+}  // namespace jericho::cli
