@@ -195,6 +195,9 @@ double difference(const std::vector<float>& actual, const std::vector<float>& ex
 // Random weights hand relative errors on, and independent ones add up as squares: six products and down_proj in each of
 // two layers and a head are sqrt(2 (6 * 0.5^2 + 1.1^2) + 0.5^2) = 2.4 %. The control below shows that 3 % is not too wide.
 constexpr double kActivationRounding = 0.03;
+// With one scale per token the largest is that of 256 values, about 2.9 times, or of 512 outputs of SwiGLU, about 8 times:
+// sqrt(2 (6 * 0.66^2 + 1.8^2) + 0.66^2) = 3.5 %.
+constexpr double kTokenRounding = 0.04;
 constexpr double kFp32Order = 2e-5;
 
 void expect_same_model(const Pair& pair, double bound) {
@@ -299,6 +302,30 @@ TEST(QuantizedModels, CompressedTensorsOfBytes) {
   expect_same_model(R"("quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {
                        "group_0": {"weights": {"num_bits": 8, "strategy": "channel"}}})",
                     put, kActivationRounding);
+}
+
+TEST(QuantizedModels, CompressedTensorsOfBytesWithActivationsPerToken) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    const Grid grid = random_grid(rows, cols, cols, 8, DType::kBF16, Zeros::kMiddle, seed, kSize);
+    put_bytes(out, module, grid, Zeros::kMiddle);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {
+                       "group_0": {"weights": {"num_bits": 8, "strategy": "channel"},
+                                   "input_activations": {"num_bits": 8, "strategy": "token", "dynamic": true}}})",
+                    put, kTokenRounding);
+}
+
+TEST(QuantizedModels, GptqInGroupsOf128ByActivation) {
+  const auto put = [](Checkpoint& out, const std::string& module, Index rows, Index cols, unsigned seed) {
+    Grid grid = random_grid(rows, cols, 128, 4, DType::kF16, Zeros::kAny, seed, kSize);
+    for (int& zero : grid.zeros) zero = 6 + zero % 4;
+    if (module.ends_with("_proj")) shuffle_groups(grid, seed);
+    put_gptq(out, module, grid, GptqZeros::kMinusOne);
+    return grid.values();
+  };
+  expect_same_model(R"("quant_method": "gptq", "bits": 4, "group_size": 128, "sym": false, "desc_act": true)", put,
+                    kActivationRounding);
 }
 
 TEST(QuantizedModels, BitsandbytesNf4) {

@@ -218,13 +218,16 @@ constexpr std::array kFirstTypes = {DType::kF32,  DType::kF16,  DType::kBF16, DT
 constexpr std::array kMoreTypes = {DType::kQ2_K,  DType::kQ3_K,  DType::kQ5_K,  DType::kIQ4_NL, DType::kIQ4_XS,
                                    DType::kTQ1_0, DType::kTQ2_0, DType::kMXFP4, DType::kQ1_0};
 constexpr std::array kOwnTypes = {DType::kTQ2F, DType::kQZ4, DType::kQZ4B, DType::kQZ8, DType::kNF4, DType::kFP8};
-static_assert(kFirstTypes.size() + kMoreTypes.size() + kOwnTypes.size() == kPackableTypes.size());
+constexpr std::array kLongDotTypes = {DType::kQZ4_128, DType::kQZ4B_128, DType::kQC8};
+static_assert(kFirstTypes.size() + kMoreTypes.size() + kOwnTypes.size() + kLongDotTypes.size() ==
+              kPackableTypes.size());
 
 struct PinnedBits {
   KvType kv;
-  const char* first;  // SHA-256 of the logits of kFirstTypes, of kMoreTypes, of kOwnTypes
+  const char* first;  // SHA-256 of the logits of kFirstTypes, of kMoreTypes, of kOwnTypes, of kLongDotTypes
   const char* more;
   const char* own;
+  const char* long_dots;
 };
 class SameBitsEverywhere : public testing::TestWithParam<PinnedBits> {
  protected:
@@ -245,22 +248,27 @@ TEST_P(SameBitsEverywhere, ForAnyCompilerAndProcessor) {
   EXPECT_EQ(digest_of(kFirstTypes), GetParam().first);
   EXPECT_EQ(digest_of(kMoreTypes), GetParam().more);
   EXPECT_EQ(digest_of(kOwnTypes), GetParam().own);
+  EXPECT_EQ(digest_of(kLongDotTypes), GetParam().long_dots);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     , SameBitsEverywhere,
     testing::Values(PinnedBits{KvType::kF32, "f1f5077cc4d97cac962dbc87017d6ce49a7b6f1b84de4190d8491e373eefbe6d",
                                "771246cae81350b1c197da66a136c77f6b23be2d44da9826a4a688e402160baf",
-                               "a48cd71f08ae225ebbde74ecc90638341c1e9e0cb66bcc2e9c70fda16c1ab6eb"},
+                               "a48cd71f08ae225ebbde74ecc90638341c1e9e0cb66bcc2e9c70fda16c1ab6eb",
+                               "48cacad1ce378316d636e4a85c5fa333ddfe4ff059a43668cfc7e983d3b00d3d"},
                     PinnedBits{KvType::kF16, "9063fdb350620542a30371528216c4807576e76adb27832ca69e3aee5c1da060",
                                "4f0e258c13b6f342b94050e6a32271779b1b7a8fcbd02c57fefe7b81df6e730c",
-                               "4c3afe7d26103daaa453b2c5555e10db567ef99feafa26e09f0b6fb5b6e42c0a"},
+                               "4c3afe7d26103daaa453b2c5555e10db567ef99feafa26e09f0b6fb5b6e42c0a",
+                               "62ffb9318ce44e90d828367a46594a8715027fc09047778bbf3e5e21b13a9e34"},
                     PinnedBits{KvType::kBF16, "516d26bb0c121fb5024735c3a3c7d107590b7623544faad7b7e8951651e6716a",
                                "a2e60ebb6784cde7b96faaac00aca24476e2775bebebd4ae4b566dce60015787",
-                               "8984a452f5b4e20a815cf08e1bee127de284b47deba738a8de25489bdfb84bc8"},
+                               "8984a452f5b4e20a815cf08e1bee127de284b47deba738a8de25489bdfb84bc8",
+                               "14fa97f42efe62e5c32d91acd78319d8c2679526c405453d36edb63bc383fe4f"},
                     PinnedBits{KvType::kQ8, "e30e08b6e1c950400b14e175024834b528382337a530754b55a1a47be215eba8",
                                "22f8586b07e539af31cb8a3097657b729451b7aa0248855441e30cf1491c078c",
-                               "ea87fa2671d36e60b680e2ae1aea8689fdc82c908c7902ca3b5893cc35add282"}),
+                               "ea87fa2671d36e60b680e2ae1aea8689fdc82c908c7902ca3b5893cc35add282",
+                               "aa6918223a3a2071f384de741ce209dc6386a70fb9aaf9d2d423d11667350e15"}),
     [](const auto& test) { return std::string(name(test.param.kv)); });
 
 // State spaces, alone and beside attention; the inputs of their convolutions are kept in f16 or f32.

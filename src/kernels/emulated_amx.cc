@@ -36,6 +36,8 @@ HWY_NOINLINE void add_tiles(const TileOperands& operands, void* sum) {
   Tiles::template load<2>(operands.b, 64);
   if (operands.product == TileProduct::kInt8) {
     Tiles::template dot_i8<0, 1, 2>();
+  } else if (operands.product == TileProduct::kInt8Unsigned) {
+    Tiles::template dot_i8_u8<0, 1, 2>();
   } else {
     Tiles::template dot_bf16<0, 1, 2>();
   }

@@ -12,7 +12,7 @@ void matmul_on_emulated_tiles(const PackedMatrix& w, const Activations& x, const
 
 // One sum of tiles both ways, for the comparison of the emulation with the processor. a [rows][a_bytes], b
 // [a_bytes / 4][64] and sum [rows][16] are packed without gaps.
-enum class TileProduct { kInt8, kBF16 };
+enum class TileProduct { kInt8, kInt8Unsigned, kBF16 };  // signed a; b signed or not
 struct TileOperands {
   TileProduct product{};
   Index rows = 0;     // of a and of the sum

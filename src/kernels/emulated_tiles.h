@@ -54,12 +54,11 @@ class EmulatedTiles {
   }
   template <int kSum, int kA, int kB>
   static void dot_i8() {
-    dot<std::int32_t>("tdpbssd", kSum, kA, kB, [](std::int32_t sum, const Tile& a, Index m, const Tile& b, Index n) {
-      for (Index k = 0; k < a.row_bytes; ++k) {
-        sum += a.at<std::int8_t>(m, k) * b.at<std::int8_t>(k / 4, 4 * n + k % 4);
-      }
-      return sum;
-    });
+    dot_bytes<std::int8_t>("tdpbssd", kSum, kA, kB);
+  }
+  template <int kSum, int kA, int kB>
+  static void dot_i8_u8() {
+    dot_bytes<std::uint8_t>("tdpbsud", kSum, kA, kB);
   }
   template <int kSum, int kA, int kB>
   static void dot_bf16() {
@@ -149,6 +148,17 @@ class EmulatedTiles {
         state().tiles[size(i)].row_bytes = row_bytes;
       }
     }
+  }
+
+  template <class B>
+  static void dot_bytes(const char* instruction, int sum_index, int a_index, int b_index) {
+    dot<std::int32_t>(instruction, sum_index, a_index, b_index,
+                      [](std::int32_t sum, const Tile& a, Index m, const Tile& b, Index n) {
+                        for (Index k = 0; k < a.row_bytes; ++k) {
+                          sum += a.at<std::int8_t>(m, k) * b.at<B>(k / 4, 4 * n + k % 4);
+                        }
+                        return sum;
+                      });
   }
 
   // sum[m][n] = f(sum[m][n], a, m, b, n) for every element, 32 bits wide, of the sum's shape.

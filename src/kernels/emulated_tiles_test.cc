@@ -129,7 +129,7 @@ struct Operands {
   Operands(TileProduct product, Index rows, Index a_bytes, unsigned seed) {
     view = {product, rows, a_bytes, a.data(), b.data()};
     std::mt19937 random(seed);
-    if (product == TileProduct::kInt8) {
+    if (product != TileProduct::kBF16) {
       for (auto* side : {&a, &b}) {
         for (std::uint8_t& byte : *side) byte = static_cast<std::uint8_t>(random() & 255u);
       }
@@ -172,6 +172,19 @@ TEST_F(EmulatedTilesTest, Int8ProductIsTheSumOfItsProducts) {
   }
 }
 
+TEST_F(EmulatedTilesTest, Int8ProductWithUnsignedBytesTakesThemAsUnsigned) {
+  EmulatedTiles::configure(Config{}.tile(0, 1, 4).tile(1, 1, 4).tile(2, 1, 4));
+  const std::array<std::uint8_t, 4> a{255, 128, 127, 1};  // -1, -128, 127, 1
+  const std::array<std::uint8_t, 4> b{255, 200, 129, 0};
+  std::int32_t sum = 7;
+  EmulatedTiles::load<0>(&sum, 4);
+  EmulatedTiles::load<1>(a.data(), 4);
+  EmulatedTiles::load<2>(b.data(), 4);
+  EmulatedTiles::dot_i8_u8<0, 1, 2>();
+  EmulatedTiles::store<0>(&sum, 4);
+  EXPECT_EQ(sum, 7 - 255 - 128 * 200 + 127 * 129);
+}
+
 TEST_F(EmulatedTilesTest, Bf16ProductIsTheEvenChainAndTheOddChain) {
   EmulatedTiles::configure(Config{}.tile(0, 1, 4).tile(1, 1, 8).tile(2, 2, 4));
   const auto bf16 = [](float x) { return to_bf16(x).bits; };
@@ -209,7 +222,7 @@ TEST_F(EmulatedTilesTest, GiveTheBitsOfTheProcessorsTiles) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     const Index rows = 1 + seed % 16;
     const Index a_bytes = 4 * (1 + seed / 2 % 16);
-    const Operands ints(TileProduct::kInt8, rows, a_bytes, seed);
+    const Operands ints(seed % 2 == 0 ? TileProduct::kInt8 : TileProduct::kInt8Unsigned, rows, a_bytes, seed);
     auto emulated = ints.integers;
     auto hardware = ints.integers;
     add_tiles_emulated(ints.view, emulated.data());

@@ -24,7 +24,7 @@ struct Kernels {
   void (*glu)(Activation activation, MatrixView<const float> gate, MatrixView<const float> up,
               MatrixView<float> y) = nullptr;
   void (*soft_cap)(float cap, MatrixView<float> x) = nullptr;
-  void (*quantize_q8)(const float* x, Index count, Index padded, const Q8Row& out) = nullptr;
+  void (*quantize_q8)(const float* x, Index count, Index padded, Index group, const Q8Row& out) = nullptr;
   void (*round_bf16)(const float* x, Index count, Index padded, BF16* out) = nullptr;
   void (*kv_store)(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) = nullptr;
   void (*matmul)(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,

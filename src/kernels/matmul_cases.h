@@ -41,6 +41,9 @@ inline void fill_file_row(DType dtype, Index cols, std::mt19937& random, Scales 
             if (field.type == FieldType::kExponent && scales == Scales::kPlain) {
               row[b + field.offset] = static_cast<std::byte>(120 + random() % 8);
             }
+            if (Format::kSpan == DotSpan::kSegment) {  // the row has one scale
+              std::copy_n(row + field.offset, field.width(), row + b + field.offset);
+            }
           }
         }
       },
@@ -108,7 +111,7 @@ struct CaseActivations {
       ref::round_bf16(row, count, cols, bf16.data() + t * cols);
       const Index group = t * cols / 32;
       ref::quantize_q8(
-          row, count, cols,
+          row, count, cols, scale_columns(view.form, cols),
           {q8.data() + t * cols, scale.data() + group, scaled_sum.data() + group, half_sum.data() + 2 * group});
     }
     view.f32 = f32.data();

@@ -48,6 +48,7 @@ INSTANTIATE_TEST_SUITE_P(Paths, MatmulOnPath,
 std::vector<Index> columns_for(DType dtype) {
   if (!is_block(dtype)) return {1, 7, 16, 17, 63, 64, 65, 4096};
   if (info(dtype).block_elements == 32) return {32, 96, 256, 512, 544, 4096, 4128};
+  if (info(dtype).block_elements == 128) return {128, 256, 384, 1152, 4096, 4224};
   return {256, 512, 768, 2304, 4096};
 }
 

@@ -260,6 +260,23 @@ TEST(BlockFormats, ZeroPointsComeOffTheCodes) {
   }
 }
 
+TEST(BlockFormats, GroupsOf128AreFourTimes32NibblesBehindScaleAndZero) {
+  const std::string codes = repeated("10", 16) + repeated("32", 16) + repeated("54", 16) + repeated("f6", 16);
+  const std::vector<float> half = values_of(DType::kQZ4_128, "003801" + codes);    // d = 0.5, zero = 8 + 1
+  const std::vector<float> brain = values_of(DType::kQZ4B_128, "c03fff" + codes);  // d = 1.5, zero = 8 - 1
+  constexpr float kCodes[] = {0, 1, 2, 3, 4, 5, 6, 15};                            // of 16 values each
+  for (std::size_t j = 0; j < 128; ++j) {
+    EXPECT_EQ(half[j], 0.5f * (kCodes[j / 16] - 9)) << j;
+    EXPECT_EQ(brain[j], 1.5f * (kCodes[j / 16] - 7)) << j;
+  }
+}
+
+TEST(BlockFormats, QC8IsSignedBytesWithAScaleInFp32) {
+  const std::vector<float> values = values_of(DType::kQC8, "0000003e" + repeated("80ff007f", 32));  // d = 1/8
+  constexpr float kBytes[] = {-128, -1, 0, 127};
+  for (std::size_t j = 0; j < 128; ++j) EXPECT_EQ(values[j], kBytes[j % 4] / 8) << j;
+}
+
 TEST(BlockFormats, TQ2FIsTernaryWithAScaleInFp32) {
   const std::vector<float> values = values_of(DType::kTQ2F, repeated("86", 32) + "0100803f");  // 134: (1, 0, -1, 1)
   constexpr float kFirst[] = {1, 0, -1, 1};

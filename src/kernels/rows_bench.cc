@@ -49,7 +49,7 @@ void quantize_q8(benchmark::State& state, CpuPath path) {
     for (Index t = 0; t < kRows; ++t) {
       const Q8Row row = {codes.data() + t * kCols, scale.data() + t * kCols / 32, scaled_sum.data() + t * kCols / 32,
                          half_sum.data() + t * kCols / 16};
-      kernels_for(path).quantize_q8(x.data() + t * kCols, kCols, kCols, row);
+      kernels_for(path).quantize_q8(x.data() + t * kCols, kCols, kCols, 32, row);
     }
     benchmark::DoNotOptimize(codes.data());
   }

@@ -104,23 +104,43 @@ struct QuantizedRow {
   std::vector<std::int32_t> half_sum;
 };
 
+void expect_same_codes(CpuPath path, const std::vector<float>& x, Index padded, Index group) {
+  const auto count = static_cast<Index>(x.size());
+  QuantizedRow expected(padded);
+  QuantizedRow actual(padded);
+  ref::quantize_q8(x.data(), count, padded, group, expected.view());
+  kernels_for(path).quantize_q8(x.data(), count, padded, group, actual.view());
+  ASSERT_EQ(actual.q8, expected.q8) << "count " << count << " group " << group;
+  ASSERT_THAT(actual.scale, BitEqual(expected.scale));
+  ASSERT_THAT(actual.scaled_sum, BitEqual(expected.scaled_sum));
+  ASSERT_EQ(actual.half_sum, expected.half_sum);
+}
+
 TEST_P(RowKernels, QuantizedRowsEqualReference) {
   for (const Values values : kValues) {
     for (const Index count : kLengths) {
       for (const float width : {1e-42f, 1e-36f, 1.0f, 1e37f}) {
-        const Index padded = round_up(count, 32) + 32;
         const std::vector<float> x = random_row(count, 7, values, width);
-        QuantizedRow expected(padded);
-        QuantizedRow actual(padded);
-        ref::quantize_q8(x.data(), count, padded, expected.view());
-        kernels_for(GetParam()).quantize_q8(x.data(), count, padded, actual.view());
-        ASSERT_EQ(actual.q8, expected.q8) << "count " << count << " width " << width;
-        ASSERT_THAT(actual.scale, BitEqual(expected.scale));
-        ASSERT_THAT(actual.scaled_sum, BitEqual(expected.scaled_sum));
-        ASSERT_EQ(actual.half_sum, expected.half_sum);
+        ASSERT_NO_FATAL_FAILURE(expect_same_codes(GetParam(), x, round_up(count, 32) + 32, 32));
+        const Index padded = round_up(count, 128) + 128;
+        ASSERT_NO_FATAL_FAILURE(expect_same_codes(GetParam(), x, padded, 128));
+        ASSERT_NO_FATAL_FAILURE(expect_same_codes(GetParam(), x, padded, padded));
       }
     }
   }
+}
+
+TEST_P(RowKernels, ARowWithOneScaleHasTheLargestMagnitudeAsItsLargestCode) {
+  std::vector<float> x(256, 0.5f);
+  x[200] = -8.0f;
+  QuantizedRow row(256);
+  kernels_for(GetParam()).quantize_q8(x.data(), 256, 256, 256, row.view());
+  EXPECT_EQ(row.q8[200], -127);
+  EXPECT_EQ(row.q8[0], 8);  // 0.5 / (8 / 127) = 7.9
+  EXPECT_EQ(row.scale, std::vector<float>(8, 8.0f / 127.0f));
+  x[3] = std::numeric_limits<float>::infinity();
+  kernels_for(GetParam()).quantize_q8(x.data(), 256, 256, 256, row.view());
+  for (const float scale : row.scale) EXPECT_TRUE(std::isnan(scale));
 }
 
 std::vector<float> as_floats(const std::vector<BF16>& row) {

@@ -30,6 +30,11 @@ struct StripLayout {
   static_assert(kPackedBlockBytes == kBlockBytes + Format::kGrowth,
                 "a strip takes the bytes that its rows have in the file, or says how many more");
 
+  // Groups of the integer dot that begins with a segment's group `begin`, of those up to `end`.
+  static constexpr Index dot_groups(Index begin, Index end) {
+    return Format::kSpan == DotSpan::kGroupOf32 ? 1 : Format::kSpan == DotSpan::kBlock ? kBlockGroups : end - begin;
+  }
+
   // From the start of the strip.
   static constexpr Index codes_offset(Index group) { return group * kGroupCodeBytes; }
   static constexpr Index scales_offset(Index cols, Index block) {

@@ -30,11 +30,15 @@ void ActivationForms::add(DType weight) {
     case ActivationForm::kF32: f32 = true; break;
     case ActivationForm::kBF16: bf16 = true; break;
     case ActivationForm::kQ8: q8 = true; break;
+    case ActivationForm::kQ8Of128: q8_of_128 = true; break;
+    case ActivationForm::kQ8OfRow: q8_of_row = true; break;
   }
 }
 
 void ActivationForms::add_ordered(DType weight) {
-  JERICHO_CHECK(activation_form(weight) == ActivationForm::kQ8, "columns of {} in an order of their own", name(weight));
+  // Only groups of columns have an order; a row with one scale has none.
+  JERICHO_CHECK(activation_form(weight) == ActivationForm::kQ8 || activation_form(weight) == ActivationForm::kQ8Of128,
+                "columns of {} in an order of their own", name(weight));
   ordered_q8 = true;
 }
 
@@ -44,18 +48,21 @@ LinearInput::LinearInput(const Context& context, MatrixView<const float> x, Acti
   const Index T = x.extent(0);
   const Index K = x.extent(1);
   const Index padded = round_up(K, 32);
-  for (const ActivationForm form : {ActivationForm::kF32, ActivationForm::kBF16, ActivationForm::kQ8}) {
-    Activations& a = activations_[static_cast<std::size_t>(form)];
-    a.form = form;
-    a.tokens = T;
-    a.cols = padded;
+  for (std::size_t form = 0; form < kActivationForms; ++form) {
+    activations_[form].form = static_cast<ActivationForm>(form);
+    activations_[form].tokens = T;
+    activations_[form].cols = padded;
   }
+  const auto of = [&](ActivationForm form) -> Activations& { return activations_[static_cast<std::size_t>(form)]; };
   const bool copy_f32 = forms.f32 && (padded != K || x.row_stride() != K);
   JERICHO_CHECK(!copy_f32 || !buffers.f32.empty(), "rows {} apart of {} columns need a copy", x.row_stride(), K);
-  activations_[0].f32 = copy_f32 ? buffers.f32.data() : x.data();
-  activations_[1].bf16 = buffers.bf16.data();
-  buffers.q8.set(activations_[2]);
+  of(ActivationForm::kF32).f32 = copy_f32 ? buffers.f32.data() : x.data();
+  of(ActivationForm::kBF16).bf16 = buffers.bf16.data();
+  buffers.q8.set(of(ActivationForm::kQ8));
+  buffers.q8_of_128.set(of(ActivationForm::kQ8Of128));
+  buffers.q8_of_row.set(of(ActivationForm::kQ8OfRow));
 
+  const bool q8_of_128 = forms.q8_of_128 && K % 128 == 0;  // else no weight that reads x can want it
   const auto convert = [&](Index t, int) {
     const float* row = x.row(t).data();
     if (copy_f32) {
@@ -64,13 +71,17 @@ LinearInput::LinearInput(const Context& context, MatrixView<const float> x, Acti
       std::fill(to + K, to + padded, 0.0f);
     }
     if (forms.bf16) context.kernels.round_bf16(row, K, padded, buffers.bf16.data() + t * padded);
-    if (forms.q8) context.kernels.quantize_q8(row, K, padded, buffers.q8.row(t, padded));
+    if (forms.q8) context.kernels.quantize_q8(row, K, padded, 32, buffers.q8.row(t, padded));
+    if (q8_of_128) context.kernels.quantize_q8(row, K, padded, 128, buffers.q8_of_128.row(t, padded));
+    if (forms.q8_of_row) context.kernels.quantize_q8(row, K, padded, padded, buffers.q8_of_row.row(t, padded));
   };
-  if (copy_f32 || forms.bf16 || forms.q8) context.pool.run(T, std::ref(convert));
+  const bool q8 = forms.q8 || q8_of_128 || forms.q8_of_row;
+  if (copy_f32 || forms.bf16 || q8) context.pool.run(T, std::ref(convert));
 }
 
-Activations LinearInput::in_order(const Context& context, std::span<const std::int32_t> order, Index first,
-                                  Index count) const {
+Activations LinearInput::in_order(const Context& context, DType weight, std::span<const std::int32_t> order,
+                                  Index first, Index count) const {
+  const ActivationForm form = activation_form(weight);
   const Index K = x_.extent(1);
   JERICHO_CHECK(static_cast<Index>(order.size()) == K && K % 32 == 0, "an order of {} for {} columns", order.size(), K);
   JERICHO_CHECK(static_cast<Index>(ordered_q8_.q8.size()) >= count * K, "no room for {} rows in order", count);
@@ -82,11 +93,12 @@ Activations LinearInput::in_order(const Context& context, std::span<const std::i
       for (Index c = 0; c < columns; ++c) {
         gathered[static_cast<std::size_t>(c)] = row[order[static_cast<std::size_t>(begin + c)]];
       }
-      context.kernels.quantize_q8(gathered.data(), columns, columns, ordered_q8_.row(t, K, begin));
+      context.kernels.quantize_q8(gathered.data(), columns, columns, scale_columns(form, K),
+                                  ordered_q8_.row(t, K, begin));
     }
   };
   context.pool.run(count, std::ref(convert));
-  Activations a = {.form = ActivationForm::kQ8, .tokens = count, .cols = K};
+  Activations a = {.form = form, .tokens = count, .cols = K};
   ordered_q8_.set(a);
   return a;
 }
@@ -95,8 +107,8 @@ void linear(const Context& context, const PackedMatrix& w, const LinearInput& x,
             MatrixView<float> y) {
   JERICHO_CHECK(bias.empty() || static_cast<Index>(bias.size()) == w.rows, "bias of {} for {} rows", bias.size(),
                 w.rows);
-  const Activations input =
-      w.input_order.empty() ? x.as(activation_form(w.dtype)) : x.in_order(context, w.input_order, 0, y.extent(0));
+  const Activations input = w.input_order.empty() ? x.as(activation_form(w.dtype))
+                                                  : x.in_order(context, w.dtype, w.input_order, 0, y.extent(0));
   multiply(context, w, input, bias.empty() ? nullptr : bias.data(), y);
 }
 
@@ -107,7 +119,7 @@ void linear_each(const Context& context, std::span<const LinearTask> tasks, cons
     if (w.input_order.empty()) {
       strips += w.strips();
     } else {  // one after the other: they share the room for rows in order
-      multiply(context, w, x.in_order(context, w.input_order, task.first, task.y.extent(0)), nullptr, task.y);
+      multiply(context, w, x.in_order(context, w.dtype, w.input_order, task.first, task.y.extent(0)), nullptr, task.y);
     }
   }
   const Index shares = std::min<Index>(strips, kSharesPerThread * context.pool.threads());

@@ -20,6 +20,8 @@ struct ActivationForms {  // which forms a model's weights need
   bool f32 = false;
   bool bf16 = false;
   bool q8 = false;
+  bool q8_of_128 = false;
+  bool q8_of_row = false;
   bool ordered_q8 = false;  // in the order of a weight's columns
   void add(DType weight);
   void add_ordered(DType weight);  // of a weight whose columns have an order of their own
@@ -61,6 +63,8 @@ struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given
     if (forms.f32 && padded != cols) buffers.f32 = scratch.template take<float>(tokens * padded);
     if (forms.bf16) buffers.bf16 = scratch.template take<BF16>(tokens * padded);
     if (forms.q8) buffers.q8 = Q8Buffers::take(scratch, tokens, padded);
+    if (forms.q8_of_128) buffers.q8_of_128 = Q8Buffers::take(scratch, tokens, padded);
+    if (forms.q8_of_row) buffers.q8_of_row = Q8Buffers::take(scratch, tokens, padded);
     if (forms.ordered_q8) buffers.ordered_q8 = Q8Buffers::take(scratch, tokens, padded);
     return buffers;
   }
@@ -68,6 +72,8 @@ struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given
   std::span<float> f32{};  // only where rows need padding
   std::span<BF16> bf16{};
   Q8Buffers q8{};
+  Q8Buffers q8_of_128{};
+  Q8Buffers q8_of_row{};
   Q8Buffers ordered_q8{};  // of the weight that multiplies
 };
 
@@ -80,15 +86,15 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
     return activations_[static_cast<std::size_t>(form)];
   }
 
-  // Rows [first, first + count) with column c from column order[c] of x, in 8-bit groups; valid until the next call. Rows
-  // are split over the pool.
-  [[nodiscard]] Activations in_order(const Context& context, std::span<const std::int32_t> order, Index first,
-                                     Index count) const;
+  // Rows [first, first + count) with column c from column order[c] of x, in the 8-bit groups that `weight` multiplies with;
+  // valid until the next call. Rows are split over the pool.
+  [[nodiscard]] Activations in_order(const Context& context, DType weight, std::span<const std::int32_t> order,
+                                     Index first, Index count) const;
 
  private:
   MatrixView<const float> x_;
   Q8Buffers ordered_q8_;
-  std::array<Activations, 3> activations_{};
+  std::array<Activations, kActivationForms> activations_{};
 };
 
 // y [T, w.rows]; bias has w.rows values or is empty. Strips of 16 rows are split over the pool.

@@ -48,7 +48,9 @@ Tolerance tolerance(DType dtype) {
   switch (activation_form(dtype)) {
     case ActivationForm::kF32: return {};
     case ActivationForm::kBF16: return {.input = 0x1p-8};
-    case ActivationForm::kQ8: return {.group = 0.5 / 127 + 0x1p-20};
+    case ActivationForm::kQ8:
+    case ActivationForm::kQ8Of128:
+    case ActivationForm::kQ8OfRow: return {.group = 0.5 / 127 + 0x1p-20};
   }
   return {};
 }
@@ -75,8 +77,9 @@ TEST_P(Ops, LinearIsTheDoubleLoopForEveryWeightFormat) {
         for (Index k = 0; k < K; ++k) {
           const double a = static_cast<double>(x[static_cast<std::size_t>(t * K + k)]);
           const double b = static_cast<double>(row[static_cast<std::size_t>(k)]);
-          double largest = 0;  // of the group of 32
-          for (Index g = k / 32 * 32; g < std::min(K, k / 32 * 32 + 32); ++g) {
+          double largest = 0;  // of the group that shares a scale
+          const Index group = scale_columns(activation_form(dtype), K);
+          for (Index g = k / group * group; g < std::min(K, k / group * group + group); ++g) {
             largest = std::max(largest, std::abs(static_cast<double>(x[static_cast<std::size_t>(t * K + g)])));
           }
           sum += a * b;
@@ -108,7 +111,7 @@ TEST_P(Ops, LinearWithColumnsInAnOrderIsThatOfRowsInTheOrder) {
   for (Index t = 0; t < T; ++t) {
     for (const std::int32_t k : order) sorted.push_back(x[static_cast<std::size_t>(t * K + k)]);
   }
-  for (const DType dtype : {DType::kQ4_0, DType::kQ8_0, DType::kQZ4, DType::kQZ8}) {
+  for (const DType dtype : {DType::kQ4_0, DType::kQ8_0, DType::kQZ4, DType::kQZ8, DType::kQZ4_128}) {
     const CaseMatrix w(dtype, N, K, 1);
     PackedMatrix ordered = w.view;
     ordered.input_order = order;

@@ -10,7 +10,9 @@ namespace {
 
 PeakKind kind_of(ActivationForm form) {
   switch (form) {
-    case ActivationForm::kQ8: return PeakKind::kInt8;
+    case ActivationForm::kQ8:
+    case ActivationForm::kQ8Of128:
+    case ActivationForm::kQ8OfRow: return PeakKind::kInt8;
     case ActivationForm::kBF16: return PeakKind::kBF16;
     case ActivationForm::kF32: break;
   }

@@ -6,6 +6,7 @@
 //                       kTable[code] + kOffset is the unsigned byte that kernels multiply
 //   codes()             all codes of a block, in element order
 //   kScaleFields        which bytes of the block carry scales, in the order that its kind of scales expects
+//   kSpan               the columns of one integer dot, where that is not a group of 32
 //   the base            how these fields give the scales of a group of 32 values (group_scales.h)
 //   kGrowth             bytes by which a packed block is longer than the file's, where that is not 0
 // Start at Q4_0; Q2_K is the most involved.
@@ -28,6 +29,10 @@ inline void split_nibbles(const std::uint8_t* bytes, std::uint8_t* codes) {
     codes[j] = bytes[j] & 15u;
     codes[j + 16] = bytes[j] >> 4;
   }
+}
+
+inline void split_nibbles_of_128(const std::uint8_t* bytes, std::uint8_t* codes) {
+  for (int g = 0; g < 4; ++g) split_nibbles(bytes + 16 * g, codes + 32 * g);
 }
 
 // 32 low nibbles, then the high nibbles of the same bytes, four times (Q4_K and Q5_K).
@@ -156,7 +161,8 @@ struct IQ4_XS : SixBitsScale {  // d; eight 6-bit scales in 6 bytes; 256 nibbles
   static constexpr auto kTable = kIQ4Values;
   static constexpr auto kScaleFields = halves_and_bytes<1, 6>({0}, bytes_from<6>(2));
   static void codes(const std::uint8_t* block, std::uint8_t* out) {
-    for (int g = 0; g < 8; ++g) split_nibbles(block + 8 + 16 * g, out + 32 * g);
+    split_nibbles_of_128(block + 8, out);
+    split_nibbles_of_128(block + 72, out + 128);
   }
 };
 
@@ -269,6 +275,35 @@ struct QZ8 : FloatZeroScale {  // d in fp32; zero; 32 signed bytes, here as unsi
   }
 };
 
+struct QZ4_128 : HalfZeroScale {  // d; zero; four times 32 nibbles
+  static constexpr DType kDType = DType::kQZ4_128;
+  static constexpr DotSpan kSpan = DotSpan::kBlock;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 8;
+  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, FieldType::kHalf}, {2, FieldType::kBits}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles_of_128(block + 3, out); }
+};
+
+struct QZ4B_128 : BrainHalfZeroScale {  // d in bf16; zero; four times 32 nibbles
+  static constexpr DType kDType = DType::kQZ4B_128;
+  static constexpr DotSpan kSpan = DotSpan::kBlock;
+  static constexpr int kCodeBits = 4;
+  static constexpr int kOffset = 8;
+  static constexpr std::array<ScaleField, 2> kScaleFields{{{0, FieldType::kBrainHalf}, {2, FieldType::kBits}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) { split_nibbles_of_128(block + 3, out); }
+};
+
+struct QC8 : FloatScale {  // d in fp32, the same in all blocks of a row; 128 signed bytes, here as unsigned codes
+  static constexpr DType kDType = DType::kQC8;
+  static constexpr DotSpan kSpan = DotSpan::kSegment;
+  static constexpr int kCodeBits = 8;
+  static constexpr int kOffset = 128;
+  static constexpr std::array<ScaleField, 1> kScaleFields{{{0, FieldType::kFloat}}};
+  static void codes(const std::uint8_t* block, std::uint8_t* out) {
+    for (int j = 0; j < 128; ++j) out[j] = block[4 + j] ^ 0x80u;
+  }
+};
+
 // --- What all of them are used through -----------------------------------------------------------------------------
 
 template <class Format>
@@ -287,6 +322,9 @@ template <class Format>
 constexpr int integer_of(std::uint8_t code) {
   return multiplicand<Format>(code) - Format::kOffset;
 }
+// Of a format whose integer dots run over more than a group.
+template <class Format>
+inline constexpr bool kHasLongDots = Format::kSpan != DotSpan::kGroupOf32;
 template <class Format>
 inline constexpr int kLargestMultiplicand = [] {
   int largest = 0;

@@ -39,7 +39,10 @@ namespace jericho {
   X(TQ2F, -1, "", 128, 36)      \
   X(QZ4, -1, "", 32, 19)        \
   X(QZ4B, -1, "", 32, 19)       \
-  X(QZ8, -1, "", 32, 37)
+  X(QZ8, -1, "", 32, 37)        \
+  X(QZ4_128, -1, "", 128, 67)   \
+  X(QZ4B_128, -1, "", 128, 67)  \
+  X(QC8, -1, "", 128, 132)
 
 // Blocks whose values are fp32 numbers and multiply as such: rows stay one after the other (row_formats.h).
 #define JERICHO_ROW_DTYPES(X) \

@@ -98,7 +98,12 @@ enum class ScaleKind {
   kFloatZero,
 };
 
+// The columns of one integer dot, which meets its scales once: a group of 32, the block, or all of a segment
+// (docs/numerics.md 3). The last is for rows of one scale, which every block of the row repeats.
+enum class DotSpan { kGroupOf32, kBlock, kSegment };
+
 struct BlockFormat {  // what most formats have not
+  static constexpr DotSpan kSpan = DotSpan::kGroupOf32;
   static constexpr bool kHasMin = false;
   static constexpr bool kHasSub = false;
   static constexpr bool kHasMinSub = false;

@@ -25,9 +25,7 @@ constexpr std::array<int, 8> kNibbleOf = [] {
 
 struct AwqShape {
   IntegerGrid grid{};
-  Index inputs = 0;
   Index outputs = 0;
-  Index group = 0;
 };
 
 enum Part : std::size_t { kQweight, kScales, kQzeros };
@@ -35,10 +33,7 @@ enum Part : std::size_t { kQweight, kScales, kQzeros };
 class AwqRows final : public IntegerRows {
  public:
   AwqRows(const AwqShape& shape, const PartBytes& parts)
-      : IntegerRows(shape.grid, shape.inputs, shape.group),
-        shape_(shape),
-        qweight_(parts[kQweight]),
-        scales_(shape.grid.scale, parts[kScales]) {
+      : IntegerRows(shape.grid), shape_(shape), qweight_(parts[kQweight]), scales_(shape.grid.scale, parts[kScales]) {
     if (!shape.grid.symmetric) qzeros_ = Elements<std::uint32_t>(parts[kQzeros]);
   }
 
@@ -62,7 +57,7 @@ class AwqRows final : public IntegerRows {
 class AwqRepacking final : public Repacking {
  public:
   AwqRepacking(const AwqShape& shape, std::vector<TensorInfo> parts)
-      : Repacking(fmt::format("AWQ 4 bit, groups of {}", shape.group), std::move(parts)), shape_(shape) {}
+      : Repacking(fmt::format("AWQ 4 bit, groups of {}", shape.grid.group), std::move(parts)), shape_(shape) {}
   std::unique_ptr<RowDecoder> decoder(PartBytes parts) const override {
     return std::make_unique<AwqRows>(shape_, parts);
   }
@@ -85,9 +80,10 @@ void present_awq(const QuantizationSettings& settings, StoredTensors& tensors) {
     const TensorInfo& qweight = tensors.require(module + ".qweight", {DType::kI32});
     const TensorInfo& scales = tensors.require(module + ".scales", {DType::kF16, DType::kBF16});
     expect_matrix(qweight);
-    AwqShape shape{.inputs = qweight.shape[0], .outputs = qweight.shape[1] * 8};
-    shape.group = checked_group(group_size, shape.inputs);
-    const Index groups = ceil_div(shape.inputs, shape.group);
+    AwqShape shape{.outputs = qweight.shape[1] * 8};
+    shape.grid.cols = qweight.shape[0];
+    shape.grid.group = checked_group(group_size, shape.grid.cols);
+    const Index groups = ceil_div(shape.grid.cols, shape.grid.group);
     expect_shape(scales, {groups, shape.outputs});
     std::vector<TensorInfo> parts = {qweight, scales};
     const bool has_zeros = settings.boolean("zero_point").value_or(true) || tensors.find(module + ".qzeros") != nullptr;
@@ -95,8 +91,9 @@ void present_awq(const QuantizationSettings& settings, StoredTensors& tensors) {
       parts.push_back(tensors.require(module + ".qzeros", {DType::kI32}));
       expect_shape(parts.back(), {groups, shape.outputs / 8});
     }
-    shape.grid = {.bits = 4, .symmetric = !has_zeros, .scale = scales.dtype};
-    tensors.present(module + ".weight", integer_block_type(shape.grid), {shape.outputs, shape.inputs},
+    shape.grid.symmetric = !has_zeros;
+    shape.grid.scale = scales.dtype;
+    tensors.present(module + ".weight", integer_block_type(shape.grid), {shape.outputs, shape.grid.cols},
                     std::make_shared<AwqRepacking>(shape, std::move(parts)));
   }
 }

@@ -22,7 +22,9 @@ TEST(Awq, ComesBackToTheBit) {
       put_awq(checkpoint, "m", grid);
       checkpoint.config = awq_config(group == 256 ? -1 : group);
       const Opened opened = open_weight(checkpoint, "m.weight");
-      EXPECT_EQ(opened.dtype, scale == DType::kF16 ? DType::kQZ4 : DType::kQZ4B);
+      const bool half = scale == DType::kF16;
+      EXPECT_EQ(opened.dtype,
+                group == 128 ? (half ? DType::kQZ4_128 : DType::kQZ4B_128) : (half ? DType::kQZ4 : DType::kQZ4B));
       EXPECT_EQ(opened.values, grid.values()) << group;
     }
   }

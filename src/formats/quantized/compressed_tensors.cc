@@ -8,7 +8,8 @@
 //   float-quantized  P.weight F8_E4M3 [O, C]
 // each with P.weight_scale [O, G], [O] or [1], for FP8 also one per block. What a module's tensors are says how it is
 // stored; config_groups only tell code widths and blocks apart, so that their patterns of names are not needed.
-// Activations are quantized as numerics.md 3 does for every integer weight, whatever "input_activations" says.
+// Activations are quantized as numerics.md 3 does for the weight's type, whatever "input_activations" says; where it asks
+// for integers, int-quantized weights with one scale per row take one per token as well (QC8).
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -28,8 +29,6 @@ namespace {
 struct Integers {
   IntegerGrid grid{};
   Index rows = 0;
-  Index cols = 0;
-  Index group = 0;
   Index scales_per_row = 0;  // 0: one for the tensor
   bool packed = true;        // codes in words, not bytes
   std::size_t zeros = 0;     // which part they are, 0: none
@@ -42,7 +41,7 @@ constexpr std::size_t kScales = 1;
 class IntegerTensorRows final : public IntegerRows {
  public:
   IntegerTensorRows(const Integers& shape, const PartBytes& parts, std::vector<std::int32_t> input_order)
-      : IntegerRows(shape.grid, shape.cols, shape.group, std::move(input_order)),
+      : IntegerRows(shape.grid, std::move(input_order)),
         shape_(shape),
         words_(parts[kCodes]),
         bytes_(parts[kCodes]),
@@ -68,11 +67,11 @@ class IntegerTensorRows final : public IntegerRows {
   void put_codes(Index row, Column column, std::span<std::uint8_t, 32> out) const {
     if (!shape_.packed) {
       for (std::size_t j = 0; j < 32; ++j) {
-        out[j] = static_cast<std::uint8_t>(bytes_[row * shape_.cols + column(j)] + 128);
+        out[j] = static_cast<std::uint8_t>(bytes_[row * shape_.grid.cols + column(j)] + 128);
       }
       return;
     }
-    const Index words = ceil_div(shape_.cols, codes_per_word());
+    const Index words = ceil_div(shape_.grid.cols, codes_per_word());
     for (std::size_t j = 0; j < 32; ++j) {
       const std::uint32_t word = words_[row * words + column(j) / codes_per_word()];
       out[j] = static_cast<std::uint8_t>((word >> (column(j) % codes_per_word() * shape_.grid.bits)) & mask());
@@ -101,17 +100,17 @@ class IntegerRepacking final : public Repacking {
  public:
   IntegerRepacking(const Integers& shape, std::vector<TensorInfo> parts)
       : Repacking(fmt::format("compressed-tensors {} bit, {}{}", shape.grid.bits,
-                              shape.scales_per_row == 0   ? "per tensor"
-                              : shape.group == shape.cols ? "per channel"
-                                                          : fmt::format("groups of {}", shape.group),
+                              shape.scales_per_row == 0             ? "per tensor"
+                              : shape.grid.group == shape.grid.cols ? "per channel"
+                                                                    : fmt::format("groups of {}", shape.grid.group),
                               shape.index != 0 ? " by activation" : ""),
                   std::move(parts)),
         shape_(shape) {}
   std::unique_ptr<RowDecoder> decoder(PartBytes bytes) const override {
     std::vector<std::int32_t> order;
     if (shape_.index != 0) {
-      order = inputs_by_group(parts()[shape_.index], Elements<std::int32_t>(bytes[shape_.index]), shape_.cols,
-                              shape_.group);
+      order = inputs_by_group(parts()[shape_.index], Elements<std::int32_t>(bytes[shape_.index]), shape_.grid.cols,
+                              shape_.grid.group);
     }
     return std::make_unique<IntegerTensorRows>(shape_, bytes, std::move(order));
   }
@@ -125,11 +124,15 @@ class IntegerRepacking final : public Repacking {
 struct Groups {
   std::vector<Index> bits{};   // widths of integer codes
   std::vector<Index> block{};  // rows and columns of strategy "block"
+  bool integer_activations = false;
 };
 
 Groups read_groups(const QuantizationSettings& settings) {
   Groups groups;
   for (const QuantizationSettings& group : settings.objects_in("config_groups")) {
+    if (const auto inputs = group.object("input_activations")) {
+      groups.integer_activations |= inputs->text("type").value_or("int") == "int";
+    }
     const auto weights = group.object("weights");
     if (!weights) continue;
     const Index bits = weights->integer("num_bits").value_or(8);
@@ -148,7 +151,7 @@ void read_scales(const TensorInfo& scales, Integers& shape) {
   shape.grid.scale = scales.dtype;
   const bool single = scales.shape.empty() || (scales.elements() == 1 && shape.rows > 1);
   if (single || (scales.shape.size() == 1 && scales.shape[0] == 1)) {
-    shape.group = checked_group(-1, shape.cols);
+    shape.grid.group = checked_group(-1, shape.grid.cols);
     return;
   }
   shape.scales_per_row = 1;
@@ -159,11 +162,11 @@ void read_scales(const TensorInfo& scales, Integers& shape) {
     shape.scales_per_row = scales.shape[1];
     expect_shape(scales, {shape.rows, shape.scales_per_row});
   }
-  if (shape.cols % shape.scales_per_row != 0) {
+  if (shape.grid.cols % shape.scales_per_row != 0) {
     throw Error(ErrorKind::kInput, fmt::format("tensor {} has {} scales for rows of {}, expected a divisor",
-                                               printable(scales.name), shape.scales_per_row, shape.cols));
+                                               printable(scales.name), shape.scales_per_row, shape.grid.cols));
   }
-  shape.group = checked_group(shape.cols / shape.scales_per_row, shape.cols);
+  shape.grid.group = checked_group(shape.grid.cols / shape.scales_per_row, shape.grid.cols);
 }
 
 void present_integers(const std::string& module, Integers shape, std::vector<TensorInfo> parts,
@@ -186,9 +189,9 @@ void present_integers(const std::string& module, Integers shape, std::vector<Ten
   if (tensors.find(module + ".weight_g_idx") != nullptr) {
     shape.index = parts.size();
     parts.push_back(tensors.require(module + ".weight_g_idx", {DType::kI32}));
-    expect_shape(parts.back(), {shape.cols});
+    expect_shape(parts.back(), {shape.grid.cols});
   }
-  tensors.present(module + ".weight", integer_block_type(shape.grid), {shape.rows, shape.cols},
+  tensors.present(module + ".weight", integer_block_type(shape.grid), {shape.rows, shape.grid.cols},
                   std::make_shared<IntegerRepacking>(shape, std::move(parts)));
 }
 
@@ -202,18 +205,19 @@ void present_packed(const std::string& module, const Groups& groups, StoredTenso
     if (stored_shape.dtype == DType::kI32) return Elements<std::int32_t>(bytes)[i];
     return Elements<std::int64_t>(bytes)[i];
   };
-  Integers shape{.rows = extent(0), .cols = extent(1)};
+  Integers shape{.rows = extent(0)};
+  shape.grid.cols = extent(1);
   std::vector<Index> fitting;
   for (const Index bits : groups.bits) {
-    const bool fits =
-        shape.cols >= 1 && shape.cols <= Index{1} << 31 && ceil_div(shape.cols, 32 / bits) == packed.shape[1];
+    const bool fits = shape.grid.cols >= 1 && shape.grid.cols <= Index{1} << 31 &&
+                      ceil_div(shape.grid.cols, 32 / bits) == packed.shape[1];
     if (fits && std::find(fitting.begin(), fitting.end(), bits) == fitting.end()) fitting.push_back(bits);
   }
   if (shape.rows != packed.shape[0] || fitting.size() != 1) {
     throw Error(ErrorKind::kInput,
                 fmt::format("tensor {} has shape [{}], which for a weight of [{}, {}] is {} of the code widths of "
                             "config_groups ({} bits)",
-                            printable(packed.name), fmt::join(packed.shape, ", "), shape.rows, shape.cols,
+                            printable(packed.name), fmt::join(packed.shape, ", "), shape.rows, shape.grid.cols,
                             fitting.size() > 1 ? "several" : "none", fmt::join(groups.bits, ", ")));
   }
   shape.grid.bits = static_cast<int>(fitting[0]);
@@ -226,8 +230,10 @@ void present_bytes(const std::string& module, const Groups& groups, StoredTensor
   const std::string scale_name = module + ".weight_scale";
   if (weight.dtype == DType::kI8) {
     expect_matrix(weight);
-    Integers shape{.rows = weight.shape[0], .cols = weight.shape[1], .packed = false};
+    Integers shape{.rows = weight.shape[0], .packed = false};
     shape.grid.bits = 8;
+    shape.grid.cols = weight.shape[1];
+    shape.grid.whole_rows = groups.integer_activations;
     present_integers(module, shape, {weight}, tensors);
     return;
   }

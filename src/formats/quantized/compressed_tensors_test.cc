@@ -23,13 +23,20 @@ TEST(CompressedTensors, PackedIntegersComeBackToTheBit) {
     Zeros zeros;
     DType scale, expected;
   };
-  const Case cases[] = {
-      {4, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0}, {4, 64, Zeros::kMiddle, DType::kBF16, DType::kQZ4B},
-      {4, 32, Zeros::kAny, DType::kBF16, DType::kQZ4B},   {4, 32, Zeros::kAny, DType::kF16, DType::kQZ4},
-      {4, 64, Zeros::kMiddle, DType::kF32, DType::kQZ8},  {4, 256, Zeros::kAny, DType::kF32, DType::kQZ8},
-      {3, 32, Zeros::kAny, DType::kF16, DType::kQZ4},  // ten codes to a word
-      {2, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0}, {8, 256, Zeros::kMiddle, DType::kF16, DType::kQ8_0},
-      {8, 64, Zeros::kAny, DType::kBF16, DType::kQZ8},    {6, 64, Zeros::kAny, DType::kF16, DType::kQZ8}};
+  const Case cases[] = {{4, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0},
+                        {4, 64, Zeros::kMiddle, DType::kBF16, DType::kQZ4B},
+                        {4, 32, Zeros::kAny, DType::kBF16, DType::kQZ4B},
+                        {4, 32, Zeros::kAny, DType::kF16, DType::kQZ4},
+                        {4, 128, Zeros::kMiddle, DType::kF16, DType::kQZ4_128},
+                        {4, 128, Zeros::kAny, DType::kBF16, DType::kQZ4B_128},
+                        {4, 128, Zeros::kAny, DType::kF32, DType::kQZ8},
+                        {4, 64, Zeros::kMiddle, DType::kF32, DType::kQZ8},
+                        {4, 256, Zeros::kAny, DType::kF32, DType::kQZ8},
+                        {3, 32, Zeros::kAny, DType::kF16, DType::kQZ4},  // ten codes to a word
+                        {2, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0},
+                        {8, 256, Zeros::kMiddle, DType::kF16, DType::kQ8_0},
+                        {8, 64, Zeros::kAny, DType::kBF16, DType::kQZ8},
+                        {6, 64, Zeros::kAny, DType::kF16, DType::kQZ8}};
   for (const Case& c : cases) {
     const Grid grid = random_grid(20, 256, c.group, c.bits, c.scale, c.zeros, 9);
     Checkpoint checkpoint;
@@ -82,6 +89,30 @@ TEST(CompressedTensors, BytesComeBackToTheBit) {
       }
     }
   }
+}
+
+TEST(CompressedTensors, BytesWithAScalePerRowBelongToActivationsWithAScalePerToken) {
+  const std::string activations = R"(, "group_1": {"input_activations": {"num_bits": 8, "type": "int"}})";
+  const auto opened_type = [&](const Grid& grid, Zeros zeros, const std::string& more) {
+    Checkpoint checkpoint;
+    put_bytes(checkpoint, "m", grid, zeros);
+    checkpoint.config = ct_config("int-quantized", R"("num_bits": 8, "type": "int")", more);
+    const Opened opened = open_weight(checkpoint, "m.weight");
+    EXPECT_EQ(opened.values, grid.values());
+    return opened.dtype;
+  };
+  for (const DType scale : {DType::kF16, DType::kBF16, DType::kF32}) {
+    Grid grid = random_grid(20, 256, 256, 8, scale, Zeros::kMiddle, 16);
+    grid.codes[0] = 0;  // -128
+    EXPECT_EQ(opened_type(grid, Zeros::kMiddle, activations), DType::kQC8);
+  }
+  const auto grid = [](Index cols, Index group, Zeros zeros) {
+    return random_grid(20, cols, group, 8, DType::kF32, zeros, 16);
+  };
+  EXPECT_EQ(opened_type(grid(256, 256, Zeros::kMiddle), Zeros::kMiddle, ""), DType::kQZ8) << "weights alone";
+  EXPECT_EQ(opened_type(grid(256, 64, Zeros::kMiddle), Zeros::kMiddle, activations), DType::kQZ8) << "groups";
+  EXPECT_EQ(opened_type(grid(256, 256, Zeros::kAny), Zeros::kAny, activations), DType::kQZ8) << "zero points";
+  EXPECT_EQ(opened_type(grid(96, 96, Zeros::kMiddle), Zeros::kMiddle, activations), DType::kQZ8) << "short blocks";
 }
 
 TEST(CompressedTensors, OneScaleMayServeAWholeTensor) {

@@ -20,9 +20,7 @@ namespace {
 
 struct GptqShape {
   IntegerGrid grid{};
-  Index inputs = 0;
   Index outputs = 0;
-  Index group = 0;
   Index groups = 0;
   bool stores_zero = false;  // "gptq_v2": not zero - 1
   bool ordered = false;      // "desc_act": inputs have groups by the order of their activations
@@ -34,7 +32,7 @@ enum Part : std::size_t { kQweight, kQzeros, kScales, kGroupIndex };
 class GptqRows final : public IntegerRows {
  public:
   GptqRows(const GptqShape& shape, const PartBytes& parts, std::vector<std::int32_t> input_order)
-      : IntegerRows(shape.grid, shape.inputs, shape.group, std::move(input_order)),
+      : IntegerRows(shape.grid, std::move(input_order)),
         shape_(shape),
         qweight_(parts[kQweight]),
         qzeros_(parts[kQzeros]),
@@ -102,7 +100,7 @@ class GptqRepacking final : public Repacking {
  public:
   GptqRepacking(GptqShape shape, std::vector<TensorInfo> parts)
       : Repacking(fmt::format("GPTQ {} bit, {}{}", shape.grid.bits,
-                              shape.groups == 1 ? "per channel" : fmt::format("groups of {}", shape.group),
+                              shape.groups == 1 ? "per channel" : fmt::format("groups of {}", shape.grid.group),
                               shape.ordered ? " by activation" : ""),
                   std::move(parts)),
         shape_(std::move(shape)) {}
@@ -113,9 +111,9 @@ class GptqRepacking final : public Repacking {
       const TensorInfo& tensor = parts()[kGroupIndex];
       const Elements<std::int32_t> index(bytes[kGroupIndex]);
       if (shape_.ordered) {
-        order = inputs_by_group(tensor, index, shape_.inputs, shape_.group);
+        order = inputs_by_group(tensor, index, shape_.grid.cols, shape_.grid.group);
       } else {
-        check_group_index(tensor, index, shape_.inputs, shape_.group);
+        check_group_index(tensor, index, shape_.grid.cols, shape_.grid.group);
       }
     }
     return std::make_unique<GptqRows>(shape_, bytes, std::move(order));
@@ -165,11 +163,11 @@ GptqShape shape_of(const QuantizationSettings& settings, const std::string& modu
                     "multiple of 32 outputs",
                     printable(qweight.name), qweight.shape[0], qweight.shape[1], shape.grid.bits, shape.grid.bits));
   }
-  shape.inputs = qweight.shape[0] / shape.grid.bits * 32;
-  const bool even = shape.groups > 0 && shape.inputs % shape.groups == 0;
-  const Index group_size = rules && even ? shape.inputs / shape.groups : settings.integer("group_size").value_or(-1);
-  shape.group = checked_group(group_size, shape.inputs);
-  expect_shape(scales, {ceil_div(shape.inputs, shape.group), shape.outputs});
+  shape.grid.cols = qweight.shape[0] / shape.grid.bits * 32;
+  const bool even = shape.groups > 0 && shape.grid.cols % shape.groups == 0;
+  const Index group_size = rules && even ? shape.grid.cols / shape.groups : settings.integer("group_size").value_or(-1);
+  shape.grid.group = checked_group(group_size, shape.grid.cols);
+  expect_shape(scales, {ceil_div(shape.grid.cols, shape.grid.group), shape.outputs});
   return shape;
 }
 
@@ -190,12 +188,12 @@ void present_gptq(const QuantizationSettings& settings, StoredTensors& tensors) 
     std::vector<TensorInfo> parts = {*tensors.find(module + ".qweight"), qzeros, *tensors.find(module + ".scales")};
     if (tensors.find(module + ".g_idx") != nullptr) {
       const TensorInfo& index = tensors.require(module + ".g_idx", {DType::kI32});
-      expect_shape(index, {shape.inputs});
+      expect_shape(index, {shape.grid.cols});
       parts.push_back(index);
       shape.ordered = by_activation && shape.groups > 1;
     }
     const DType dtype = integer_block_type(shape.grid);
-    const std::vector<Index> weight = {shape.outputs, shape.inputs};
+    const std::vector<Index> weight = {shape.outputs, shape.grid.cols};
     tensors.present(module + ".weight", dtype, weight,
                     std::make_shared<GptqRepacking>(std::move(shape), std::move(parts)));
   }

@@ -27,12 +27,14 @@ TEST(Gptq, EveryWidthGroupAndZeroComesBackToTheBit) {
     DType scale, expected;
   };
   const Case cases[] = {
-      {4, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0}, {4, 32, Zeros::kAny, DType::kF16, DType::kQZ4},
-      {4, -1, Zeros::kMiddle, DType::kF16, DType::kQ4_0}, {4, 64, Zeros::kMiddle, DType::kBF16, DType::kQZ4B},
-      {4, 64, Zeros::kAny, DType::kBF16, DType::kQZ4B},   {3, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0},
-      {3, 32, Zeros::kAny, DType::kF16, DType::kQZ4},     {2, 128, Zeros::kMiddle, DType::kF16, DType::kQ4_0},
-      {2, 64, Zeros::kAny, DType::kF16, DType::kQZ4},     {8, 64, Zeros::kMiddle, DType::kF16, DType::kQ8_0},
-      {8, 32, Zeros::kAny, DType::kF16, DType::kQZ8},     {8, -1, Zeros::kAny, DType::kBF16, DType::kQZ8},
+      {4, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0},    {4, 32, Zeros::kAny, DType::kF16, DType::kQZ4},
+      {4, -1, Zeros::kMiddle, DType::kF16, DType::kQ4_0},    {4, 64, Zeros::kMiddle, DType::kBF16, DType::kQZ4B},
+      {4, 64, Zeros::kAny, DType::kBF16, DType::kQZ4B},      {3, 64, Zeros::kMiddle, DType::kF16, DType::kQ4_0},
+      {3, 32, Zeros::kAny, DType::kF16, DType::kQZ4},        {2, 128, Zeros::kMiddle, DType::kF16, DType::kQZ4_128},
+      {2, 64, Zeros::kAny, DType::kF16, DType::kQZ4},        {8, 64, Zeros::kMiddle, DType::kF16, DType::kQ8_0},
+      {4, 128, Zeros::kAny, DType::kF16, DType::kQZ4_128},   {4, 128, Zeros::kMiddle, DType::kBF16, DType::kQZ4B_128},
+      {3, 128, Zeros::kAny, DType::kBF16, DType::kQZ4B_128}, {8, 128, Zeros::kMiddle, DType::kF16, DType::kQ8_0},
+      {8, 32, Zeros::kAny, DType::kF16, DType::kQZ8},        {8, -1, Zeros::kAny, DType::kBF16, DType::kQZ8},
   };
   for (const Case& c : cases) {
     for (const GptqZeros stored : {GptqZeros::kMinusOne, GptqZeros::kTrue}) {

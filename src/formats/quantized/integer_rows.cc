@@ -35,33 +35,38 @@ void check_groups_exist(const TensorInfo& tensor, const Elements<std::int32_t>& 
 
 std::uint8_t byte_of(int value) { return static_cast<std::uint8_t>(value & 255); }
 
-// Every type's integers are code - middle: the block's zero point is then zero - middle.
-void put_block(DType dtype, const IntegerGrid& grid, std::span<std::uint8_t, 32> codes, float scale, int zero,
-               std::uint8_t* block) {
-  const int middle = 1 << (grid.bits - 1);
-  const bool nibbles = dtype == DType::kQ4_0 || dtype == DType::kQZ4 || dtype == DType::kQZ4B;
-  if (nibbles) {  // whose middle is 8: narrower codes move there
-    for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code - middle + 8);
-  }
+// Calls f.template operator()<Format>() for a type of integer_block_type().
+template <class F>
+void visit_integer_format(DType dtype, F f) {
   switch (dtype) {
-    case DType::kQ4_0:
-      put_scale(Q4_0::kScaleFields[0], scale, block);
-      put_nibbles(codes, block + 2);
-      return;
-    case DType::kQ8_0:
-      put_scale(Q8_0::kScaleFields[0], scale, block);
-      for (std::size_t j = 0; j < 32; ++j) block[2 + j] = byte_of(codes[j] - middle);
-      return;
-    case DType::kQZ4:
-    case DType::kQZ4B:
-      put_scale(dtype == DType::kQZ4 ? QZ4::kScaleFields[0] : QZ4B::kScaleFields[0], scale, block);
-      block[2] = byte_of(zero - middle);
-      put_nibbles(codes, block + 3);
-      return;
-    default:
-      put_scale(QZ8::kScaleFields[0], scale, block);
-      block[4] = byte_of(zero - middle);
-      for (std::size_t j = 0; j < 32; ++j) block[5 + j] = byte_of(codes[j] - middle);
+    case DType::kQ4_0: return f.template operator()<Q4_0>();
+    case DType::kQ8_0: return f.template operator()<Q8_0>();
+    case DType::kQZ4: return f.template operator()<QZ4>();
+    case DType::kQZ4B: return f.template operator()<QZ4B>();
+    case DType::kQZ4_128: return f.template operator()<QZ4_128>();
+    case DType::kQZ4B_128: return f.template operator()<QZ4B_128>();
+    case DType::kQC8: return f.template operator()<QC8>();
+    default: return f.template operator()<QZ8>();
+  }
+}
+
+// Every type's integers are code - middle: the block's zero point is then zero - middle. Puts the codes of the `part`-th 32
+// columns of a block, and its scale.
+template <class Format>
+void put_codes(const IntegerGrid& grid, std::span<std::uint8_t, 32> codes, float scale, int zero, Index part,
+               std::uint8_t* block) {
+  constexpr auto& kFields = Format::kScaleFields;
+  constexpr int kCodesAt = kFields.back().offset + kFields.back().width();  // behind the scales
+  const int middle = 1 << (grid.bits - 1);
+  put_scale(kFields[0], scale, block);
+  if constexpr (Format::kHasZero) block[kFields[1].offset] = byte_of(zero - middle);
+  if constexpr (Format::kCodeBits == 4) {  // whose middle is 8: narrower codes move there
+    for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code - middle + 8);
+    put_nibbles(codes, block + kCodesAt + 16 * part);
+  } else {
+    for (std::size_t j = 0; j < 32; ++j) {
+      block[kCodesAt + 32 * part + static_cast<Index>(j)] = byte_of(codes[j] - middle);
+    }
   }
 }
 
@@ -70,33 +75,49 @@ void put_block(DType dtype, const IntegerGrid& grid, std::span<std::uint8_t, 32>
 DType integer_block_type(const IntegerGrid& grid) {
   JERICHO_CHECK(grid.bits >= 2 && grid.bits <= 8, "{} bits", grid.bits);
   const bool half = grid.scale == DType::kF16;
-  if (grid.symmetric && half) return grid.bits <= 4 ? DType::kQ4_0 : DType::kQ8_0;
-  if (grid.bits > 4 || grid.scale == DType::kF32) return DType::kQZ8;
+  const bool whole_row = grid.group == grid.cols;
+  constexpr Index kLongest = Index{1} << 19;  // whose dots fit 32 bits (docs/numerics.md 3)
+  if (grid.whole_rows && grid.symmetric && whole_row && grid.cols <= kLongest &&
+      grid.cols % info(DType::kQC8).block_elements == 0) {
+    return DType::kQC8;
+  }
+  if (grid.bits > 4 || grid.scale == DType::kF32) {
+    return grid.symmetric && half ? DType::kQ8_0 : DType::kQZ8;
+  }
+  constexpr Index kBlock = info(DType::kQZ4_128).block_elements;
+  if (grid.group % kBlock == 0 && grid.cols % kBlock == 0 && !whole_row) {
+    return half ? DType::kQZ4_128 : DType::kQZ4B_128;
+  }
+  if (grid.symmetric && half) return DType::kQ4_0;
   return half ? DType::kQZ4 : DType::kQZ4B;
 }
 
-IntegerRows::IntegerRows(const IntegerGrid& grid, Index cols, Index group, std::vector<std::int32_t> input_order)
-    : grid_(grid), dtype_(integer_block_type(grid)), cols_(cols), group_(group), input_order_(std::move(input_order)) {}
+IntegerRows::IntegerRows(const IntegerGrid& grid, std::vector<std::int32_t> input_order)
+    : grid_(grid), dtype_(integer_block_type(grid)), input_order_(std::move(input_order)) {}
 
 void IntegerRows::codes_at(Index, std::span<const std::int32_t, 32>, std::span<std::uint8_t, 32>) const {
   JERICHO_CHECK(input_order_.empty(), "an order of {} inputs for a method that has none", input_order_.size());
 }
 
 void IntegerRows::decode(Index first, Index count, std::byte* rows) const {
-  const Index block_bytes = info(dtype_).block_bytes.count;
-  const Index blocks = cols_ / kGroup;
-  std::array<std::uint8_t, 32> block_codes{};
-  for (Index b = 0; b < blocks; ++b) {  // outside: methods that store columns first read the same lines for every row
+  const Index parts = info(dtype_).block_elements / kGroup;  // of a block
+  const Index row_bytes = storage_bytes(dtype_, grid_.cols).count;
+  std::array<std::uint8_t, 32> part_codes{};
+  for (Index p = 0; p < grid_.cols / kGroup;
+       ++p) {  // outside: methods that store columns first read the same lines for
+               // every row
     for (Index r = 0; r < count; ++r) {
-      const Index group = b * kGroup / group_;
+      const Index group = p * kGroup / grid_.group;
       if (input_order_.empty()) {
-        codes(first + r, b, block_codes);
+        codes(first + r, p, part_codes);
       } else {
-        codes_at(first + r, std::span(input_order_).subspan(static_cast<std::size_t>(b * kGroup)).first<32>(),
-                 block_codes);
+        codes_at(first + r, std::span(input_order_).subspan(static_cast<std::size_t>(p * kGroup)).first<32>(),
+                 part_codes);
       }
-      put_block(dtype_, grid_, block_codes, scale(first + r, group), zero(first + r, group),
-                reinterpret_cast<std::uint8_t*>(rows) + (r * blocks + b) * block_bytes);
+      auto* block = reinterpret_cast<std::uint8_t*>(rows) + r * row_bytes + p / parts * info(dtype_).block_bytes.count;
+      visit_integer_format(dtype_, [&]<class Format>() {
+        put_codes<Format>(grid_, part_codes, scale(first + r, group), zero(first + r, group), p % parts, block);
+      });
     }
   }
 }

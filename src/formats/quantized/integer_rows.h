@@ -17,10 +17,14 @@ struct IntegerGrid {
   int bits = 4;               // of a code, 2 to 8; codes are unsigned
   bool symmetric = true;      // every zero point is 2^(bits - 1)
   DType scale = DType::kF16;  // as stored: F16, BF16 or F32
+  Index cols = 0;             // of a row
+  Index group = 0;            // of these share a scale; cols: all
+  bool whole_rows = false;    // multiplies activations that have one scale per token (W8A8)
 };
 
-// Q4_0 and Q8_0 where the grid is symmetric with scales in f16, which they hold exactly; else QZ4, QZ4B or QZ8. Codes of
-// 2 and 3 bits become 4, of 5 to 7 become 8.
+// The type that keeps a grid. For codes of up to 4 bits QZ4_128 or QZ4B_128 where groups are multiples of 128 but not whole
+// rows; else Q4_0 and Q8_0 where the grid is symmetric with scales in f16, which they hold exactly; else QZ4, QZ4B or QZ8.
+// QC8 where whole rows are asked for and their length allows. Codes of 2 and 3 bits become 4, of 5 to 7 become 8.
 DType integer_block_type(const IntegerGrid& grid);
 
 // The stored bytes of one part, read element by element: they need not be aligned.
@@ -59,7 +63,7 @@ class ScaleElements {
 class IntegerRows : public RowDecoder {
  public:
   // `input_order`: the inputs sorted by their groups (inputs_by_group()), where these are not consecutive.
-  IntegerRows(const IntegerGrid& grid, Index cols, Index group, std::vector<std::int32_t> input_order = {});
+  explicit IntegerRows(const IntegerGrid& grid, std::vector<std::int32_t> input_order = {});
   void decode(Index first, Index count, std::byte* rows) const final;
   [[nodiscard]] std::span<const std::int32_t> input_order() const final { return input_order_; }
 
@@ -74,8 +78,6 @@ class IntegerRows : public RowDecoder {
  private:
   IntegerGrid grid_;
   DType dtype_;
-  Index cols_;
-  Index group_;
   std::vector<std::int32_t> input_order_;
 };
 

@@ -31,7 +31,7 @@ HWY_INLINE void prepare_query(const float* q, Index D, float scale, Index row, Q
     const Index groups = out.groups();
     float scaled_sum[kMaxGroups];
     std::int32_t half_sum[2 * kMaxGroups];
-    quantize_q8(q, D, out.stride, {out.code + row * out.stride, out.scale + row * groups, scaled_sum, half_sum});
+    quantize_q8(q, D, out.stride, 32, {out.code + row * out.stride, out.scale + row * groups, scaled_sum, half_sum});
     for (Index g = 0; g < groups; ++g) out.code_sum[row * groups + g] = half_sum[2 * g] + half_sum[2 * g + 1];
     return;
   }

@@ -30,7 +30,14 @@ void matmul_on_tiles(const PackedMatrix& w, const Activations& x, const float* b
   JERICHO_CHECK(x.cols == w.padded_cols() && x.form == activation_form(w.dtype), "x has {} columns, w {}", x.cols,
                 w.cols);
   visit_block_format(
-      w.dtype, [&]<class Format>() { int8_tokens<Tiles, Format>(w, x, bias, strip_begin, strip_end, y); },
+      w.dtype,
+      [&]<class Format>() {
+        if constexpr (Format::kSpan == DotSpan::kSegment) {
+          int8_segments<Tiles, Format>(w, x, bias, strip_begin, strip_end, y);
+        } else {
+          int8_tokens<Tiles, Format>(w, x, bias, strip_begin, strip_end, y);
+        }
+      },
       [&] {
         if (few) return bf16_few_tokens<Tiles>(w, x, bias, strip_begin, strip_end, y);
         bf16_tokens<Tiles>(w, x, bias, strip_begin, strip_end, y);

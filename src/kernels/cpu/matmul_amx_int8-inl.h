@@ -4,6 +4,8 @@
 // vectors add the group that came out. Start at int8_tokens(), then DotStream.
 //                                                                                   Costs: docs/kernels.md#amx-costs
 #include <algorithm>
+#include <array>
+#include <numeric>
 
 #include "kernels/matmul.h"
 
@@ -25,11 +27,15 @@ namespace jericho::kernels::HWY_NAMESPACE {
 
 constexpr Index kChunkGroups = 16;  // unpacked at a time: 8 KiB of codes, which stay in the first cache
 
-// Columns that share an integer scale: those of one product.
+// Columns of one integer dot: those that share an integer scale. A tile takes 64 at most; what is longer takes two.
 template <class Format>
-inline constexpr Index kDotColumns = Format::kHasSub ? kGroup / 2 : kGroup;
+inline constexpr Index kDotColumns = Format::kHasSub                    ? kGroup / 2
+                                     : Format::kSpan == DotSpan::kBlock ? info(Format::kDType).block_elements
+                                                                        : kGroup;
 template <class Format>
-inline constexpr int kGroupDots = kGroup / kDotColumns<Format>;
+inline constexpr Index kTileColumns = std::min<Index>(64, kDotColumns<Format>);
+template <class Format>
+inline constexpr Index kDotGroups = std::max<Index>(1, kDotColumns<Format> / kGroup);  // that end with a float addition
 
 // Some groups of a strip, unpacked: signed codes as the tile wants them, and all scales as fp32, integers too.
 template <class Format>
@@ -96,8 +102,12 @@ struct TokenScales {
         const __m512i first = _mm512_maskz_loadu_epi32(low, x.half_sum + 2 * at);
         const __m512i second = _mm512_maskz_loadu_epi32(high, x.half_sum + 2 * at + 16);
         if constexpr (Format::kHasZero) {
-          const __m512i sums = _mm512_add_epi32(_mm512_permutex2var_epi32(first, evens, second),
-                                                _mm512_permutex2var_epi32(first, odds, second));
+          __m512i sums = _mm512_add_epi32(_mm512_permutex2var_epi32(first, evens, second),
+                                          _mm512_permutex2var_epi32(first, odds, second));
+          if constexpr (kDotGroups<Format> == 4) {  // a dot's first group has the sum of all
+            sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_CDAB));
+            sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_BADC));
+          }
           _mm512_store_ps(sum[t], _mm512_cvtepi32_ps(sums));
         } else {
           _mm512_store_ps(half_sum[t], _mm512_cvtepi32_ps(first));
@@ -119,7 +129,8 @@ constexpr int kRing = 4;
 template <class Tiles, class Format>
 class DotStream {
  public:
-  static constexpr Index kColumns = kDotColumns<Format>;
+  static constexpr Index kColumns = kTileColumns<Format>;
+  static_assert(kDotColumns<Format> <= 2 * kColumns && kDotGroups<Format> <= 4);
 
   static TileConfig config(Index tokens) {
     TileConfig config;
@@ -144,6 +155,7 @@ class DotStream {
         codes_end_(codes_at_ + codes_bytes_),
         ring_(ring) {
     load_operands<0>();
+    if constexpr (kLong) load_operands<1>();
     for (int i = 0; i < kRing; ++i) step();
   }
 
@@ -159,11 +171,20 @@ class DotStream {
   HWY_INLINE const Dots& take() { return ring_[taken_++ % kRing]; }
 
  private:
+  static constexpr bool kLong = kDotColumns<Format> > kColumns;  // both pairs of operands belong to one product
+
   template <int kSlot>
   HWY_INLINE void step_at() {
     Tiles::template zero<kSlot>();
-    Tiles::template dot_i8<kSlot, 4 + kSlot % 2, 6 + kSlot % 2>();
-    load_operands<(kSlot + 1) % 2>();
+    if constexpr (kLong) {
+      Tiles::template dot_i8<kSlot, 4, 6>();
+      load_operands<0>();
+      Tiles::template dot_i8<kSlot, 5, 7>();
+      load_operands<1>();
+    } else {
+      Tiles::template dot_i8<kSlot, 4 + kSlot % 2, 6 + kSlot % 2>();
+      load_operands<(kSlot + 1) % 2>();
+    }
     constexpr int kReady = (kSlot + kRing - 2) % kRing;
     Tiles::template store<kReady>(ring_[kReady], 64);
   }
@@ -243,8 +264,9 @@ HWY_INLINE Index add_groups(DotStream<Tiles, Format>& stream, const UnpackedGrou
 #pragma GCC unroll 16
       for (int t = 0; t < kTileTokens; ++t) acc[t] = zero();
     }
-    for (Index g = std::max(begin, first); g < std::min(end, last); ++g) {
-      for (int i = 0; i < kGroupDots<Format>; ++i) stream.step();
+    for (Index g = std::max(begin, first); g < std::min(end, last); g += kDotGroups<Format>) {
+      stream.step();
+      if constexpr (Format::kHasSub) stream.step();
       const Dots& dots = stream.take();
       add_group<Format>(w, x, g - begin, dots, Format::kHasSub ? stream.take() : dots, acc);
     }
@@ -283,8 +305,9 @@ template <class Tiles, class Format>
 HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                               Index strip_end, MatrixView<float> y) {
   const Index bytes = strip_bytes(w.dtype, w.cols).count;
-  const Index groups = x.cols / kGroup;
-  const Index chunks = ceil_div(groups, kChunkGroups);  // of nearly equal size
+  constexpr Index kGroups = kDotGroups<Format>;
+  const Index dots = x.cols / kGroup / kGroups;
+  const Index chunks = ceil_div(dots * kGroups, kChunkGroups);  // of nearly equal size
   const Segments segments(w, x.cols);
   const TokenBlocks blocks(x.tokens);
   UnpackedGroups<Format> unpacked[kChunkStrips];
@@ -298,10 +321,107 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
       const auto* data = reinterpret_cast<const std::uint8_t*>(w.data) + strip * bytes;
       Index segment = 0;
       for (Index c = 0; c < chunks; ++c) {
-        const Index g = c * groups / chunks;
-        const Index end = (c + 1) * groups / chunks;
+        const Index g = c * dots / chunks * kGroups;
+        const Index end = (c + 1) * dots / chunks * kGroups;
         for (Index s = 0; s < strips; ++s) unpacked[s].unpack(data + s * bytes, x.cols, g, end);
         segment = add_chunk<Tiles, Format>(unpacked, strips, x, tiles, segments, segment, g, end, ring, sums);
+      }
+      for (Index s = 0; s < strips; ++s) sums[s].write(w, bias, (strip + s) * kStripRows, tiles, y);
+    }
+  }
+  Tiles::release();
+}
+
+// --- Whole segments as one integer dot ----------------------------------------------------------------------------
+
+// Tiles of two strips and two tiles of tokens: 0-3 their dots, 4-5 activations, 6-7 codes, which lie in the strip as the
+// tile wants them.
+inline TileConfig segments_config(Index tokens) {
+  TileConfig config;
+  for (int i = 0; i < 6; ++i) config.set(i, tokens, 64);
+  for (int i = 6; i < 8; ++i) config.set(i, 16, 64);
+  return config;
+}
+
+// What the rows of two strips and the tokens of two tiles meet along columns [begin, end): dots[2 * tile + strip], of
+// unsigned codes. `x` are the activations of the tiles' first tokens, `codes` the strips' codes of column 0.
+template <class Tiles>
+HWY_INLINE void segment_dots(const std::array<const std::int8_t*, 2>& x, Index stride,
+                             const std::array<const std::uint8_t*, 2>& codes, Index begin, Index end, Dots* dots) {
+  Tiles::template zero<0>();
+  Tiles::template zero<1>();
+  Tiles::template zero<2>();
+  Tiles::template zero<3>();
+  for (Index c = begin; c < end; c += 64) {
+    Tiles::template load<6>(codes[0] + c * kStripRows, 64);
+    Tiles::template load<4>(x[0] + c, stride);
+    Tiles::template dot_i8_u8<0, 4, 6>();
+    Tiles::template load<7>(codes[1] + c * kStripRows, 64);
+    Tiles::template dot_i8_u8<1, 4, 7>();
+    Tiles::template load<5>(x[1] + c, stride);
+    Tiles::template dot_i8_u8<2, 5, 6>();
+    Tiles::template dot_i8_u8<3, 5, 7>();
+  }
+  Tiles::template store<0>(dots[0], 64);
+  Tiles::template store<1>(dots[1], 64);
+  Tiles::template store<2>(dots[2], 64);
+  Tiles::template store<3>(dots[3], 64);
+}
+
+// All tokens times the strips of the range. A last strip or tile of tokens that is alone stands for two.
+template <class Tiles, class Format>
+HWY_NOINLINE void int8_segments(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
+                                Index strip_end, MatrixView<float> y) {
+  using Layout = StripLayout<Format>;
+  static_assert(Format::kCodeBits == 8 && !kHasTable<Format> && !Format::kHasZero);
+  const Index bytes = strip_bytes(w.dtype, w.cols).count;
+  const Index groups = x.cols / kGroup;
+  const Segments segments(w, x.cols);
+  const TokenBlocks blocks(x.tokens);
+  alignas(64) Dots dots[4] = {};  // rows of absent tokens stay zero
+  SegmentTree sums[2];
+  float scales[kBlockTokens] = {};  // of a segment, and -offset * the sum of its codes
+  std::int32_t start[kBlockTokens] = {};
+  Tiles::configure(segments_config(blocks.rows()));
+  for (Index b = 0; b < blocks.count(); ++b) {
+    const TokenTiles tiles = blocks.block(b);
+    for (Index strip = strip_begin; strip < strip_end; strip += 2) {
+      const Index strips = std::min<Index>(2, strip_end - strip);
+      const auto* first = reinterpret_cast<const std::uint8_t*>(w.data) + strip * bytes;
+      const std::array<const std::uint8_t*, 2> data = {first, first + (strips - 1) * bytes};
+      for (Index i = 0; i < kSegments; ++i) {
+        const Index begin = segments.begin[i];
+        const Index end = segments.end[i];
+        for (Index t = 0; t < tiles.count * kTileTokens && begin < end; ++t) {
+          const Index token = tiles.begin[t / kTileTokens] + std::min(t % kTileTokens, tiles.rows - 1);
+          const std::int32_t* half_sum = x.half_sum + 2 * token * groups;
+          scales[t] = x.scale[token * groups + begin / kGroup];
+          start[t] = -Format::kOffset * std::accumulate(half_sum + begin / 16, half_sum + end / 16, 0);
+        }
+        for (Index tile = 0; tile < tiles.count; tile += 2) {
+          const Index count = std::min<Index>(2, tiles.count - tile);
+          const std::array<const std::int8_t*, 2> q8 = {x.q8 + tiles.begin[tile] * x.cols,
+                                                        x.q8 + tiles.begin[tile + count - 1] * x.cols};
+          if (begin < end) segment_dots<Tiles>(q8, x.cols, data, begin, end, dots);
+          for (Index s = 0; s < strips; ++s) {
+            for (Index j = 0; j < count; ++j) {
+              const Index token = (tile + j) * kTileTokens;
+              F32x16 acc[kTileTokens];
+              std::fill_n(acc, kTileTokens, zero());
+              if (begin < end) {
+                const Index block = begin / Layout::kBlockElements;
+                const StripScales<Format> weight(data[static_cast<std::size_t>(s)] +
+                                                 Layout::scales_offset(x.cols, block));
+#pragma GCC unroll 16
+                for (int t = 0; t < kTileTokens; ++t) {
+                  const I32x16 integer = add(load_int(dots[2 * j + s][t]), set_int(start[token + t]));
+                  acc[t] = fma(multiply(weight.scale(0), set(scales[token + t])), to_float(integer), zero());
+                }
+              }
+              sums[s].finish(i, token, acc);
+            }
+          }
+        }
       }
       for (Index s = 0; s < strips; ++s) sums[s].write(w, bias, (strip + s) * kStripRows, tiles, y);
     }

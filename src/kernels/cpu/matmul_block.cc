@@ -3,6 +3,7 @@
 // Integer dots are exact in any order; the float additions are those of numerics.md 3. Start at strips_times_tokens().
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "base/check.h"
 #include "kernels/cpu/targets.h"
@@ -31,8 +32,8 @@ HWY_INLINE std::int32_t load_quad(const std::int8_t* x) {
 // start + the sum over kQuads quads of code * activation, per row; `x` are the activations of the first of them.
 #if HWY_TARGET == HWY_AVX3
 template <class Format, int kFirst, int kQuads>
-HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::int32_t start) {
-  __m512i dot = _mm512_set1_epi32(start);
+HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, I32x16 start) {
+  __m512i dot = start.raw;
 #pragma GCC unroll 8
   for (int i = 0; i < kQuads; ++i) {
     dot = _mm512_dpbusd_epi32(dot, codes.quad[kFirst + i], _mm512_set1_epi32(load_quad(x + 4 * i)));
@@ -75,7 +76,7 @@ HWY_INLINE __m256i half_dot(const __m256i* codes, const std::int8_t* x, __m256i 
 }
 
 template <class Format, int kFirst, int kQuads>
-HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::int32_t start) {
+HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, I32x16 start) {
   __m256i lo[kQuads];
   __m256i hi[kQuads];
 #pragma GCC unroll 8
@@ -83,9 +84,8 @@ HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, std::
     lo[i] = codes.quad[kFirst + i].lo;
     hi[i] = codes.quad[kFirst + i].hi;
   }
-  const __m256i from = _mm256_set1_epi32(start);
   using Int = hn::Vec<IntTag>;
-  return {Int{half_dot<Format, kQuads>(lo, x, from)}, Int{half_dot<Format, kQuads>(hi, x, from)}};
+  return {Int{half_dot<Format, kQuads>(lo, x, start.lo.raw)}, Int{half_dot<Format, kQuads>(hi, x, start.hi.raw)}};
 }
 #endif
 
@@ -94,15 +94,15 @@ template <class Format>
 HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& scales, Index group,
                             const std::int8_t* x, const std::int32_t* half_sum) {
   if constexpr (Format::kHasSub) {
-    const I32x16 first = quads_dot<Format, 0, 4>(codes, x, -Format::kOffset * half_sum[0]);
-    const I32x16 second = quads_dot<Format, 4, 4>(codes, x + 16, -Format::kOffset * half_sum[1]);
+    const I32x16 first = quads_dot<Format, 0, 4>(codes, x, set_int(-Format::kOffset * half_sum[0]));
+    const I32x16 second = quads_dot<Format, 4, 4>(codes, x + 16, set_int(-Format::kOffset * half_sum[1]));
     return to_float(add(multiply(scales.sub(group, 0), first), multiply(scales.sub(group, 1), second)));
   } else if constexpr (Format::kHasZero) {
     const std::int32_t sum = half_sum[0] + half_sum[1];
-    const I32x16 dot = quads_dot<Format, 0, 8>(codes, x, -Format::kOffset * sum);
+    const I32x16 dot = quads_dot<Format, 0, 8>(codes, x, set_int(-Format::kOffset * sum));
     return to_float(subtract(dot, multiply(scales.zero(), set_int(sum))));
   } else {
-    return to_float(quads_dot<Format, 0, 8>(codes, x, -Format::kOffset * (half_sum[0] + half_sum[1])));
+    return to_float(quads_dot<Format, 0, 8>(codes, x, set_int(-Format::kOffset * (half_sum[0] + half_sum[1]))));
   }
 }
 
@@ -138,31 +138,75 @@ HWY_INLINE void add_group(const GroupCodes& codes, const StripScales<Format>& sc
   }
 }
 
+// Adds the groups [begin, end) of a segment to acc[s][t], of strip s and token[t]. Strips are `bytes` apart; what follows
+// them is asked for.
+template <class Format, int kTokens, int kStrips>
+HWY_INLINE void add_segment(const std::uint8_t* strips, Index bytes, const Activations& x,
+                            const std::array<Index, kTokens>& token, Index begin, Index end,
+                            F32x16 (*acc)[kTokens]) requires(!kHasLongDots<Format>) {
+  using Layout = StripLayout<Format>;
+  for (Index g = begin; g < end; ++g) {
+    for (int s = 0; s < kStrips; ++s) {
+      const std::uint8_t* strip = strips + s * bytes;
+      prefetch_strip<Format>(strip + kStrips * bytes, g);
+      const StripScales<Format> scales(strip + Layout::scales_offset(x.cols, g / Layout::kBlockGroups));
+      const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
+      add_group<Format>(codes, scales, g % Layout::kBlockGroups, g, x.cols / kGroup, x, token, acc[s]);
+    }
+  }
+}
+
+// The same where integer dots run over several groups and meet their scales at the end.
+template <class Format, int kTokens, int kStrips>
+HWY_INLINE void add_segment(const std::uint8_t* strips, Index bytes, const Activations& x,
+                            const std::array<Index, kTokens>& token, Index begin, Index end,
+                            F32x16 (*acc)[kTokens]) requires(kHasLongDots<Format>) {
+  using Layout = StripLayout<Format>;
+  const Index length = Layout::dot_groups(begin, end);
+  for (Index first = begin; first < end; first += length) {
+    I32x16 dot[kStrips][kTokens];
+    for (int s = 0; s < kStrips; ++s) std::fill_n(dot[s], kTokens, set_int(0));
+    for (Index g = first; g < first + length; ++g) {
+      for (int s = 0; s < kStrips; ++s) {
+        const std::uint8_t* strip = strips + s * bytes;
+        prefetch_strip<Format>(strip + kStrips * bytes, g);
+        const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) {
+          const std::int8_t* q8 = x.q8 + token[static_cast<std::size_t>(t)] * x.cols + g * kGroup;
+          dot[s][t] = quads_dot<Format, 0, 8>(codes, q8, dot[s][t]);
+        }
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      const Index at = token[static_cast<std::size_t>(t)] * (x.cols / kGroup) + first;
+      const std::int32_t sum = std::accumulate(x.half_sum + 2 * at, x.half_sum + 2 * (at + length), 0);
+      for (int s = 0; s < kStrips; ++s) {
+        const StripScales<Format> scales(strips + s * bytes +
+                                         Layout::scales_offset(x.cols, first / Layout::kBlockGroups));
+        I32x16 integer = subtract(dot[s][t], set_int(Format::kOffset * sum));
+        if constexpr (Format::kHasZero) integer = subtract(integer, multiply(scales.zero(), set_int(sum)));
+        acc[s][t] = fma(multiply(scales.scale(0), set(x.scale[at])), to_float(integer), acc[s][t]);
+      }
+    }
+  }
+}
+
 // out[s * kTokens + i] = the products of the rows of strip s, of kStrips, with token[i]. Tokens may repeat: a short
 // block is filled up with its last. One token alone takes several strips in turn, because memory feeds one stream of
 // addresses at about half of the rate at which it feeds four.
 template <class Format, int kTokens, int kStrips>
 HWY_NOINLINE void strips_times_tokens(const std::uint8_t* strips, const PackedMatrix& w, const Activations& x,
                                       const std::array<Index, kTokens>& token, F32x16* out) {
-  using Layout = StripLayout<Format>;
   const Index bytes = strip_bytes(w.dtype, w.cols).count;
   const Index units = ceil_div(x.cols, w.unit);
-  const Index groups = x.cols / kGroup;
   F32x16 sums[kSegments][kStrips][kTokens];
   for (Index i = 0; i < kSegments; ++i) {
     const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit) / kGroup;
     const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / kGroup;
     F32x16 acc[kStrips][kTokens];
     for (int s = 0; s < kStrips; ++s) std::fill_n(acc[s], kTokens, zero());
-    for (Index g = begin; g < end; ++g) {
-      for (int s = 0; s < kStrips; ++s) {
-        const std::uint8_t* strip = strips + s * bytes;
-        prefetch_strip<Format>(strip + kStrips * bytes, g);
-        const StripScales<Format> scales(strip + Layout::scales_offset(x.cols, g / Layout::kBlockGroups));
-        const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
-        add_group<Format>(codes, scales, g % Layout::kBlockGroups, g, groups, x, token, acc[s]);
-      }
-    }
+    add_segment<Format, kTokens, kStrips>(strips, bytes, x, token, begin, end, acc);
     for (int s = 0; s < kStrips; ++s) std::copy_n(acc[s], kTokens, sums[i][s]);
   }
   for (int s = 0; s < kStrips; ++s) {

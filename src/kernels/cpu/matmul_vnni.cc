@@ -24,10 +24,15 @@ namespace {
 
 constexpr Index kVnniGroups = 8;  // unpacked at a time: 4 KiB of codes a strip
 
+// Bytes are multiplied where they lie in the strip.
+template <class Format>
+inline constexpr bool kUnpacks = Format::kCodeBits != 8 || kHasTable<Format>;
+
 // Some groups of a strip, unpacked: multiplicands as vpdpbusd wants them, scales in fp32.
 template <class Format>
 struct VnniChunk {
-  alignas(64) std::uint8_t codes[kVnniGroups][8][64];
+  const std::uint8_t* codes;  // [groups][8][64]
+  alignas(64) std::uint8_t unpacked[kUnpacks<Format> ? kVnniGroups : 1][8][64];
   alignas(64) float scale[kVnniGroups][16];
   alignas(64) float minimum[kVnniGroups][16];
   alignas(64) std::int32_t sub[kVnniGroups][2][16];
@@ -39,14 +44,17 @@ struct VnniChunk {
     using Layout = StripLayout<Format>;
     const Index cols = w.cols;
     const auto* strip = reinterpret_cast<const std::uint8_t*>(w.data) + index * strip_bytes(w.dtype, cols).count;
+    codes = kUnpacks<Format> ? unpacked[0][0] : strip + Layout::codes_offset(begin);
     for (Index g = begin; g < end; ++g) {
       const Index i = g - begin;
       const auto* next = reinterpret_cast<const char*>(strip + Layout::codes_offset(g + kVnniGroups));
 #pragma GCC unroll 8
       for (Index byte = 0; byte < Layout::kGroupCodeBytes; byte += 64) _mm_prefetch(next + byte, _MM_HINT_T0);
-      const GroupCodes unpacked = group_codes<Format>(strip + Layout::codes_offset(g));
+      if constexpr (kUnpacks<Format>) {
+        const GroupCodes group = group_codes<Format>(strip + Layout::codes_offset(g));
 #pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) _mm512_store_si512(codes[i][q], unpacked.quad[q]);
+        for (int q = 0; q < 8; ++q) _mm512_store_si512(unpacked[i][q], group.quad[q]);
+      }
       const StripScales<Format> scales(strip + Layout::scales_offset(cols, g / Layout::kBlockGroups));
       const Index in_block = g % Layout::kBlockGroups;
       store(scales.scale(in_block), scale[i]);
@@ -87,20 +95,14 @@ struct VnniTile {
   }
 };
 
-// Integer dots of four quads or eight from kFirst on, of each strip and token of a tile.
+// Adds what group g has for the integer dots of each strip and token of a tile, in four quads or eight from kFirst on.
 template <class Format, int kStrips, int kFirst, int kQuads>
-HWY_INLINE void tile_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index g, __m512i (*dot)[kTileTokens]) {
-#pragma GCC unroll 4
-  for (int t = 0; t < kTileTokens; ++t) {
-    dot[0][t] = _mm512_set1_epi32(x.start[t][2 * g + (kFirst == 0 ? 0 : 1)]);
-#pragma GCC unroll 2
-    for (int s = 1; s < kStrips; ++s) dot[s][t] = dot[0][t];
-  }
+HWY_INLINE void add_quads(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index g, __m512i (*dot)[kTileTokens]) {
 #pragma GCC unroll 8
   for (int i = kFirst; i < kFirst + kQuads; ++i) {
     __m512i codes[kStrips];
 #pragma GCC unroll 2
-    for (int s = 0; s < kStrips; ++s) codes[s] = _mm512_load_si512(w[s].codes[g][i]);
+    for (int s = 0; s < kStrips; ++s) codes[s] = _mm512_load_si512(w[s].codes + (g * 8 + i) * 64);
 #pragma GCC unroll 4
     for (int t = 0; t < kTileTokens; ++t) {
       std::int32_t quad;
@@ -112,6 +114,33 @@ HWY_INLINE void tile_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x,
   }
 }
 
+// The integer dots of group g, or of the half of it that has kQuads quads from kFirst on.
+template <class Format, int kStrips, int kFirst, int kQuads>
+HWY_INLINE void tile_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index g, __m512i (*dot)[kTileTokens]) {
+#pragma GCC unroll 4
+  for (int t = 0; t < kTileTokens; ++t) {
+    dot[0][t] = _mm512_set1_epi32(x.start[t][2 * g + (kFirst == 0 ? 0 : 1)]);
+#pragma GCC unroll 2
+    for (int s = 1; s < kStrips; ++s) dot[s][t] = dot[0][t];
+  }
+  add_quads<Format, kStrips, kFirst, kQuads>(w, x, g, dot);
+}
+
+// Adds groups [begin, end) of a chunk to dots that run over several.
+template <class Format, int kStrips>
+HWY_INLINE void add_groups(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index begin, Index end,
+                           __m512i (*dot)[kTileTokens]) {
+#pragma GCC unroll 4
+  for (int t = 0; t < kTileTokens; ++t) {
+    std::int32_t start = 0;
+    for (Index g = begin; g < end; ++g) start += x.start[t][2 * g];
+    const __m512i offset = _mm512_set1_epi32(start);
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) dot[s][t] = _mm512_add_epi32(dot[s][t], offset);
+  }
+  for (Index g = begin; g < end; ++g) add_quads<Format, kStrips, 0, 8>(w, x, g, dot);
+}
+
 template <class Format>
 struct VnniProduct {
   static constexpr Index kChunkGroups = kVnniGroups;
@@ -119,13 +148,60 @@ struct VnniProduct {
   using Tile = VnniTile<Format>;
   template <int kStrips>
   static void add_chunk(const Chunk* w, const Tile& x, Index groups, Part part, float* sums);
+
+ private:
+  template <int kStrips>
+  static void add_long_dots(const Chunk* w, const Tile& x, Index groups, Part part, F32x16 (*acc)[kTileTokens]);
 };
+
+// Dots of a block lie within a chunk. Those of a segment run on from chunk to chunk: between two of them the sums hold
+// integers.
+template <class Format>
+template <int kStrips>
+HWY_INLINE void VnniProduct<Format>::add_long_dots(const Chunk* w, const Tile& x, Index groups, Part part,
+                                                   F32x16 (*acc)[kTileTokens]) {
+  constexpr bool kWholeSegment = Format::kSpan == DotSpan::kSegment;
+  const Index length = StripLayout<Format>::dot_groups(0, groups);
+  for (Index g = 0; g < groups; g += length) {
+    __m512i dot[kStrips][kTileTokens];
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 4
+      for (int t = 0; t < kTileTokens; ++t) {
+        dot[s][t] = kWholeSegment ? bits_of(acc[s][t]).raw : _mm512_setzero_si512();
+      }
+    }
+    add_groups<Format, kStrips>(w, x, g, g + length, dot);
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+      const F32x16 scale = load(w[s].scale[g]);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTileTokens; ++t) {
+        I32x16 integer{dot[s][t]};
+        if (kWholeSegment && !part.last) {
+          acc[s][t] = from_bits(integer);
+          continue;
+        }
+        if constexpr (Format::kHasZero) {
+          std::int32_t sum = 0;
+          for (Index i = 2 * g; i < 2 * (g + length); ++i) sum += x.half_sum[t][i];
+          integer = subtract(integer, multiply(load_int(w[s].zero[g]), set_int(sum)));
+        }
+        acc[s][t] = fma(multiply(scale, set(x.scale[t][g])), to_float(integer), kWholeSegment ? zero() : acc[s][t]);
+      }
+    }
+  }
+}
 
 template <class Format>
 template <int kStrips>
 HWY_NOINLINE void VnniProduct<Format>::add_chunk(const Chunk* w, const Tile& x, Index groups, Part part, float* sums) {
   F32x16 acc[kStrips][kTileTokens];
   load_sums<kStrips>(sums, part, acc);
+  if constexpr (kHasLongDots<Format>) {
+    add_long_dots<kStrips>(w, x, groups, part, acc);
+    return store_sums<kStrips>(acc, part, sums);
+  }
   for (Index g = 0; g < groups; ++g) {
     __m512i dot[kStrips][kTileTokens];
     if constexpr (Format::kHasSub) {

@@ -104,21 +104,38 @@ HWY_INLINE F32x16 codes_of(F32x16 x, F32x16 scale) {
   return greater(lesser(rint(divide(x, scale)), set(127.0f)), set(-127.0f));
 }
 
-void quantize_q8(const float* x, Index count, Index padded, const Q8Row& out) {
-  for (Index g = 0; g < padded / 32; ++g) {
-    const Group values = load_group(x + g * 32, count - g * 32);
-    const float scale = absmax(values) / 127.0f;
-    Group codes{zero(), zero()};
-    if (scale > 0) {  // neither zero nor NaN
-      codes = {codes_of(values.first, set(scale)), codes_of(values.second, set(scale))};
+HWY_INLINE void quantize_group(const Group& values, float scale, Index g, const Q8Row& out) {
+  Group codes{zero(), zero()};
+  if (scale > 0) {  // neither zero nor NaN
+    codes = {codes_of(values.first, set(scale)), codes_of(values.second, set(scale))};
+  }
+  store_i8(to_int(codes.first), out.q8 + g * 32);
+  store_i8(to_int(codes.second), out.q8 + g * 32 + 16);
+  out.scale[g] = scale;
+  const float sums[2] = {sum(codes.first), sum(codes.second)};  // small integers: exact
+  out.half_sum[2 * g] = static_cast<std::int32_t>(sums[0]);
+  out.half_sum[2 * g + 1] = static_cast<std::int32_t>(sums[1]);
+  out.scaled_sum[g] = scale * (sums[0] + sums[1]);
+}
+
+void quantize_q8(const float* x, Index count, Index padded, Index group, const Q8Row& out) {
+  const auto group_at = [&](Index g) HWY_ATTR { return load_group(x + g * 32, count - g * 32); };
+  if (group == 32) {
+    for (Index g = 0; g < padded / 32; ++g) {
+      const Group values = group_at(g);
+      quantize_group(values, absmax(values) / 127.0f, g, out);
     }
-    store_i8(to_int(codes.first), out.q8 + g * 32);
-    store_i8(to_int(codes.second), out.q8 + g * 32 + 16);
-    out.scale[g] = scale;
-    const float sums[2] = {sum(codes.first), sum(codes.second)};  // small integers: exact
-    out.half_sum[2 * g] = static_cast<std::int32_t>(sums[0]);
-    out.half_sum[2 * g + 1] = static_cast<std::int32_t>(sums[1]);
-    out.scaled_sum[g] = scale * (sums[0] + sums[1]);
+    return;
+  }
+  for (Index begin = 0; begin < padded / 32; begin += group / 32) {
+    const Index end = begin + group / 32;
+    float largest = 0;
+    for (Index g = begin; g < end; ++g) {
+      const float own = absmax(group_at(g));
+      if (!(own <= largest)) largest = own;  // NaN takes over, and stays
+      if (largest != largest) break;
+    }
+    for (Index g = begin; g < end; ++g) quantize_group(group_at(g), largest / 127.0f, g, out);
   }
 }
 

@@ -14,7 +14,7 @@ namespace jericho::kernels {
   void rms_norm(MatrixView<const float> x, std::span<const float> weight, float eps, MatrixView<float> y);        \
   void glu(Activation activation, MatrixView<const float> gate, MatrixView<const float> up, MatrixView<float> y); \
   void soft_cap(float cap, MatrixView<float> x);                                                                  \
-  void quantize_q8(const float* x, Index count, Index padded, const Q8Row& out);                                  \
+  void quantize_q8(const float* x, Index count, Index padded, Index group, const Q8Row& out);                                  \
   void round_bf16(const float* x, Index count, Index padded, BF16* out);                                          \
   void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);                        \
   void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end, \

@@ -57,6 +57,11 @@ struct HardwareTiles {
   static HWY_INLINE void dot_i8() {
     __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
   }
+  // The same where b's bytes are unsigned.
+  template <int kSum, int kA, int kB>
+  static HWY_INLINE void dot_i8_u8() {
+    __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
+  }
   // sum += a b: a's rows of bf16 times b's pairs of bf16, in the order of numerics.md 3.
   template <int kSum, int kA, int kB>
   static HWY_INLINE void dot_bf16() {

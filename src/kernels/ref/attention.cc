@@ -59,7 +59,7 @@ QuantizedQuery quantize_query(std::span<const float> q) {
                      std::vector<float>(static_cast<std::size_t>(padded / 32))};
   std::vector<float> scaled_sum(out.scale.size());
   std::vector<std::int32_t> half_sum(2 * out.scale.size());
-  quantize_q8(q.data(), D, padded, {out.codes.data(), out.scale.data(), scaled_sum.data(), half_sum.data()});
+  quantize_q8(q.data(), D, padded, 32, {out.codes.data(), out.scale.data(), scaled_sum.data(), half_sum.data()});
   return out;
 }
 

@@ -15,26 +15,30 @@
 namespace jericho::ref {
 namespace {
 
-// One row of a block format: the groups [begin, end) of a segment.
+// One row of a block format: the groups [begin, end) of a segment. Activations share a scale over at least the columns
+// of an integer dot (scale_columns()).
 template <class Format>
 float block_segment(const std::uint8_t* strip, Index cols, Index lane, const Activations& x, Index t, Index begin,
                     Index end) {
   using Layout = StripLayout<Format>;
+  static_assert(!kHasLongDots<Format> || !(Format::kHasSub || Format::kHasMin));
   const Index groups = x.cols / kGroup;
   float acc = 0;
-  for (Index g = begin; g < end; ++g) {
-    std::array<std::int32_t, 2> dot{};
-    for (Index j = 0; j < kGroup; ++j) {
-      const int w = integer_of<Format>(Layout::code(strip + Layout::codes_offset(g), lane, j));
-      dot[static_cast<std::size_t>(j / 16)] += w * x.q8[t * x.cols + g * kGroup + j];
+  for (Index g = begin; g < end; g += Layout::dot_groups(begin, end)) {
+    std::array<std::int32_t, 2> dot{}, sum{};
+    for (Index j = 0; j < kGroup * Layout::dot_groups(begin, end); ++j) {
+      const int w = integer_of<Format>(Layout::code(strip + Layout::codes_offset(g + j / kGroup), lane, j % kGroup));
+      const std::int32_t q = x.q8[t * x.cols + g * kGroup + j];
+      dot[static_cast<std::size_t>(j / 16 % 2)] += w * q;
+      sum[static_cast<std::size_t>(j / 16 % 2)] += q;
     }
     const GroupScale w = Layout::group_scale(strip, cols, lane, g);
     const Index at = t * groups + g;
-    const std::int32_t zeros = w.zero * (x.half_sum[2 * at] + x.half_sum[2 * at + 1]);
+    const std::int32_t zeros = w.zero * (sum[0] + sum[1]);
     acc = std::fma(w.scale * x.scale[at], static_cast<float>(w.sub[0] * dot[0] + w.sub[1] * dot[1] - zeros), acc);
     if constexpr (Format::kHasMinSub) {
-      const std::int32_t sum = w.minimum_sub[0] * x.half_sum[2 * at] + w.minimum_sub[1] * x.half_sum[2 * at + 1];
-      acc = std::fma(w.minimum * x.scale[at], static_cast<float>(sum), acc);
+      const std::int32_t minima = w.minimum_sub[0] * sum[0] + w.minimum_sub[1] * sum[1];
+      acc = std::fma(w.minimum * x.scale[at], static_cast<float>(minima), acc);
     } else if constexpr (Format::kHasMin) {
       acc = std::fma(w.minimum, x.scaled_sum[at], acc);
     }
