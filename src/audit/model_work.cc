@@ -5,21 +5,14 @@
 #include <cmath>
 #include <map>
 
-#include "kernels/activations.h"
+#include "plan/speed.h"
 
 namespace jericho {
 namespace {
 
 constexpr double kActivationBytes = 2;  // of one value between two ops
 
-std::size_t unit_of(DType dtype) {
-  switch (activation_form(dtype)) {
-    case ActivationForm::kQ8: return static_cast<std::size_t>(PeakKind::kInt8);
-    case ActivationForm::kBF16: return static_cast<std::size_t>(PeakKind::kBF16);
-    case ActivationForm::kF32: break;
-  }
-  return static_cast<std::size_t>(PeakKind::kF32);
-}
+std::size_t unit_of(DType dtype) { return static_cast<std::size_t>(multiplied_by(dtype)); }
 
 constexpr auto kFloatUnit = static_cast<std::size_t>(PeakKind::kF32);
 

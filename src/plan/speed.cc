@@ -6,10 +6,9 @@
 #include <vector>
 
 namespace jericho {
-namespace {
 
-PeakKind kind_of(ActivationForm form) {
-  switch (form) {
+PeakKind multiplied_by(DType weight) {
+  switch (activation_form(weight)) {
     case ActivationForm::kQ8:
     case ActivationForm::kQ8Of128:
     case ActivationForm::kQ8OfRow: return PeakKind::kInt8;
@@ -19,6 +18,8 @@ PeakKind kind_of(ActivationForm form) {
   return PeakKind::kF32;
 }
 
+namespace {
+
 void count_operations(const WeightLayout& weights, double head_share, TokenCost& cost) {
   std::array<double, 3> by_kind{};  // kInt8, kBF16, kF32
   for (const WeightPlacement& p : weights.placements()) {
@@ -27,7 +28,7 @@ void count_operations(const WeightLayout& weights, double head_share, TokenCost&
     const bool head = name == "token_embd.weight" || name == "output.weight";
     const double share = p.spec.read_per_token * (head ? head_share : 1);
     const double parameters = static_cast<double>(p.spec.rows * p.spec.cols) * share;
-    by_kind[static_cast<std::size_t>(kind_of(activation_form(p.dtype)))] += 2 * parameters;
+    by_kind[static_cast<std::size_t>(multiplied_by(p.dtype))] += 2 * parameters;
     cost.operations += 2 * parameters;
   }
   cost.kind = static_cast<PeakKind>(std::max_element(by_kind.begin(), by_kind.end()) - by_kind.begin());

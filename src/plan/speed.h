@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "kernels/activations.h"
 #include "kernels/peak_loops.h"
 #include "models/weights.h"
 #include "plan/plan.h"
@@ -17,6 +18,8 @@ struct TokenCost {
   double operations = 0;  // two for each weight of a matrix that the token meets
   PeakKind kind{};        // which units most of the operations are for
 };
+
+PeakKind multiplied_by(DType weight);  // the units that products with such a weight are for
 
 // A token of each of `batch` sequences that step together with `depth` positions in their caches.
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth);
