@@ -7,6 +7,7 @@
 #include "kernels/bench_roof.h"
 #include "kernels/file_rows.h"
 #include "kernels/matmul_cases.h"
+#include "kernels/quantize_rows.h"
 #include "kernels/random_row.h"
 
 namespace jericho {

@@ -58,6 +58,7 @@ struct Bf16Tile {
 
 struct Bf16Product {
   static constexpr Index kChunkGroups = kBf16Groups;
+  static constexpr int kTileStrips = 2;
   using Chunk = Bf16Chunk;
   using Tile = Bf16Tile;
   template <int kStrips>

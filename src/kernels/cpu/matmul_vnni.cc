@@ -55,6 +55,7 @@ struct VnniChunk {
 #pragma GCC unroll 8
         for (int q = 0; q < 8; ++q) _mm512_store_si512(unpacked[i][q], group.quad[q]);
       }
+      if (kHasLongDots<Format> && i % Layout::dot_groups(begin, end) != 0) continue;
       const StripScales<Format> scales(strip + Layout::scales_offset(cols, g / Layout::kBlockGroups));
       const Index in_block = g % Layout::kBlockGroups;
       store(scales.scale(in_block), scale[i]);
@@ -77,6 +78,15 @@ struct VnniTile {
   alignas(64) std::int32_t half_sum[kTileTokens][2 * kVnniGroups];
   alignas(64) std::int32_t start[kTileTokens][2 * kVnniGroups];  // -offset * sum of the codes, of halves
 
+  // Half sums where dots run over several groups: each dot's sum, in all of its places.
+  static HWY_INLINE __m512i sums_of_dots(__m512i halves) {
+    static_assert(kVnniGroups == 8 && (Format::kSpan != DotSpan::kBlock || StripLayout<Format>::kBlockGroups == 4));
+    if (Format::kSpan == DotSpan::kSegment) return _mm512_set1_epi32(_mm512_reduce_add_epi32(halves));
+    halves = _mm512_add_epi32(halves, _mm512_shuffle_epi32(halves, _MM_PERM_CDAB));
+    halves = _mm512_add_epi32(halves, _mm512_shuffle_epi32(halves, _MM_PERM_BADC));
+    return _mm512_add_epi32(halves, _mm512_shuffle_i32x4(halves, halves, _MM_PERM_CDAB));
+  }
+
   HWY_NOINLINE void gather(const Activations& x, const Index* token, Index begin, Index end) {
     const Index groups = x.cols / kGroup;
     const auto used = static_cast<__mmask8>((1 << (end - begin)) - 1);
@@ -86,18 +96,27 @@ struct VnniTile {
       q8[t] = x.q8 + at * kGroup;
       _mm256_store_ps(scale[t], _mm256_maskz_loadu_ps(used, x.scale + at));
       if constexpr (Format::kHasMin) _mm256_store_ps(scaled_sum[t], _mm256_maskz_loadu_ps(used, x.scaled_sum + at));
-      const __m512i sums = _mm512_maskz_loadu_epi32(used_halves, x.half_sum + 2 * at);
+      __m512i sums = _mm512_maskz_loadu_epi32(used_halves, x.half_sum + 2 * at);
+      if constexpr (kHasLongDots<Format>) sums = sums_of_dots(sums);
       if constexpr (Format::kHasMinSub || Format::kHasZero) _mm512_store_si512(half_sum[t], sums);
       __m512i from = sums;
-      if constexpr (!Format::kHasSub) from = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_CDAB));
+      if constexpr (!Format::kHasSub && !kHasLongDots<Format>) {
+        from = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_CDAB));
+      }
       _mm512_store_si512(start[t], _mm512_mullo_epi32(from, _mm512_set1_epi32(-Format::kOffset)));
     }
   }
 };
 
-// Adds what group g has for the integer dots of each strip and token of a tile, in four quads or eight from kFirst on.
+// Integer dots of four quads or eight from kFirst on, of each strip and token of a tile.
 template <class Format, int kStrips, int kFirst, int kQuads>
-HWY_INLINE void add_quads(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index g, __m512i (*dot)[kTileTokens]) {
+HWY_INLINE void tile_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index g, __m512i (*dot)[kTileTokens]) {
+#pragma GCC unroll 4
+  for (int t = 0; t < kTileTokens; ++t) {
+    dot[0][t] = _mm512_set1_epi32(x.start[t][2 * g + (kFirst == 0 ? 0 : 1)]);
+#pragma GCC unroll 2
+    for (int s = 1; s < kStrips; ++s) dot[s][t] = dot[0][t];
+  }
 #pragma GCC unroll 8
   for (int i = kFirst; i < kFirst + kQuads; ++i) {
     __m512i codes[kStrips];
@@ -114,36 +133,42 @@ HWY_INLINE void add_quads(const VnniChunk<Format>* w, const VnniTile<Format>& x,
   }
 }
 
-// The integer dots of group g, or of the half of it that has kQuads quads from kFirst on.
-template <class Format, int kStrips, int kFirst, int kQuads>
-HWY_INLINE void tile_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index g, __m512i (*dot)[kTileTokens]) {
-#pragma GCC unroll 4
-  for (int t = 0; t < kTileTokens; ++t) {
-    dot[0][t] = _mm512_set1_epi32(x.start[t][2 * g + (kFirst == 0 ? 0 : 1)]);
-#pragma GCC unroll 2
-    for (int s = 1; s < kStrips; ++s) dot[s][t] = dot[0][t];
-  }
-  add_quads<Format, kStrips, kFirst, kQuads>(w, x, g, dot);
-}
-
-// Adds groups [begin, end) of a chunk to dots that run over several.
+// Integer dots that run over several groups, of the quads [begin, end) of a chunk. A function of its own that does nothing
+// else: GCC 12 keeps the dots in registers here, and copies them about where code around the loop uses them as well, at half
+// of the speed.
 template <class Format, int kStrips>
-HWY_INLINE void add_groups(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index begin, Index end,
-                           __m512i (*dot)[kTileTokens]) {
+HWY_NOINLINE void long_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index begin, Index end,
+                            std::int32_t (*out)[kTileTokens][16]) {
+  __m512i dot[kStrips][kTileTokens];
 #pragma GCC unroll 4
-  for (int t = 0; t < kTileTokens; ++t) {
-    std::int32_t start = 0;
-    for (Index g = begin; g < end; ++g) start += x.start[t][2 * g];
-    const __m512i offset = _mm512_set1_epi32(start);
-#pragma GCC unroll 2
-    for (int s = 0; s < kStrips; ++s) dot[s][t] = _mm512_add_epi32(dot[s][t], offset);
+  for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 4
+    for (int t = 0; t < kTileTokens; ++t) dot[s][t] = _mm512_setzero_si512();
   }
-  for (Index g = begin; g < end; ++g) add_quads<Format, kStrips, 0, 8>(w, x, g, dot);
+  for (Index quad = begin; quad < end; ++quad) {
+    __m512i codes[kStrips];
+#pragma GCC unroll 4
+    for (int s = 0; s < kStrips; ++s) codes[s] = _mm512_load_si512(w[s].codes + quad * 64);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTileTokens; ++t) {
+      std::int32_t four;
+      std::memcpy(&four, x.q8[t] + 4 * quad, 4);
+      const __m512i activations = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], codes[s], activations);
+    }
+  }
+#pragma GCC unroll 4
+  for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 4
+    for (int t = 0; t < kTileTokens; ++t) _mm512_store_si512(out[s][t], dot[s][t]);
+  }
 }
 
 template <class Format>
 struct VnniProduct {
   static constexpr Index kChunkGroups = kVnniGroups;
+  static constexpr int kTileStrips = kHasLongDots<Format> ? 4 : 2;
   using Chunk = VnniChunk<Format>;
   using Tile = VnniTile<Format>;
   template <int kStrips>
@@ -151,7 +176,7 @@ struct VnniProduct {
 
  private:
   template <int kStrips>
-  static void add_long_dots(const Chunk* w, const Tile& x, Index groups, Part part, F32x16 (*acc)[kTileTokens]);
+  static void add_long_dots(const Chunk* w, const Tile& x, Index groups, Part part, float* sums);
 };
 
 // Dots of a block lie within a chunk. Those of a segment run on from chunk to chunk: between two of them the sums hold
@@ -159,49 +184,46 @@ struct VnniProduct {
 template <class Format>
 template <int kStrips>
 HWY_INLINE void VnniProduct<Format>::add_long_dots(const Chunk* w, const Tile& x, Index groups, Part part,
-                                                   F32x16 (*acc)[kTileTokens]) {
+                                                   float* sums) {
   constexpr bool kWholeSegment = Format::kSpan == DotSpan::kSegment;
+  F32x16 acc[kStrips][kTileTokens];
+  if (groups == 0) {
+    load_sums<kStrips>(sums, part, acc);
+    return store_sums<kStrips>(acc, part, sums);
+  }
   const Index length = StripLayout<Format>::dot_groups(0, groups);
   for (Index g = 0; g < groups; g += length) {
-    __m512i dot[kStrips][kTileTokens];
-#pragma GCC unroll 2
-    for (int s = 0; s < kStrips; ++s) {
+    const Part own = {part.first && g == 0, part.last && g + length == groups, part.segment};
+    alignas(64) std::int32_t dot[kStrips][kTileTokens][16];
+    long_dots<Format, kStrips>(w, x, 8 * g, 8 * (g + length), dot);
+    load_sums<kStrips>(sums, own, acc);
 #pragma GCC unroll 4
-      for (int t = 0; t < kTileTokens; ++t) {
-        dot[s][t] = kWholeSegment ? bits_of(acc[s][t]).raw : _mm512_setzero_si512();
-      }
-    }
-    add_groups<Format, kStrips>(w, x, g, g + length, dot);
-#pragma GCC unroll 2
     for (int s = 0; s < kStrips; ++s) {
       const F32x16 scale = load(w[s].scale[g]);
 #pragma GCC unroll 4
       for (int t = 0; t < kTileTokens; ++t) {
-        I32x16 integer{dot[s][t]};
-        if (kWholeSegment && !part.last) {
+        I32x16 integer = add(load_int(dot[s][t]), set_int(x.start[t][2 * g]));
+        if constexpr (kWholeSegment) integer = add(integer, bits_of(acc[s][t]));
+        if (kWholeSegment && !own.last) {
           acc[s][t] = from_bits(integer);
           continue;
         }
         if constexpr (Format::kHasZero) {
-          std::int32_t sum = 0;
-          for (Index i = 2 * g; i < 2 * (g + length); ++i) sum += x.half_sum[t][i];
-          integer = subtract(integer, multiply(load_int(w[s].zero[g]), set_int(sum)));
+          integer = subtract(integer, multiply(load_int(w[s].zero[g]), set_int(x.half_sum[t][2 * g])));
         }
         acc[s][t] = fma(multiply(scale, set(x.scale[t][g])), to_float(integer), kWholeSegment ? zero() : acc[s][t]);
       }
     }
+    store_sums<kStrips>(acc, own, sums);
   }
 }
 
 template <class Format>
 template <int kStrips>
 HWY_NOINLINE void VnniProduct<Format>::add_chunk(const Chunk* w, const Tile& x, Index groups, Part part, float* sums) {
+  if constexpr (kHasLongDots<Format>) return add_long_dots<kStrips>(w, x, groups, part, sums);
   F32x16 acc[kStrips][kTileTokens];
   load_sums<kStrips>(sums, part, acc);
-  if constexpr (kHasLongDots<Format>) {
-    add_long_dots<kStrips>(w, x, groups, part, acc);
-    return store_sums<kStrips>(acc, part, sums);
-  }
   for (Index g = 0; g < groups; ++g) {
     __m512i dot[kStrips][kTileTokens];
     if constexpr (Format::kHasSub) {

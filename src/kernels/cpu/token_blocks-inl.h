@@ -1,8 +1,9 @@
 // The frame of a product with many tokens, for kernels whose lanes are the sixteen rows of a strip: blocks of tokens,
-// four strips at a time, chunks of columns, tiles of two strips by four tokens, and the tree over the eight segments.
+// four strips at a time, chunks of columns, tiles of two or four strips by four tokens, and the tree over the eight segments.
 // What a weight's type does inside a tile is a Product's:
 //   Chunk        some groups of 32 columns of a strip in the form that is multiplied; unpack() makes it, once for a block
 //   Tile         what four tokens have for these groups; gather() makes it, once for four strips
+//   kTileStrips  strips that a quad of activations is loaded for: as many as registers hold accumulators of
 //   add_chunk()  adds a chunk to the sums of a tile: load_sums(), the product, store_sums()
 // Tokens and rows each keep their own accumulator, which takes the columns in order: the bits do not depend on how tokens
 // are cut (numerics.md 3). Start at products_of_tokens().
@@ -29,17 +30,20 @@ namespace jericho::kernels::HWY_NAMESPACE {
 constexpr Index kBlockTokens = 64;  // share a chunk; their activations stay in the second cache while strips pass by
 constexpr Index kBlockStrips = 4;   // share a tile's gathered activations
 constexpr int kTileTokens = 4;
-constexpr int kTileStrips = 2;
 
 // The sums of a block of tokens. The tree over the segments is built as they come: a segment that ends takes the
 // finished sums on its left with it, as many as its number has ones at its end, and is kept in the slot of that level.
 constexpr int kLevels = 3;
 constexpr int kRunning = kLevels;  // slot of a segment that is not finished, and of the whole tree at the end
 struct BlockSums {
-  alignas(
-      64) float at[kLevels + 1][kBlockStrips / kTileStrips][kBlockTokens / kTileTokens][kTileStrips * kTileTokens * 16];
+  alignas(64) float at[kLevels + 1][kBlockStrips * kBlockTokens * 16];
+  // Those of level 0 of a tile of kStrips strips, from strip s on, and of the t-th tokens.
+  template <int kStrips>
+  HWY_INLINE float* tile(Index s, Index t) {
+    return at[0] + (s / kStrips * (kBlockTokens / kTileTokens) + t) * kStrips * kTileTokens * 16;
+  }
 };
-constexpr Index kSlot = sizeof(BlockSums) / (kLevels + 1) / sizeof(float);  // floats from one level to the next
+constexpr Index kSlot = kBlockStrips * kBlockTokens * 16;  // floats from one level to the next
 
 // Which part of a segment a chunk is.
 struct Part {
@@ -52,7 +56,7 @@ struct Part {
 template <int kStrips>
 HWY_INLINE void load_sums(const float* sums, Part part, F32x16 (*acc)[kTileTokens]) {
   const float* before = sums + kRunning * kSlot;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int s = 0; s < kStrips; ++s) {
 #pragma GCC unroll 4
     for (int t = 0; t < kTileTokens; ++t) acc[s][t] = part.first ? zero() : load(before + (s * kTileTokens + t) * 16);
@@ -64,7 +68,7 @@ HWY_INLINE void store_sums(F32x16 (*acc)[kTileTokens], Part part, float* sums) {
   if (part.last) {
     for (level = 0; level < kLevels && (part.segment >> level & 1) != 0; ++level) {
       const float* left = sums + level * kSlot;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
 #pragma GCC unroll 4
         for (int t = 0; t < kTileTokens; ++t) acc[s][t] = add(load(left + (s * kTileTokens + t) * 16), acc[s][t]);
@@ -72,7 +76,7 @@ HWY_INLINE void store_sums(F32x16 (*acc)[kTileTokens], Part part, float* sums) {
     }
   }
   float* after = sums + level * kSlot;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int s = 0; s < kStrips; ++s) {
 #pragma GCC unroll 4
     for (int t = 0; t < kTileTokens; ++t) store(acc[s][t], after + (s * kTileTokens + t) * 16);
@@ -103,7 +107,7 @@ HWY_NOINLINE void products_of_block(const PackedMatrix& w, const Activations& x,
       for (Index t = 0; t < tiles; ++t) {
         tile.gather(x, token + t * kTileTokens, g, last);
         for (Index s = 0; s < strips; s += kStrips) {
-          Product::template add_chunk<kStrips>(chunks + s, tile, last - g, part, sums.at[0][s / kStrips][t]);
+          Product::template add_chunk<kStrips>(chunks + s, tile, last - g, part, sums.tile<kStrips>(s, t));
         }
       }
       part.first = false;
@@ -112,7 +116,7 @@ HWY_NOINLINE void products_of_block(const PackedMatrix& w, const Activations& x,
   }
   for (Index t = 0; t < count; ++t) {
     for (Index s = 0; s < strips; ++s) {
-      const float* of_tile = sums.at[kRunning][s / kStrips][t / kTileTokens];
+      const float* of_tile = sums.tile<kStrips>(s, t / kTileTokens) + kRunning * kSlot;
       F32x16 total = load(of_tile + (s % kStrips * kTileTokens + t % kTileTokens) * 16);
       const Index row = (first + s) * kStripRows;
       if (bias != nullptr) total = add(total, load_up_to_16(bias + row, w.rows - row));
@@ -127,13 +131,14 @@ HWY_NOINLINE void products_of_tokens(const PackedMatrix& w, const Activations& x
                                      Index strip_end, MatrixView<float> y) {
   for (Index t = 0; t < x.tokens; t += kBlockTokens) {
     const Index count = std::min(kBlockTokens, x.tokens - t);
+    constexpr int kStrips = Product::kTileStrips;
     Index s = strip_begin;
-    while (s + kTileStrips <= strip_end) {
-      const Index strips = std::min(kBlockStrips, (strip_end - s) / kTileStrips * kTileStrips);
-      products_of_block<Product, kTileStrips>(w, x, bias, s, strips, t, count, y);
+    while (s + kStrips <= strip_end) {
+      const Index strips = std::min(kBlockStrips, (strip_end - s) / kStrips * kStrips);
+      products_of_block<Product, kStrips>(w, x, bias, s, strips, t, count, y);
       s += strips;
     }
-    if (s < strip_end) products_of_block<Product, 1>(w, x, bias, s, 1, t, count, y);
+    for (; s < strip_end; ++s) products_of_block<Product, 1>(w, x, bias, s, 1, t, count, y);
   }
 }
 
