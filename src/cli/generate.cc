@@ -30,7 +30,7 @@ Sampler make_sampler(const SamplingOptions& options, const Workspace& workspace)
 }
 
 GenerationHeap::GenerationHeap(const Sampler& sampler) : fixed(sampler.memory_bytes(0)) {
-  constexpr Bytes kTextBytes{32};  // id and text of a token
+  constexpr Bytes kTextBytes{40};  // id, text and time of a token
   per_token = sampler.memory_bytes(1) - fixed + kTextBytes;
 }
 
@@ -62,7 +62,9 @@ Generated generate(Workspace& workspace, SequenceId sequence, std::span<const fl
       generated.stopped_by = "length";  // nobody will ask for the logits after the last token
     } else {
       const BatchItem item = {sequence, {&token, 1}, LogitRows::kLast};
+      const auto before = Clock::now();
       logits = session.forward({&item, 1}).row(0);
+      generated.steps.push_back(std::chrono::duration<float>(Clock::now() - before).count());
     }
   }
   generated.seconds = std::chrono::duration<double>(Clock::now() - start).count();

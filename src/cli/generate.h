@@ -39,6 +39,7 @@ struct Generated {
   std::vector<TokenId> ids{};  // the token that ended it among them
   std::string stopped_by{};    // "length", "context", "end"; empty: by the stop request
   double seconds = 0;
+  std::vector<float> steps{};  // seconds of each forward pass
 };
 
 // Continues `sequence`, whose last token has `logits`. `each` is called with every token that belongs to the text. The

@@ -13,7 +13,7 @@ Index kept_tokens(std::span<const TokenId> held, std::span<const TokenId> wanted
 KeptSequence::Reading KeptSequence::read(std::span<const TokenId> prompt, const std::stop_token& stop,
                                          const Session::Progress& progress) {
   // An answer that ended in an error may have left tokens in the session that were never noted here.
-  const bool noted = length() <= std::ssize(tokens_);
+  const bool noted = length() <= std::ssize(tokens_) && !session_.failed(id_);
   const auto held = std::span<const TokenId>(tokens_).first(noted ? static_cast<std::size_t>(length()) : 0);
   const Index kept = noted ? kept_tokens(held, prompt) : 0;
   if (kept == 0) {

@@ -102,6 +102,23 @@ struct RunSpeeds {
   std::optional<Held> load_of{}, prefill_of{}, decode_of{};
 };
 
+// Steps that read keys and values from the disk: how long they took beside what the disk alone would have.
+struct ColdSteps {
+  Bytes bytes{};  // of the last step
+  double median = 0, p99 = 0;
+  std::optional<Held> disk{};
+};
+
+std::optional<ColdSteps> cold_steps(const Outcome& outcome, const Workspace& workspace, const Speeds& speeds) {
+  const auto bytes = workspace.cold_bytes();
+  std::vector<float> steps = outcome.generated.steps;
+  if (!bytes || *bytes == Bytes{} || steps.empty()) return std::nullopt;
+  std::sort(steps.begin(), steps.end());
+  const double median = static_cast<double>(steps[steps.size() / 2]);
+  return ColdSteps{*bytes, median, static_cast<double>(steps[steps.size() * 99 / 100]),
+                   speeds.disk(*bytes, {}, median)};
+}
+
 void report(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
   const RunSpeeds of(outcome, workspace);
   fmt::print(stderr,
@@ -114,13 +131,18 @@ void report(const Outcome& outcome, const Workspace& workspace, const SamplingOp
     fmt::print(stderr, "note: stopped because the context of {} tokens is full; -c gives more\n",
                workspace.plan().context);
   }
+  if (const auto cold = cold_steps(outcome, workspace, of.speeds)) {
+    fmt::print(stderr,
+               "cold    {:>6} of keys and values read per token; a token takes {:.1f} ms, one in a hundred {:.1f}{}\n",
+               format_bytes(cold->bytes), 1e3 * cold->median, 1e3 * cold->p99, after_speed(cold->disk));
+  }
   fmt::print(stderr, "{}", workspace.memory_report());
 }
 
 void report_json(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
   const Generated& generated = outcome.generated;
   const RunSpeeds of(outcome, workspace);
-  const nlohmann::json result = {
+  nlohmann::json result = {
       {"text", outcome.text},
       {"tokens", generated.ids},
       {"stopped_by", generated.stopped_by},
@@ -134,6 +156,12 @@ void report_json(const Outcome& outcome, const Workspace& workspace, const Sampl
       {"of_roof",
        {{"load", to_json(of.load_of)}, {"prefill", to_json(of.prefill_of)}, {"decode", to_json(of.decode_of)}}},
       {"memory", workspace.memory_json()}};
+  if (const auto cold = cold_steps(outcome, workspace, of.speeds)) {
+    result["cold"] = {{"bytes_per_token", cold->bytes.count},
+                      {"median_seconds", cold->median},
+                      {"p99_seconds", cold->p99},
+                      {"of_roof", to_json(cold->disk)}};
+  }
   fmt::print("{}\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 

@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include <chrono>
+#include <filesystem>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -38,11 +39,16 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("-t,--threads", threads, "Threads [the physical cores]");
   verb.add_option("-c,--context", context, "Tokens of context [the model's own, or what fits]");
   verb.add_option("--chunk", chunk, "Tokens of a prompt computed at once [512, less where memory is short]");
+  verb.add_option("--scratch", scratch,
+                  "FOLDER on a disk for keys and values that do not fit in memory [they must fit]");
+  verb.add_flag("--scratch-encrypt", scratch_encrypt, "Encrypt what goes to --scratch with a key of this process");
   verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8")->capture_default_str();
 }
 
 void WorkspaceOptions::validate() const {
   static_cast<void>(parsed_kv_type());
+  if (!scratch.empty() && !std::filesystem::is_directory(scratch))
+    throw Error(ErrorKind::kUsage, fmt::format("--scratch {}: expected a folder on a disk", scratch));
   if (threads < 0 || threads > 1024)
     throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", threads));
 }
@@ -92,18 +98,21 @@ const Tokenizer& Workspace::tokenizer() const {
 
 Budget Workspace::parsed_budget() const {
   const AvailableMemory memory = available_memory();
-  return parse_budget(options_.memory, {.ram_total = memory.total, .ram_available = memory.available},
-                      {.overcommit = options_.overcommit});
+  Capacity capacity{.ram_total = memory.total, .ram_available = memory.available};
+  if (!options_.scratch.empty())
+    capacity.disk_available = {static_cast<std::int64_t>(std::filesystem::space(options_.scratch).available)};
+  return parse_budget(options_.memory, capacity, {.overcommit = options_.overcommit});
 }
 
 Machine Workspace::machine(Bytes growth) const {
   Machine machine{
       .tokenizer = tokenizer_ ? tokenizer_->memory_bytes() : Bytes{}, .growth = growth, .threads = pool_->threads()};
+  machine.scratch_io = io_backend_bytes(io_->name() == "io_uring" ? IoChoice::kUring : IoChoice::kThreads);
   if (beside_ != nullptr) return machine;  // the runtime is in the books already
   prefault_code();
   malloc_trim(0);
   const ProcessMemory now = read_process_memory();
-  machine.io_ring = io_backend_bytes(io_->name() == "io_uring" ? IoChoice::kUring : IoChoice::kThreads);
+  machine.io_ring = machine.scratch_io;
   machine.runtime = now.rss - machine.tokenizer - machine.io_ring;
   machine.startup_peak = now.peak_rss;
   return machine;
@@ -112,13 +121,15 @@ Machine Workspace::machine(Bytes growth) const {
 void Workspace::refuse(DoesNotFit refusal, Bytes kept) const {
   refusal.budget += kept;
   refusal.smallest_budget += kept;
+  if (refusal.with_scratch) *refusal.with_scratch += kept;
   if (options_.json) {
-    const nlohmann::json table = {{"error", "does not fit"},
-                                  {"budget_bytes", refusal.budget.count},
-                                  {"smallest_budget_bytes", refusal.smallest_budget.count},
-                                  {"weights_bytes", refusal.smallest.of(Purpose::kWeightsResident).count},
-                                  {"kv_bytes", refusal.smallest.of(Purpose::kKvPages).count},
-                                  {"context", refusal.smallest.context}};
+    nlohmann::json table = {{"error", "does not fit"},
+                            {"budget_bytes", refusal.budget.count},
+                            {"smallest_budget_bytes", refusal.smallest_budget.count},
+                            {"weights_bytes", refusal.smallest.of(Purpose::kWeightsResident).count},
+                            {"kv_bytes", refusal.smallest.of(Purpose::kKvPages).count},
+                            {"context", refusal.smallest.context}};
+    if (refusal.with_scratch) table["smallest_budget_with_scratch_bytes"] = refusal.with_scratch->count;
     fmt::print("{}\n", table.dump());
   }
   throw Error(ErrorKind::kBudget, with_name(refusal, name_));
@@ -128,6 +139,7 @@ InferenceWish Workspace::with_flags(InferenceWish wish) const {
   if (options_.context) wish.context = options_.context;
   if (options_.chunk) wish.chunk = options_.chunk;
   wish.kv_type = options_.parsed_kv_type();
+  wish.scratch = !options_.scratch.empty();
   return wish;
 }
 
@@ -154,6 +166,8 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
     standing_.push_back(ledger_->require(Tier::kRam, purpose, plan_.of(purpose)));
     if (purpose != Purpose::kMargin) standing_.back().commit(standing_.back().size());
   }
+  const Bytes disk = plan_.cold.scratch.total();
+  ledger_->set_cap(Tier::kDisk, budget_.disk ? *budget_.disk : ledger_->cap(Tier::kDisk) + disk);
   Progress progress("loading " + name_);
   const auto show = [&](Bytes done, Bytes total) { progress.update(done.count, total.count); };
   model_ =
@@ -162,7 +176,8 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
             : Model::random(*context_, config_, weights_, 1);
   // A budget that was named is a promise: its memory is taken now. What `auto` chose is taken as it is used.
   session_ = std::make_unique<Session>(*context_, *model_, plan_,
-                                       budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate);
+                                       budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate,
+                                       ScratchOptions{.dir = options_.scratch, .encrypt = options_.scratch_encrypt});
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -180,7 +195,15 @@ std::string Workspace::memory_report() const {
   const LedgerCount& total = books.total(Tier::kRam);
   text += fmt::format("  {:<16}{:>10}  {:>10}   kernel (VmHWM) {}\n", "at once", format_bytes(total.peak_reserved),
                       format_bytes(total.peak_used), format_bytes(kernel.peak_rss));
+  if (const Bytes disk = books.cell(Tier::kDisk, Purpose::kKvPages).peak_used; disk > Bytes{})
+    text += fmt::format("  {:<16}{:>10}  {:>10}   in {}\n", "disk", format_bytes(disk), format_bytes(disk),
+                        options_.scratch);
   return text;
+}
+
+std::optional<Bytes> Workspace::cold_bytes() const {
+  if (session_->cold() == nullptr) return std::nullopt;
+  return session_->cold()->step_bytes();
 }
 
 nlohmann::json Workspace::memory_json() const {
@@ -197,6 +220,7 @@ nlohmann::json Workspace::memory_json() const {
           {"planned_peak_bytes", total.peak_reserved.count},
           {"ledger_peak_bytes", total.peak_used.count},
           {"kernel_peak_bytes", read_process_memory().peak_rss.count},
+          {"disk_bytes", books.total(Tier::kDisk).peak_used.count},
           {"purposes", purposes}};
 }
 

@@ -39,6 +39,8 @@ struct WorkspaceOptions {
   std::optional<Index> context{};  // -c
   std::optional<Index> chunk{};    // --chunk
   std::string kv_type = "f16";     // --kv-type
+  std::string scratch{};           // --scratch: a folder for keys and values beyond RAM; empty: they must fit
+  bool scratch_encrypt = false;    // --scratch-encrypt
   bool json = false;
 
   void add_flags(CLI::App& verb);
@@ -84,6 +86,9 @@ class Workspace {
   [[nodiscard]] Session& session() { return *session_; }
   [[nodiscard]] std::span<const std::byte> weight_bytes() const { return model_->weights().bytes(); }
   [[nodiscard]] double load_seconds() const { return load_seconds_; }
+
+  // What a step reads of keys and values that are not in RAM; nothing where all are.
+  [[nodiscard]] std::optional<Bytes> cold_bytes() const;
 
   // The ledger by purpose, its peak beside the kernel's own: for people, and for scripts.
   [[nodiscard]] std::string memory_report() const;

@@ -2,6 +2,7 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,15 +19,27 @@ Arena populated(const Context& context, const Plan& plan, Purpose purpose) {
 
 std::optional<PagePool> make_pool(const Context& context, const Plan& plan, Purpose purpose, Bytes page_bytes,
                                   NullPage null, KvBacking backing) {
-  if (plan.of(purpose) == Bytes{}) return std::nullopt;
-  Arena arena(context.ledger.require(Tier::kRam, purpose, plan.of(purpose)),
-              {.populate = backing == KvBacking::kPopulate});
+  const Bytes size = plan.of(purpose) - (purpose == Purpose::kKvPages ? plan.cold.ring_bytes() : Bytes{});
+  if (size == Bytes{}) return std::nullopt;
+  Arena arena(context.ledger.require(Tier::kRam, purpose, size), {.populate = backing == KvBacking::kPopulate});
   return PagePool(std::move(arena), page_bytes, null);
+}
+
+std::unique_ptr<ColdKv> make_cold(const Context& context, const ModelConfig& config, const Plan& plan,
+                                  const ScratchOptions& options, std::unique_ptr<IoBackend> io) {
+  if (plan.cold.group_pages == 0) return nullptr;
+  Lease disk = context.ledger.require(Tier::kDisk, Purpose::kKvPages, plan.cold.scratch.total());
+  Arena ring(context.ledger.require(Tier::kRam, Purpose::kKvPages, plan.cold.ring_bytes()), {.populate = true});
+  if (io == nullptr) io = make_io_backend();
+  return std::make_unique<ColdKv>(
+      config, plan, std::move(ring),
+      std::make_unique<ScratchFile>(options, plan.cold.scratch, std::move(disk), std::move(io)));
 }
 
 }  // namespace
 
-Session::Session(const Context& context, const Model& model, const Plan& plan, KvBacking backing)
+Session::Session(const Context& context, const Model& model, const Plan& plan, KvBacking backing,
+                 const ScratchOptions& scratch, std::unique_ptr<IoBackend> io)
     : context_(context),
       model_(model),
       plan_(plan),
@@ -35,12 +48,15 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
       meta_(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.of(Purpose::kKvMeta))),
       scratch_(populated(context, plan, Purpose::kAct)),
       logits_(populated(context, plan, Purpose::kLogits)),
-      sequences_(static_cast<std::size_t>(plan.sequences)) {
+      sequences_(static_cast<std::size_t>(plan.sequences)),
+      cold_(make_cold(context, model.config(), plan, scratch, std::move(io))),
+      keeps_tokens_(plan.preempts()) {
   meta_.commit(meta_.size());
   const auto most = static_cast<std::size_t>(pages_ ? ceil_div(plan.context, kPageTokens) : 0);
   for (Sequence& sequence : sequences_) {
     sequence.pages.reserve(most);
     sequence.page_data.reserve(most);
+    if (keeps_tokens_) sequence.tokens.reserve(static_cast<std::size_t>(plan.context));
   }
 }
 
@@ -50,6 +66,7 @@ SequenceId Session::open() {
   const auto free = std::find_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return !s.open; });
   JERICHO_CHECK(free != sequences_.end(), "the plan has {} sequences", sequences_.size());
   free->open = true;
+  free->opened = ++opened_;
   if (states_) {
     const auto page = states_->allocate();  // zeros: nothing read yet
     JERICHO_CHECK(page.has_value(), "the plan has states of {} sequences", states_->capacity());
@@ -60,13 +77,20 @@ SequenceId Session::open() {
 
 void Session::close(SequenceId id) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
-  for (const PageId page : sequence.pages) pages_->release(page);
+  for (const PageId page : sequence.pages) {
+    if (page != kNullPage) pages_->release(page);
+  }
+  if (cold_) cold_->forget(id);
   if (states_) states_->release(std::exchange(sequence.state, kNullPage));
   sequence.pages.clear();
   sequence.page_data.clear();
+  sequence.tokens.clear();
   sequence.length = 0;
-  sequence.open = false;
+  sequence.place = Place::kInRam;
+  sequence.open = sequence.failed = false;
 }
+
+bool Session::failed(SequenceId id) const { return sequences_.at(static_cast<std::size_t>(id)).failed; }
 
 Index Session::length(SequenceId id) const { return sequences_.at(static_cast<std::size_t>(id)).length; }
 
@@ -76,6 +100,7 @@ void Session::check(std::span<const BatchItem> items) const {
     const Sequence& sequence = sequences_.at(static_cast<std::size_t>(item.sequence));
     JERICHO_CHECK(sequence.open && !item.tokens.empty(), "sequence {} with {} tokens", item.sequence,
                   item.tokens.size());
+    JERICHO_CHECK(!sequence.failed, "sequence {} has failed", item.sequence);
     const auto tokens = static_cast<Index>(item.tokens.size());
     rows += tokens;
     if (sequence.length + tokens > plan_.context) {
@@ -92,29 +117,165 @@ void Session::check(std::span<const BatchItem> items) const {
   JERICHO_CHECK(rows >= 1 && rows <= plan_.limits.rows, "{} rows in a batch of at most {}", rows, plan_.limits.rows);
 }
 
+PageId Session::take_page() {
+  while (true) {
+    if (const auto page = pages_->allocate()) return *page;
+    make_room();
+  }
+}
+
 void Session::extend(Sequence& sequence, Index tokens) {
   if (!pages_) return;
   const Index wanted = ceil_div(sequence.length + tokens, kPageTokens);
   while (static_cast<Index>(sequence.pages.size()) < wanted) {
-    const auto page = pages_->allocate();
-    JERICHO_CHECK(page.has_value(), "the plan's {} pages hold {} sequences of {}", plan_.pages, plan_.sequences,
-                  plan_.context);
-    sequence.pages.push_back(*page);
-    sequence.page_data.push_back(pages_->data(*page));
+    const PageId page = take_page();
+    sequence.pages.push_back(page);
+    sequence.page_data.push_back(pages_->data(page));
+  }
+}
+
+// Sequences that are not in the batch make room first, the youngest before the others: it has least to lose. Then the
+// oldest pages of the one that has most of them in RAM go to the scratch file.
+void Session::make_room() {
+  Sequence* youngest = nullptr;
+  Sequence* largest = nullptr;
+  const auto in_ram = [&](const Sequence& s) { return std::ssize(s.pages) - cold_pages(s); };
+  for (Sequence& s : sequences_) {
+    if (!s.open || s.place != Place::kInRam || in_ram(s) == 0) continue;
+    if (!s.in_batch && keeps_tokens_ && (youngest == nullptr || s.opened > youngest->opened)) youngest = &s;
+    if (largest == nullptr || in_ram(s) > in_ram(*largest)) largest = &s;
+  }
+  if (youngest != nullptr) return preempt(*youngest);
+  const auto whole_groups = [&](const Sequence& s) {  // whose positions are all written
+    return s.length / kPageTokens - cold_pages(s) >= cold_->group_pages();
+  };
+  if (cold_ == nullptr || largest == nullptr || !whole_groups(*largest)) {
+    throw Error(ErrorKind::kBudget, fmt::format("the sequences of one batch need more than the {} pages of keys and "
+                                                "values that the memory allows; batch fewer or give more with --memory",
+                                                plan_.pages));
+  }
+  if (!store_group(*largest)) throw Error(ErrorKind::kIo, "the scratch file has no room for more keys and values");
+}
+
+bool Session::store_group(Sequence& sequence) {
+  const Index first = cold_pages(sequence);
+  const auto group = static_cast<std::size_t>(cold_->group_pages());
+  const std::span<std::byte* const> pages(sequence.page_data);
+  if (!cold_->store(number(sequence), pages.subspan(static_cast<std::size_t>(first), group))) return false;
+  for (std::size_t page = static_cast<std::size_t>(first); page < static_cast<std::size_t>(first) + group; ++page) {
+    pages_->release(std::exchange(sequence.pages[page], kNullPage));
+    sequence.page_data[page] = nullptr;
+  }
+  return true;
+}
+
+void Session::preempt(Sequence& sequence) {
+  const Bytes bytes = (std::ssize(sequence.pages) - cold_pages(sequence)) * plan_.kv.page_bytes();
+  PreemptionCost cost{.tokens = sequence.length, .bytes = bytes, .seconds_per_token = seconds_per_token_};
+  if (cold_ != nullptr && cold_->bytes_per_second() > 0) cost.bytes_per_second = cold_->bytes_per_second();
+  const bool recompute =
+      how_ == Preemption::kRecompute || (how_ == Preemption::kCheapest && recompute_is_cheaper(cost));
+  if (cold_ == nullptr || recompute || sequence.failed || !park(sequence)) drop(sequence);
+}
+
+// Whole groups become cold, the rest waits in a slot of its own. False when the scratch file does not take it.
+bool Session::park(Sequence& sequence) {
+  try {
+    while (sequence.length / kPageTokens - cold_pages(sequence) >= cold_->group_pages()) {
+      if (!store_group(sequence)) return false;
+    }
+    const auto first = static_cast<std::size_t>(cold_pages(sequence));
+    if (!cold_->park(number(sequence), std::span<std::byte* const>(sequence.page_data).subspan(first))) return false;
+    for (std::size_t page = first; page < sequence.pages.size(); ++page)
+      pages_->release(std::exchange(sequence.pages[page], kNullPage));
+    sequence.place = Place::kParked;
+    ++preemptions_.swapped;
+    return true;
+  } catch (const Error&) {  // a full or broken disk: the tokens are still here
+    return false;
+  }
+}
+
+void Session::drop(Sequence& sequence) {
+  for (const PageId page : sequence.pages) {
+    if (page != kNullPage) pages_->release(page);
+  }
+  if (cold_) cold_->forget(number(sequence));
+  sequence.pages.clear();
+  sequence.page_data.clear();
+  sequence.place = Place::kDropped;
+  ++preemptions_.recomputed;
+}
+
+void Session::bring_back(Sequence& sequence) {
+  if (sequence.place == Place::kParked && !unpark(sequence)) drop(sequence);
+  if (sequence.place == Place::kDropped) read_again(sequence);
+}
+
+bool Session::unpark(Sequence& sequence) {
+  const auto first = static_cast<std::size_t>(cold_pages(sequence));
+  for (std::size_t page = first; page < sequence.pages.size(); ++page) {
+    sequence.pages[page] = take_page();
+    sequence.page_data[page] = pages_->data(sequence.pages[page]);
+  }
+  sequence.place = Place::kInRam;
+  try {
+    cold_->unpark(number(sequence), std::span<std::byte* const>(sequence.page_data).subspan(first));
+    return true;
+  } catch (const Error&) {  // what the disk has lost is computed again
+    return false;
+  }
+}
+
+void Session::read_again(Sequence& sequence) {
+  const std::vector<TokenId> tokens(sequence.tokens);
+  sequence.tokens.clear();
+  sequence.length = 0;
+  sequence.place = Place::kInRam;
+  if (states_) {
+    states_->release(sequence.state);
+    sequence.state = *states_->allocate();
+  }
+  const auto most = static_cast<std::size_t>(chunk());
+  for (std::size_t begin = 0; begin < tokens.size(); begin += most) {
+    const auto piece = std::span(tokens).subspan(begin, std::min(most, tokens.size() - begin));
+    extend(sequence, std::ssize(piece));
+    const BatchItem item = {static_cast<SequenceId>(number(sequence)), piece, LogitRows::kNone};
+    step({&item, 1});
   }
 }
 
 MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
   check(items);
+  const auto each = [&](auto&& body) {
+    for (const BatchItem& item : items) body(sequences_[static_cast<std::size_t>(item.sequence)], item);
+  };
+  each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = true; });
+  try {
+    each([&](Sequence& sequence, const BatchItem&) { bring_back(sequence); });
+    each([&](Sequence& sequence, const BatchItem& item) { extend(sequence, std::ssize(item.tokens)); });
+    const MatrixView<const float> logits = step(items);
+    each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false; });
+    return logits;
+  } catch (const Error&) {  // some layers have read these tokens, others have not
+    each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false, sequence.failed = true; });
+    throw;
+  }
+}
+
+// The items' pages are there.
+MatrixView<const float> Session::step(std::span<const BatchItem> items) {
+  const auto start = std::chrono::steady_clock::now();
   std::vector<TokenId> tokens;
   std::vector<BatchRow> rows;
   std::vector<Index> logit_rows;
   std::vector<std::span<std::byte* const>> pages;
   std::vector<std::byte*> states;
+  std::vector<ColdKv::Reader> readers;
   for (const BatchItem& item : items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     const auto count = static_cast<Index>(item.tokens.size());
-    extend(sequence, count);
+    readers.push_back({item.sequence, sequence.length, count});
     for (Index i = 0; i < count; ++i) {
       const bool wanted = item.logits == LogitRows::kAll || (item.logits == LogitRows::kLast && i + 1 == count);
       if (wanted) logit_rows.push_back(static_cast<Index>(tokens.size()));
@@ -124,12 +285,18 @@ MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
     pages.emplace_back(sequence.page_data);
     if (states_) states.push_back(states_->data(sequence.state));
     sequence.length += count;
+    if (keeps_tokens_) sequence.tokens.insert(sequence.tokens.end(), item.tokens.begin(), item.tokens.end());
   }
   const auto R = static_cast<Index>(logit_rows.size());
   JERICHO_CHECK(R <= plan_.limits.logit_rows, "{} rows of logits, the plan has {}", R, plan_.limits.logit_rows);
   const MatrixView<float> logits(reinterpret_cast<float*>(logits_.bytes().data()), R, model_.config().vocab_size);
-  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, states, plan_.long_context},
+  ColdPages* cold = cold_ ? cold_->begin_step(readers) : nullptr;
+  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, states, cold, plan_.long_context},
                                scratch_.bytes(), logits);
+  if (cold != nullptr) cold_->end_step();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double each = seconds / static_cast<double>(tokens.size());
+  if (seconds_per_token_ == 0 || each < seconds_per_token_) seconds_per_token_ = each;
   return logits;
 }
 

@@ -4,13 +4,16 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
 
 #include "base/index.h"
+#include "engine/cold_kv.h"
 #include "engine/model.h"
+#include "engine/preemption.h"
 #include "memory/arena.h"
 #include "memory/page_pool.h"
 #include "ops/context.h"
@@ -35,7 +38,10 @@ struct BatchItem {  // the next tokens of one sequence
 // One thread. The model outlives the session.
 class Session {
  public:
-  Session(const Context& context, const Model& model, const Plan& plan, KvBacking backing);
+  // `scratch` says where keys and values go that the plan has no RAM for, `io` what reads and writes them, by default the
+  // best there is. Throws what ScratchFile throws.
+  Session(const Context& context, const Model& model, const Plan& plan, KvBacking backing,
+          const ScratchOptions& scratch = {}, std::unique_ptr<IoBackend> io = nullptr);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -44,12 +50,14 @@ class Session {
   SequenceId open();
   void close(SequenceId sequence);                        // its pages and state return to their pools
   [[nodiscard]] Index length(SequenceId sequence) const;  // tokens read so far
+  [[nodiscard]] bool failed(SequenceId sequence) const;
   [[nodiscard]] Index context() const { return plan_.context; }
   [[nodiscard]] Index chunk() const { return plan_.limits.rows; }
 
   // Reads the items' tokens, at most chunk() in all, each sequence at most once. Returns the logits asked for, in the
   // items' order, [rows, vocab_size], valid until the next call. Error(kInput) when a sequence would outgrow the
-  // context or a token is not of the vocabulary; nothing has changed then.
+  // context or a token is not of the vocabulary; nothing has changed then. Error(kIo) when the scratch file fails: the
+  // items' sequences have failed() then and can only be closed.
   MatrixView<const float> forward(std::span<const BatchItem> items);
 
   // forward() in chunks for a text of any length; logits of the last token. `progress` runs after each chunk.
@@ -57,16 +65,40 @@ class Session {
   std::span<const float> prefill(SequenceId sequence, std::span<const TokenId> tokens, const std::stop_token& stop = {},
                                  const Progress& progress = {});
 
+  // For tests and experiments: how sequences make room, instead of the cheapest way.
+  void preempt_by(Preemption how) { how_ = how; }
+
+  [[nodiscard]] const Preemptions& preemptions() const { return preemptions_; }
+  [[nodiscard]] const ColdKv* cold() const { return cold_.get(); }  // null where all pages stay in RAM
+
  private:
+  enum class Place { kInRam, kParked, kDropped };  // of the pages that are not cold
   struct Sequence {
     bool open = false;
+    bool failed = false;
+    bool in_batch = false;  // of the step that is being prepared
+    Place place = Place::kInRam;
+    Index opened = 0;  // rises with every open()
     Index length = 0;
-    std::vector<PageId> pages;
+    std::vector<TokenId> tokens;        // read so far, where the plan has fewer pages than all sequences may need
+    std::vector<PageId> pages;          // the null page where they are cold
     std::vector<std::byte*> page_data;  // of `pages`, as kernels want them
     PageId state = kNullPage;
   };
   void check(std::span<const BatchItem> items) const;
   void extend(Sequence& sequence, Index tokens);
+  void bring_back(Sequence& sequence);
+  PageId take_page();
+  void make_room();
+  void preempt(Sequence& sequence);
+  bool park(Sequence& sequence);
+  bool unpark(Sequence& sequence);
+  void read_again(Sequence& sequence);
+  void drop(Sequence& sequence);
+  MatrixView<const float> step(std::span<const BatchItem> items);
+  [[nodiscard]] Index number(const Sequence& sequence) const { return &sequence - sequences_.data(); }
+  [[nodiscard]] Index cold_pages(const Sequence& sequence) const { return cold_ ? cold_->pages(number(sequence)) : 0; }
+  [[nodiscard]] bool store_group(Sequence& sequence);
 
   const Context& context_;
   const Model& model_;
@@ -77,6 +109,12 @@ class Session {
   Arena scratch_;
   Arena logits_;
   std::vector<Sequence> sequences_;
+  std::unique_ptr<ColdKv> cold_;
+  bool keeps_tokens_ = false;
+  Preemption how_ = Preemption::kCheapest;
+  Preemptions preemptions_{};
+  Index opened_ = 0;
+  double seconds_per_token_ = 0;  // the least so far
 };
 
 }  // namespace jericho

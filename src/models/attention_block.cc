@@ -64,7 +64,8 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
   const float logit_scale =
       c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   const AttentionShape shape = {c.num_attention_heads, layer.window, {logit_scale, c.attention_softcap}};
-  paged_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, b.attended);
+  tiered_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, pass.batch.cold,
+                   b.attended);
   if (c.sub_norms) rms_norm(pass.context, b.attended, w.attention_sub_norm, c.rms_norm_eps, b.attended);
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, c.multipliers.attention_out, out);

@@ -14,7 +14,7 @@ namespace jericho {
 namespace {
 
 // Queries in latent form are wide, H (r + dr): tokens take turns. What a token gets depends on none of the others.
-constexpr Index kWave = 64;
+constexpr Index kWave = kLatentWave;
 
 struct Buffers {
   MatrixView<float> q_a{nullptr, 0, 0};  // [T, q_lora_rank], where queries are compressed too
@@ -103,9 +103,9 @@ void attend_wave(const Pass& pass, const Step& step, const LatentWeights& w, con
       std::copy_n(&q(t, h * head + m.nope_dim), m.rope_dim, &absorbed(t, h * key + m.kv_lora_rank));
   }
   const AttentionShape shape = {H, pass.layer(step).window, {c.attention_scale, c.attention_softcap}};
-  paged_attention(pass.context, pass.kv, step.kv, shape,
-                  pass.batch.rows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), absorbed,
-                  pass.batch.pages, latent);
+  tiered_attention(pass.context, pass.kv, step.kv, shape,
+                   pass.batch.rows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), absorbed,
+                   pass.batch.pages, pass.batch.cold, latent);
   const MatrixView<float> by_head = b.latent_by_head.rows(0, H * n);
   gather_heads(pass.context, latent, H, 0, by_head);
   project_heads(pass, w.v_b, LinearInput(pass.context, by_head, pass.forms, b.latent_input), b.tasks,

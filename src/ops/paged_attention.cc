@@ -72,16 +72,17 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
 }
 
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
-                     std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out) {
+                     std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
+                     const AttentionPart& part) {
   const Index D = layout.head_dim, V = layout.value_dim();
   const Cut cut(static_cast<Index>(rows.size()), layout.kv_heads, shape.heads / layout.kv_heads,
                 context.pool.threads());
-  const auto attend = [&](Index part, int) {
-    part = cut.parts() - 1 - part;  // the last tokens of a prompt have the longest way: they come first
-    const Index head = part / cut.head_parts() % cut.kv_heads;
-    const Index first = part % cut.head_parts() * cut.heads;  // of the group
+  const auto attend = [&](Index piece, int) {
+    piece = cut.parts() - 1 - piece;  // the last tokens of a prompt have the longest way: they come first
+    const Index head = piece / cut.head_parts() % cut.kv_heads;
+    const Index first = piece % cut.head_parts() * cut.heads;  // of the group
     const Index count = std::min(cut.heads, cut.group - first), query = head * cut.group + first;
-    const Index begin = part / (cut.kv_heads * cut.head_parts()) * cut.tokens;
+    const Index begin = piece / (cut.kv_heads * cut.head_parts()) * cut.tokens;
     const Index limit = std::min(begin + cut.tokens, cut.rows);
     for (Index t = begin, end = begin; t < limit; t = end) {
       end = end_of_run(rows, t, limit);
@@ -92,7 +93,9 @@ void paged_attention(const Context& context, const KvLayout& layout, Index layer
                       {sequence.data(), sequence.size()},
                       layout.key_offset(layer, head),
                       layout.value_offset(layer, head)};
-      context.kernels.attention(kv, {row.position, shape.window, count}, shape.logits,
+      AttentionPart own = part;
+      if (part.carried.data() != nullptr) own.carried = part.carried.rows(t, end - t).cols(2 * query, 2 * count);
+      context.kernels.attention(kv, {row.position, shape.window, count, own}, shape.logits,
                                 q.rows(t, end - t).cols(query * D, count * D),
                                 out.rows(t, end - t).cols(query * V, count * V));
     }

@@ -62,9 +62,11 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
               MatrixView<const float> keys, MatrixView<const float> values, KvPages pages);
 
 // q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a sequence
-// and the query heads of a KV head share the loads of keys and values as far as every thread still has its share.
+// and the query heads of a KV head share the loads of keys and values as far as every thread still has its share. A part of
+// the positions carries [T, 2 H] between calls.
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
-                     std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out);
+                     std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
+                     const AttentionPart& part = {});
 
 // Rotates dimensions [first, first + R) of each head of x [T, heads*D] by its row's angles: cos, sin [T, R/2].
 void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixView<const float> cos,

@@ -16,6 +16,7 @@ namespace {
 struct Choice {
   Index context = 0;
   Index chunk = 0;
+  Index pages = 0;  // of the KV pool; 0: all
 };
 
 // RSS differs by some pages from one start to the next; a budget that is named must work at the next one.
@@ -30,9 +31,35 @@ Bytes total(const std::vector<PlanRow>& rows) {
 // States have a page per sequence.
 Index state_pages(const Plan& p) { return p.state.layers > 0 ? p.sequences : 0; }
 
-// A pool's own records, and the owners' lists of its pages.
-Bytes table_bytes(Index pages) {
-  return PagePool::meta_bytes(pages) + Bytes{pages * static_cast<Index>(sizeof(void*) + sizeof(PageId))};
+// A pool's own records, and the owners' lists of pages, of which not all need be in it.
+Bytes table_bytes(Index pages, Index listed) {
+  return PagePool::meta_bytes(pages) + Bytes{listed * static_cast<Index>(sizeof(void*) + sizeof(PageId))};
+}
+
+// For the part of the keys and values that `p` has no pages for.
+ColdPlan cold_plan(const Plan& p, const ModelConfig& config) {
+  constexpr Index kLeastRing = 3, kMostRing = 32;  // one is read from, one is on its way, one is wanted next
+  constexpr Bytes kRing = 8_MiB;
+  const Index groups = ceil_div(ceil_div(p.context, kPageTokens), pages_of_group(p.kv, p.context));
+  ColdPlan cold{.group_pages = pages_of_group(p.kv, p.context)};
+  const Bytes block = round_up(cold.group_pages * p.kv.key_offset(1, 0), kPageSize);
+  cold.scratch = {block, p.kv.layers, p.sequences * groups};
+  const Bytes ring = std::min(kRing, Bytes{cold.scratch.total().count / 16});
+  cold.ring = std::clamp(ring.count / block.count, kLeastRing, kMostRing);
+  cold.carried = {p.limits.rows * 2 * config.num_attention_heads * static_cast<Index>(sizeof(float))};
+  return cold;
+}
+
+// Of sequences that may have to be read again, and of the one that is.
+Bytes token_bytes(const Plan& p) {
+  return {p.preempts() ? (p.sequences + 1) * p.context * static_cast<Index>(sizeof(std::int32_t)) : 0};
+}
+
+Bytes cold_meta_bytes(const Plan& p) {
+  if (p.cold.group_pages == 0) return {};
+  constexpr Index kVisitBytes = 32;  // of the list of blocks that a step reads
+  const Index visits = p.cold.scratch.slots * p.kv.layers;
+  return ScratchFile::meta_bytes(p.cold.scratch) + Bytes{visits * kVisitBytes};
 }
 
 class InferencePlanner {
@@ -49,17 +76,19 @@ class InferencePlanner {
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
     p.kv = kv_layout(config_, wish_.kv_type);
     p.state = state_layout(config_, wish_.kv_type);
-    if (p.kv.layers > 0) p.pages = wish_.sequences * ceil_div(choice.context, kPageTokens);
+    p.pages = choice.pages > 0 ? choice.pages : p.all_pages();
+    if (p.pages < p.all_pages() && wish_.scratch) p.cold = cold_plan(p, config_);
     p.long_context = wants_long_context(wish_, config_);
     p.always = {{Purpose::kRuntime,
                  machine_.runtime + machine_.growth + wish_.heap_per_token * (choice.context * wish_.sequences)},
                 {Purpose::kTokenizer, machine_.tokenizer},
-                {Purpose::kIoRing, machine_.io_ring},
+                {Purpose::kIoRing, machine_.io_ring + (p.cold.group_pages > 0 ? machine_.scratch_io : Bytes{})},
                 {Purpose::kWeightsResident, arena_bytes(weights_.bytes())}};
     p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
-    p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes())},
+    p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes()) + p.cold.ring_bytes()},
              {Purpose::kStateSsm, PagePool::pool_bytes(state_pages(p), p.state.page_bytes(), NullPage::kAbsent)},
-             {Purpose::kKvMeta, table_bytes(p.pages) + table_bytes(state_pages(p))},
+             {Purpose::kKvMeta, table_bytes(p.pages, p.all_pages()) + table_bytes(state_pages(p), state_pages(p)) +
+                                    cold_meta_bytes(p) + token_bytes(p)},
              {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
     p.always.push_back({Purpose::kMargin, plan_margin(p.peak())});
@@ -90,19 +119,55 @@ class InferencePlanner {
     return std::min(most, fits * kPageTokens);
   }
 
+  // The fewest pages with which every batch has those that it writes and those that are not yet a whole group. Without a
+  // scratch file, one sequence must have all of its own.
+  [[nodiscard]] Index least_pages(Index context, Index chunk) const {
+    const Plan p = plan({context, chunk});
+    if (p.kv.layers == 0 || !(wish_.scratch || wish_.preempt)) return p.pages;
+    if (!wish_.scratch) return ceil_div(context, kPageTokens);
+    const Index at_once = wish_.preempt ? 1 : wish_.sequences;
+    const Index growth = ceil_div(p.limits.rows, kPageTokens) + at_once;
+    return std::min(p.pages, at_once * pages_of_group(p.kv, context) + growth);
+  }
+
+  // As many pages in RAM as the budget has room for; nothing when it has none for the least.
+  [[nodiscard]] std::optional<Choice> most_pages(Bytes budget, Index context, Index chunk) const {
+    Index fits = least_pages(context, chunk), too_many = plan({context, chunk}).pages;
+    if (fits == too_many || cost({context, chunk, fits}) > budget) return std::nullopt;
+    while (too_many - fits > 1) {
+      const Index pages = fits + (too_many - fits) / 2;
+      (cost({context, chunk, pages}) <= budget ? fits : too_many) = pages;
+    }
+    return Choice{context, chunk, fits};
+  }
+
+  // The smallest choice for a context.
+  [[nodiscard]] Choice least(Index context) const {
+    const Index chunk = smallest_chunk();
+    const Choice whole{context, chunk}, fewest{context, chunk, least_pages(context, chunk)};
+    return cost(fewest) < cost(whole) ? fewest : whole;
+  }
+
   // The best choice that fits: the whole context with the largest chunk, else the largest context with a chunk that
-  // leaves room.
+  // leaves room, else what is needed with part of it in RAM.
   [[nodiscard]] std::optional<Choice> best(Bytes budget) const {
     const Index wanted = wish_.context.value_or(model_context());
     for (const Index chunk : chunks()) {
       if (cost({wanted, chunk}) <= budget) return Choice{wanted, chunk};
     }
-    if (wish_.context) return std::nullopt;
     for (const Index chunk : chunks()) {
+      if (wish_.context) break;
       const Index context = largest_context(budget, chunk, wanted);
       if (context >= least_context()) return Choice{context, chunk};
     }
-    return std::nullopt;
+    const auto smallest = most_pages(budget, least_context(), smallest_chunk());
+    if (!smallest) return std::nullopt;
+    for (const Index chunk :
+         chunks()) {  // a chunk reads all that is not in RAM: long ones save readings, but take room
+      const auto choice = most_pages(budget, least_context(), chunk);
+      if (choice && 2 * choice->pages >= smallest->pages) return choice;
+    }
+    return smallest;
   }
 
  private:
@@ -133,6 +198,16 @@ Bytes Plan::of(Purpose purpose) const {
 
 Bytes Plan::peak() const { return total(always) + std::max(total(load), total(run)); }
 
+Index pages_of_group(const KvLayout& kv, Index context) {
+  constexpr Bytes kBlock = 1_MiB;
+  constexpr Index kMostPages = 64, kGroups = 32;
+  Index pages = kAttentionBlock / kPageTokens;
+  while (2 * pages <= kMostPages && 2 * pages * kv.key_offset(1, 0) <= kBlock &&
+         2 * pages * kPageTokens * kGroups <= context)
+    pages *= 2;
+  return pages;
+}
+
 Bytes plan_margin(Bytes planned) { return std::max(512_KiB, Bytes{planned.count / 100}); }
 
 std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const WeightLayout& weights,
@@ -143,8 +218,14 @@ std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const W
   DoesNotFit refusal;
   refusal.budget = budget;
   refusal.context_was_asked = wish.context.has_value();
-  refusal.smallest = planner.plan({planner.least_context(), planner.smallest_chunk()});
-  refusal.smallest_budget = std::max(refusal.smallest.peak(), machine.startup_peak) + kStartupJitter;
+  refusal.smallest = planner.plan(planner.least(planner.least_context()));
+  const auto budget_of = [&](const Plan& p) { return std::max(p.peak(), machine.startup_peak) + kStartupJitter; };
+  refusal.smallest_budget = budget_of(refusal.smallest);
+  InferenceWish spilling = wish;
+  spilling.scratch = true;
+  const InferencePlanner with_scratch(config, weights, machine, spilling);
+  const Bytes less = budget_of(with_scratch.plan(with_scratch.least(planner.least_context())));
+  if (less < refusal.smallest_budget) refusal.with_scratch = less;
   for (const KvType type : {wish.kv_type, KvType::kQ8}) {
     InferenceWish other = wish;
     other.kv_type = type;
@@ -191,6 +272,10 @@ std::string describe(const DoesNotFit& refusal) {
   text += row("runtime, margin", rest, rest, "");
   text += fmt::format("smallest budget that works{}: --memory {}\n", refusal.context_was_asked ? " as asked" : "",
                       budget_argument(refusal.smallest_budget));
+  if (refusal.with_scratch) {
+    text += fmt::format("smallest budget with keys and values on a disk: --scratch FOLDER --memory {}\n",
+                        budget_argument(*refusal.with_scratch));
+  }
   for (const auto& [type, tokens] : refusal.largest_context) {
     text += tokens > 0
                 ? fmt::format("largest context that fits --memory {} with {} KV: {} tokens\n",

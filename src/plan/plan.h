@@ -1,6 +1,6 @@
 // What will run, decided before anything is allocated: model shapes + machine + budget + wish -> Plan. Verbs execute
-// the plan they were given; audit prints the same object. Start at plan_inference(). Everything lies in RAM so far;
-// streaming weights and tiered KV will be further choices of the same search.
+// the plan they were given; audit prints the same object. Start at plan_inference(). Keys and values that do not fit go to
+// a scratch file where the wish allows one; streaming weights will be a further choice of the same search.
 #pragma once
 
 #include <optional>
@@ -13,6 +13,7 @@
 #include "base/index.h"
 #include "kernels/kv_tile.h"
 #include "memory/ledger.h"
+#include "memory/scratch_file.h"
 #include "models/config.h"
 #include "models/transformer.h"
 #include "models/weights.h"
@@ -26,6 +27,7 @@ struct Machine {
   Bytes runtime{};       // resident now: code, libraries, stacks, heap, without the two below
   Bytes tokenizer{};     // held by the tokenizer
   Bytes io_ring{};       // held by the I/O backend
+  Bytes scratch_io{};    // that another one takes, of a scratch file
   Bytes growth{};        // heap that the verb will add: sampler, texts, token lists
   Bytes startup_peak{};  // the most that was resident so far: no smaller budget can hold
   int threads = 1;
@@ -39,6 +41,19 @@ struct InferenceWish {
   KvType kv_type = KvType::kF16;
   std::optional<Index> chunk{};  // tokens per forward pass; unset: 512, less where that helps to fit
   bool all_logits = false;       // logits of every row, not only of the last of each sequence
+  bool scratch = false;          // there is a folder for keys and values that do not fit in RAM
+  bool preempt = false;          // not all sequences need their pages in RAM at once
+};
+
+// Keys and values beyond RAM: the oldest pages of a sequence go to a scratch file a group at a time, and come back a layer
+// of a group, a block of the file, at a time whenever attention reads them.
+struct ColdPlan {
+  Index group_pages = 0;   // a multiple of an attention block; 0: all pages stay in RAM
+  Index ring = 0;          // blocks on their way at once
+  Bytes carried{};         // between the windows of a layer
+  ScratchShape scratch{};  // a slot per group, a block per layer
+
+  [[nodiscard]] Bytes ring_bytes() const { return scratch.block_bytes * ring + round_up(carried, Bytes{4096}); }
 };
 
 inline constexpr Index kLargestChunk = 512;
@@ -54,6 +69,7 @@ struct Plan {
   Index context = 0;
   Index sequences = 0;
   Index pages = 0;  // of the KV pool; none where no layer attends
+  ColdPlan cold{};
   BatchLimits limits{};
   KvLayout kv{};
   StateLayout state{};          // one page of it per sequence, where the model has any
@@ -64,19 +80,27 @@ struct Plan {
 
   [[nodiscard]] Bytes of(Purpose purpose) const;  // 0 when the plan has no such row
   [[nodiscard]] Bytes peak() const;               // the larger of the two phases
+  // Of the pool if every sequence had its whole context in RAM.
+  [[nodiscard]] Index all_pages() const { return kv.layers > 0 ? sequences * ceil_div(context, kPageTokens) : 0; }
+  // Sequences make room for one another, and are read again from their tokens.
+  [[nodiscard]] bool preempts() const { return sequences > 1 && pages < all_pages(); }
 };
 
 // Why nothing fits, with what would.
 struct DoesNotFit {
   Bytes budget{};
-  Plan smallest{};          // the wish as asked, at the least it can take
-  Bytes smallest_budget{};  // with it the wish works; with 2 % less it is refused
+  Plan smallest{};                      // the wish as asked, at the least it can take
+  Bytes smallest_budget{};              // with it the wish works; with 2 % less it is refused
+  std::optional<Bytes> with_scratch{};  // a budget that works when a scratch file may be used, where that is less
   bool context_was_asked = false;
   std::vector<std::pair<KvType, Index>> largest_context{};  // tokens that fit the budget at each KV type; 0: none
 };
 
 std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const WeightLayout& weights,
                                               const Machine& machine, Bytes budget, const InferenceWish& wish);
+
+// Pages that go to the scratch file together: blocks near 1 MiB, as many as leave a context in tens of groups.
+Index pages_of_group(const KvLayout& kv, Index context);
 
 // Kept free for what the figures may be wrong by: 1 % of the plan, at least 512 KiB.
 Bytes plan_margin(Bytes planned);

@@ -269,5 +269,59 @@ TEST(InferenceWish, IsRefusedByFlagValueAndRange) {
   EXPECT_EQ(usage_error({.context = 1024, .sequences = 4096, .chunk = 65536}), "");
 }
 
+TEST_F(Planner, SendsToTheDiskOnlyWhatHasNoRoom) {
+  const InferenceWish wish = {.context = 1024, .chunk = 32, .scratch = true};
+  const Plan whole = plan(1_GiB, wish);
+  EXPECT_EQ(whole.cold.group_pages, 0);
+  EXPECT_EQ(whole.pages, 64);
+  Index before = 0;
+  const Bytes least = refusal(1_B, wish).smallest_budget, kv = whole.of(Purpose::kKvPages);
+  for (Bytes budget = least; budget < whole.peak(); budget += {kv.count / 7}) {
+    const Plan p = plan(budget, wish);
+    EXPECT_LE(p.peak(), budget);
+    EXPECT_GE(p.pages, before);
+    EXPECT_LT(p.pages, 64);
+    EXPECT_EQ(p.context, 1024);
+    EXPECT_EQ(p.of(Purpose::kKvPages), PagePool::pool_bytes(p.pages, p.kv.page_bytes()) + p.cold.ring_bytes());
+    EXPECT_GE(p.cold.scratch.slots * p.cold.group_pages, 64);
+    EXPECT_GE(p.cold.scratch.block_bytes, p.cold.group_pages * p.kv.key_offset(1, 0));
+    before = p.pages;
+  }
+  EXPECT_GT(before, 40);
+  EXPECT_FALSE(fits(whole.peak() - 1_MiB, {.context = 1024, .chunk = 32}));
+}
+
+TEST_F(Planner, NamesTheSmallestBudgetWithAScratchFileAndItIsTight) {
+  const InferenceWish wish = {.context = 1024, .chunk = 32};
+  const DoesNotFit refused = refusal(1_MiB, wish);
+  ASSERT_TRUE(refused.with_scratch.has_value());
+  EXPECT_LT(*refused.with_scratch, refused.smallest_budget);
+  InferenceWish spilling = wish;
+  spilling.scratch = true;
+  EXPECT_TRUE(fits(*refused.with_scratch, spilling));
+  EXPECT_FALSE(fits({refused.with_scratch->count * 98 / 100}, spilling));
+  EXPECT_THAT(describe(refused), HasSubstr("--scratch FOLDER --memory " + budget_argument(*refused.with_scratch)));
+  EXPECT_EQ(refusal(1_MiB, spilling).smallest_budget, *refused.with_scratch);
+}
+
+TEST_F(Planner, LetsSequencesMakeRoomForOneAnotherWhenToldTo) {
+  const InferenceWish wish = {.context = 160, .sequences = 8, .chunk = 32, .preempt = true};
+  const Plan least = refusal(1_MiB, wish).smallest;
+  EXPECT_EQ(least.pages, 10);  // one sequence
+  EXPECT_TRUE(least.preempts());
+  EXPECT_FALSE(plan(1_GiB, wish).preempts());
+  EXPECT_EQ(plan(1_GiB, wish).pages, 80);
+}
+
+TEST_F(Planner, GroupsPagesInBlocksOfAboutAMiB) {
+  const KvLayout kv{KvType::kF16, 32, 8, 128};  // a page has 64 KiB of a layer
+  EXPECT_EQ(pages_of_group(kv, 1 << 20), 16);
+  EXPECT_EQ(pages_of_group(kv, 2048), 4);
+  const KvLayout narrow{KvType::kF16, 22, 4, 64};
+  EXPECT_EQ(pages_of_group(narrow, 1 << 20), 64);
+  EXPECT_EQ(pages_of_group(narrow, 16384), 32);
+  EXPECT_EQ(pages_of_group(narrow, 100), 4);  // never less than a block of attention
+}
+
 }  // namespace
 }  // namespace jericho

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Keys and values beyond the budget: the text is that of a run which has room, the books hold, nothing is left behind.
+
+usage: scratch_test.py JERICHO MAKE_MODEL FOLDER
+"""
+import json
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "support"))
+import verbs as support  # noqa: E402: the path comes first
+
+verbs = None  # set by support.main()
+
+UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+TEXT = "the cat sat on the mat and the dog lay by the door while rain fell on the roof of the old house " * 20
+
+
+class Verb(unittest.TestCase):
+    sizes = {"layers": 8, "context": 4096}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = verbs.model(f"{cls.__name__}.gguf", "F32", **cls.sizes)
+        cls.addClassCleanup(cls.model.unlink)
+        cls.folder = verbs.folder / cls.__name__
+        cls.folder.mkdir(exist_ok=True)
+
+    def command(self, *more, prompt=TEXT, kv_type="f32"):
+        return ["run", "-m", self.model, "-p", prompt, "-n", "24", "--temp", "0", "--ignore-eos", "-t", "2", "-c", "3000",
+                "--kv-type", kv_type, "--json", *more]
+
+    def result(self, *more, **how):
+        done = verbs.run(*self.command(*more, **how))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def left(self):
+        return [path for path in self.folder.rglob("*")]
+
+
+class Scratch(Verb):
+    def smallest(self):
+        refusal = verbs.run(*self.command("--memory", "1MiB"))
+        self.assertEqual(refusal.returncode, 3)
+        match = re.search(r"--scratch FOLDER --memory ([0-9.]+)(\w+)$", refusal.stderr, re.M)
+        self.assertIsNotNone(match, refusal.stderr)
+        return int(float(match[1]) * UNITS[match[2]])
+
+    def test_the_text_is_the_same_and_the_budget_holds(self):
+        expected = self.result()
+        budget = self.smallest()
+        for factor in (1, 1.1):
+            memory = int(factor * budget)
+            self.assertEqual(verbs.run(*self.command("--memory", f"{memory}B")).returncode, 3)
+            for more in ([], ["--scratch-encrypt"]):
+                with self.subTest(factor, more=more):
+                    result = self.result("--memory", f"{memory}B", "--scratch", self.folder, *more)
+                    self.assertEqual(result["tokens"], expected["tokens"])
+                    self.assertLessEqual(result["memory"]["kernel_peak_bytes"], memory)
+                    self.assertGreater(result["cold"]["bytes_per_token"], 0)
+                    self.assertGreater(result["memory"]["disk_bytes"], 0)
+                    self.assertEqual(self.left(), [])
+
+    def test_nothing_is_left_when_the_process_is_killed(self):
+        command = self.command("--memory", f"{self.smallest()}B", "--scratch", self.folder)
+        generator = random.Random(3)
+        for _ in range(50):
+            process = subprocess.Popen([verbs.jericho, *map(str, command)], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env=verbs.environment)
+            time.sleep(generator.uniform(0.02, 0.4))
+            process.kill()
+            process.wait()
+            self.assertEqual(self.left(), [])
+
+    def test_a_folder_in_memory_and_none_at_all_are_refused(self):
+        memory = f"{self.smallest()}B"
+        done = verbs.run(*self.command("--memory", memory, "--scratch", self.folder / "absent"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("expected a folder on a disk", done.stderr)
+        if pathlib.Path("/dev/shm").is_dir():
+            done = verbs.run(*self.command("--memory", memory, "--scratch", "/dev/shm"))
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("name a folder on a disk", done.stderr)
+        done = verbs.run(*self.command("--memory", f"{memory},disk=64KiB", "--scratch", self.folder))
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("disk: kv.pages wants", done.stderr)
+
+
+del Verb
+if __name__ == "__main__":
+    support.main(sys.modules[__name__])
