@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Keys and values beyond the budget: the text is that of a run which has room, the books hold, nothing is left behind.
+"""Keys and values beyond the budget: the text is that of a run which has room, the books hold, nothing is left behind; and
+prompts that a store of prefixes knows are read from it, with the same text, whatever ended the run that wrote it.
 
 usage: scratch_test.py JERICHO MAKE_MODEL FOLDER
 """
@@ -91,6 +92,46 @@ class Scratch(Verb):
         done = verbs.run(*self.command("--memory", f"{memory},disk=64KiB", "--scratch", self.folder))
         self.assertEqual(done.returncode, 3)
         self.assertIn("disk: kv.pages wants", done.stderr)
+
+
+class PrefixStore(Verb):
+    def test_a_prompt_that_was_read_before_comes_from_the_store(self):
+        expected = self.result()
+        first = self.result("--prefix-store", self.folder)
+        self.assertEqual((first["tokens"], first["stored_tokens"]), (expected["tokens"], 0))
+        second = self.result("--prefix-store", self.folder)
+        self.assertEqual(second["tokens"], expected["tokens"])
+        self.assertGreaterEqual(second["stored_tokens"], second["prompt_tokens"] - 17)
+        tenant = self.result("--prefix-store", self.folder, "--tenant", "a")
+        self.assertEqual((tenant["tokens"], tenant["stored_tokens"]), (expected["tokens"], 0))
+        other = self.result("--prefix-store", self.folder, kv_type="f16")
+        self.assertEqual(other["stored_tokens"], 0)
+
+    def test_a_run_that_was_killed_leaves_a_store_that_opens(self):
+        generator = random.Random(4)
+        folder = self.folder / "killed"
+        for i in range(10):
+            prompt = f"{i} {TEXT}"
+            command = self.command("--prefix-store", folder, "--chunk", "32", prompt=prompt)
+            process = subprocess.Popen([verbs.jericho, *map(str, command)], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env=verbs.environment)
+            time.sleep(generator.uniform(0.05, 0.5))
+            process.kill()
+            process.wait()
+            self.assertEqual(self.result("--prefix-store", folder, prompt=prompt)["tokens"],
+                             self.result(prompt=prompt)["tokens"])
+
+    def test_a_smaller_context_in_ram_takes_from_the_store_too(self):
+        folder = self.folder / "both"
+        expected = self.result("--prefix-store", folder)
+        scratch = self.folder / "scratch"
+        scratch.mkdir()
+        refusal = verbs.run(*self.command("--memory", "1MiB", "--prefix-store", folder))
+        match = re.search(r"--scratch FOLDER --memory ([0-9.]+\w+)$", refusal.stderr, re.M)
+        result = self.result("--memory", match[1], "--scratch", scratch, "--prefix-store", folder)
+        self.assertEqual(result["tokens"], expected["tokens"])
+        self.assertGreater(result["stored_tokens"], 1000)
+        self.assertGreater(result["cold"]["bytes_per_token"], 0)
 
 
 del Verb

@@ -42,6 +42,7 @@ struct RunOptions {
 struct Outcome {
   std::string text{};
   Index prompt_tokens = 0;
+  Index stored_tokens = 0;  // of them, from the store of prefixes
   double prefill_seconds = 0;
   Generated generated{};
 };
@@ -69,7 +70,14 @@ Outcome continue_prompt(const RunOptions& options, Workspace& workspace, const s
   std::span<const float> logits;
   {
     Progress progress("reading the prompt");
-    logits = session.prefill(sequence, prompt, stop, [&](Index done, Index total) { progress.update(done, total); });
+    StoredPrefixes* const prefixes = workspace.prefixes();
+    if (prefixes != nullptr) outcome.stored_tokens = prefixes->restore(sequence, prompt);
+    const std::span<const TokenId> rest = std::span(prompt).subspan(static_cast<std::size_t>(outcome.stored_tokens));
+    logits = session.prefill(sequence, rest, stop, [&](Index done, Index total) {
+      if (prefixes != nullptr) prefixes->keep(sequence, prompt);
+      progress.update(done, total);
+    });
+    if (prefixes != nullptr) prefixes->sync();
   }
   outcome.prefill_seconds = seconds_since(prefill_start);
   sampler.accept_prompt(prompt);
@@ -86,7 +94,7 @@ double per_second(Index tokens, double seconds) { return seconds > 0 ? static_ca
 struct RunSpeeds {
   RunSpeeds(const Outcome& outcome, const Workspace& workspace)
       : speeds(workspace.threads(), workspace.context().kernels.path),
-        prefill(per_second(outcome.prompt_tokens, outcome.prefill_seconds)),
+        prefill(per_second(outcome.prompt_tokens - outcome.stored_tokens, outcome.prefill_seconds)),
         decode(per_second(std::ssize(outcome.generated.ids), outcome.generated.seconds)) {
     const Plan& plan = workspace.plan();
     load_of = speeds.disk(workspace.weights().file_bytes(), {}, workspace.load_seconds());
@@ -119,7 +127,7 @@ std::optional<ColdSteps> cold_steps(const Outcome& outcome, const Workspace& wor
                    speeds.disk(*bytes, {}, median)};
 }
 
-void report(const Outcome& outcome, const Workspace& workspace, const SamplingOptions& sampling) {
+void report(const Outcome& outcome, Workspace& workspace, const SamplingOptions& sampling) {
   const RunSpeeds of(outcome, workspace);
   fmt::print(stderr,
              "\nload    {:>6.2f} s{}\nprefill {:>6} tokens  {:>9.1f} tok/s{}\ndecode  {:>6} tokens  {:>9.1f} tok/s{}"
@@ -130,6 +138,10 @@ void report(const Outcome& outcome, const Workspace& workspace, const SamplingOp
   if (outcome.generated.stopped_by == "context") {
     fmt::print(stderr, "note: stopped because the context of {} tokens is full; -c gives more\n",
                workspace.plan().context);
+  }
+  if (const auto* prefixes = workspace.prefixes()) {
+    fmt::print(stderr, "prefix  {:>6} of the prompt's tokens came from the store\n", outcome.stored_tokens);
+    if (!prefixes->store().note().empty()) fmt::print(stderr, "note: {}\n", prefixes->store().note());
   }
   if (const auto cold = cold_steps(outcome, workspace, of.speeds)) {
     fmt::print(stderr,
@@ -147,6 +159,7 @@ void report_json(const Outcome& outcome, const Workspace& workspace, const Sampl
       {"tokens", generated.ids},
       {"stopped_by", generated.stopped_by},
       {"prompt_tokens", outcome.prompt_tokens},
+      {"stored_tokens", outcome.stored_tokens},
       {"generated_tokens", std::ssize(generated.ids)},
       {"seed", sampling.seed},
       {"context", workspace.plan().context},
@@ -215,6 +228,7 @@ void add_run(CLI::App& app, Run& chosen) {
   verb->add_option("-n,--predict", options->generate.predict,
                    "Tokens to generate at most [until the model ends or the context is full]");
   options->workspace.add_flags(*verb);
+  options->workspace.add_prefix_flags(*verb);
   options->sampling.add_flags(*verb);
   verb->add_flag("--ignore-eos", options->generate.ignore_eos, "Go on after the model's end tokens");
   verb->add_flag("--echo", options->echo, "Print the prompt before its continuation");

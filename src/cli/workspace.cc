@@ -45,6 +45,12 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8")->capture_default_str();
 }
 
+void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {
+  verb.add_option("--prefix-store", prefix_store,
+                  "FOLDER that keeps keys and values of prompts for those that begin alike");
+  verb.add_option("--tenant", tenant, "With --prefix-store: NAME whose prompts these are; others never meet them");
+}
+
 void WorkspaceOptions::validate() const {
   static_cast<void>(parsed_kv_type());
   if (!scratch.empty() && !std::filesystem::is_directory(scratch))
@@ -140,6 +146,7 @@ InferenceWish Workspace::with_flags(InferenceWish wish) const {
   if (options_.chunk) wish.chunk = options_.chunk;
   wish.kv_type = options_.parsed_kv_type();
   wish.scratch = !options_.scratch.empty();
+  wish.prefix_store = !options_.prefix_store.empty() && config_.state_space_layers() == 0;
   return wish;
 }
 
@@ -166,7 +173,7 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
     standing_.push_back(ledger_->require(Tier::kRam, purpose, plan_.of(purpose)));
     if (purpose != Purpose::kMargin) standing_.back().commit(standing_.back().size());
   }
-  const Bytes disk = plan_.cold.scratch.total();
+  const Bytes disk = plan_.cold.scratch.total() + (plan_.prefix ? plan_.prefix->disk_bytes() : Bytes{});
   ledger_->set_cap(Tier::kDisk, budget_.disk ? *budget_.disk : ledger_->cap(Tier::kDisk) + disk);
   Progress progress("loading " + name_);
   const auto show = [&](Bytes done, Bytes total) { progress.update(done.count, total.count); };
@@ -178,7 +185,29 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
   session_ = std::make_unique<Session>(*context_, *model_, plan_,
                                        budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate,
                                        ScratchOptions{.dir = options_.scratch, .encrypt = options_.scratch_encrypt});
+  open_prefix_store();
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void Workspace::open_prefix_store() {
+  if (options_.prefix_store.empty() || !file_) return;
+  if (!plan_.prefix) {
+    fmt::print(stderr, "note: --prefix-store: {} keeps states beside keys and values, which no store holds yet\n",
+               name_);
+    return;
+  }
+  const Sha256 model = model_fingerprint(*file_), kv = kv_fingerprint(plan_.kv, plan_.long_context);
+  const PrefixStoreOptions options = {options_.prefix_store, *plan_.prefix,
+                                      root_key({.model = model, .kv = kv, .adapter = {}, .tenant = {}})};
+  Arena buffer(ledger_->require(Tier::kRam, Purpose::kKvPrefix, arena_bytes(options.shape.record_bytes())),
+               {.populate = true});
+  prefix_index_ = ledger_->require(Tier::kRam, Purpose::kKvPrefix, options.shape.meta_bytes());
+  prefix_index_.commit(prefix_index_.size());
+  prefix_store_ = std::make_unique<PrefixStore>(
+      options, std::move(buffer), ledger_->require(Tier::kDisk, Purpose::kKvPrefix, options.shape.disk_bytes()),
+      make_io_backend());
+  prefixes_.emplace(*prefix_store_, *session_,
+                    root_key({.model = model, .kv = kv, .adapter = {}, .tenant = options_.tenant}));
 }
 
 std::string Workspace::memory_report() const {

@@ -13,7 +13,9 @@
 
 #include "base/thread_pool.h"
 #include "engine/model.h"
+#include "engine/prefix_store.h"
 #include "engine/session.h"
+#include "engine/stored_prefixes.h"
 #include "formats/model_file.h"
 #include "kernels/kernels.h"
 #include "memory/budget.h"
@@ -41,9 +43,12 @@ struct WorkspaceOptions {
   std::string kv_type = "f16";     // --kv-type
   std::string scratch{};           // --scratch: a folder for keys and values beyond RAM; empty: they must fit
   bool scratch_encrypt = false;    // --scratch-encrypt
+  std::string prefix_store{};      // --prefix-store: a folder of pages of earlier prompts; empty: none
+  std::string tenant{};            // --tenant: whose prompts they are
   bool json = false;
 
   void add_flags(CLI::App& verb);
+  void add_prefix_flags(CLI::App& verb);
   void validate() const;  // Error(kUsage)
   [[nodiscard]] KvType parsed_kv_type() const;
 };
@@ -84,6 +89,7 @@ class Workspace {
   [[nodiscard]] const Context& context() const { return *context_; }
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] Session& session() { return *session_; }
+  [[nodiscard]] StoredPrefixes* prefixes() { return prefixes_ ? &*prefixes_ : nullptr; }  // null without --prefix-store
   [[nodiscard]] std::span<const std::byte> weight_bytes() const { return model_->weights().bytes(); }
   [[nodiscard]] double load_seconds() const { return load_seconds_; }
 
@@ -97,6 +103,7 @@ class Workspace {
  private:
   [[nodiscard]] Budget parsed_budget() const;
   [[nodiscard]] InferenceWish with_flags(InferenceWish wish) const;
+  void open_prefix_store();
   void refuse(DoesNotFit refusal, Bytes kept) const;
 
   WorkspaceOptions options_;
@@ -115,6 +122,9 @@ class Workspace {
   std::vector<Lease> standing_;  // runtime, tokenizer, margin
   std::unique_ptr<Model> model_;
   std::unique_ptr<Session> session_;
+  Lease prefix_index_;
+  std::unique_ptr<PrefixStore> prefix_store_;
+  std::optional<StoredPrefixes> prefixes_;
   double load_seconds_ = 0;
 };
 

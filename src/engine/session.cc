@@ -245,6 +245,31 @@ void Session::read_again(Sequence& sequence) {
   }
 }
 
+Index Session::restore(SequenceId id, std::span<const TokenId> tokens, const FillPage& fill) {
+  Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
+  JERICHO_CHECK(sequence.open && sequence.length == 0, "sequence {} has {} tokens", id, sequence.length);
+  if (states_ || !pages_) return 0;
+  sequence.in_batch = true;
+  while (sequence.length + kPageTokens <= std::min(std::ssize(tokens), plan_.context)) {
+    extend(sequence, kPageTokens);
+    const auto page = static_cast<std::size_t>(sequence.length / kPageTokens);
+    if (!fill(static_cast<Index>(page), {sequence.page_data[page], plan_.kv.page_bytes().size()})) break;
+    const auto read = tokens.subspan(page * kPageTokens, kPageTokens);
+    if (keeps_tokens_) sequence.tokens.insert(sequence.tokens.end(), read.begin(), read.end());
+    sequence.length += kPageTokens;
+  }
+  sequence.in_batch = false;
+  return sequence.length;
+}
+
+std::span<const std::byte> Session::page(SequenceId id, Index index) const {
+  const Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
+  const auto page = static_cast<std::size_t>(index);
+  if ((index + 1) * kPageTokens > sequence.length || page >= sequence.pages.size() || sequence.pages[page] == kNullPage)
+    return {};
+  return {sequence.page_data[page], plan_.kv.page_bytes().size()};
+}
+
 MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
   check(items);
   const auto each = [&](auto&& body) {

@@ -68,6 +68,13 @@ class Session {
   // For tests and experiments: how sequences make room, instead of the cheapest way.
   void preempt_by(Preemption how) { how_ = how; }
 
+  // Lets `fill` write the pages of an empty sequence, one after the other, until it says false; what they hold are the keys
+  // and values of `tokens`, which the sequence has read then. Returns how many. None where states beside them are missing.
+  using FillPage = std::function<bool(Index page, std::span<std::byte> bytes)>;
+  Index restore(SequenceId sequence, std::span<const TokenId> tokens, const FillPage& fill);
+  // A page of which all positions were read; empty while it is not in RAM.
+  [[nodiscard]] std::span<const std::byte> page(SequenceId sequence, Index index) const;
+
   [[nodiscard]] const Preemptions& preemptions() const { return preemptions_; }
   [[nodiscard]] const ColdKv* cold() const { return cold_.get(); }  // null where all pages stay in RAM
 

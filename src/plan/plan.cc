@@ -78,6 +78,7 @@ class InferencePlanner {
     p.state = state_layout(config_, wish_.kv_type);
     p.pages = choice.pages > 0 ? choice.pages : p.all_pages();
     if (p.pages < p.all_pages() && wish_.scratch) p.cold = cold_plan(p, config_);
+    if (wish_.prefix_store) p.prefix = prefix_shape(p.kv);
     p.long_context = wants_long_context(wish_, config_);
     p.always = {{Purpose::kRuntime,
                  machine_.runtime + machine_.growth + wish_.heap_per_token * (choice.context * wish_.sequences)},
@@ -91,6 +92,10 @@ class InferencePlanner {
                                     cold_meta_bytes(p) + token_bytes(p)},
              {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
+    if (p.prefix) {
+      p.run.push_back({Purpose::kKvPrefix, arena_bytes(p.prefix->record_bytes()) + p.prefix->meta_bytes()});
+      p.always.push_back({Purpose::kIoRing, machine_.scratch_io});
+    }
     p.always.push_back({Purpose::kMargin, plan_margin(p.peak())});
     return p;
   }
@@ -197,6 +202,13 @@ Bytes Plan::of(Purpose purpose) const {
 }
 
 Bytes Plan::peak() const { return total(always) + std::max(total(load), total(run)); }
+
+PrefixShape prefix_shape(const KvLayout& kv) {
+  constexpr Index kMostRecords = 1024;  // of a segment: the index stays small
+  PrefixShape shape{.payload = kv.page_bytes()};
+  shape.records = std::clamp(PrefixShape::kSegment.count / shape.record_bytes().count, Index{1}, kMostRecords);
+  return shape;
+}
 
 Index pages_of_group(const KvLayout& kv, Index context) {
   constexpr Bytes kBlock = 1_MiB;

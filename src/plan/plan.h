@@ -42,6 +42,7 @@ struct InferenceWish {
   std::optional<Index> chunk{};  // tokens per forward pass; unset: 512, less where that helps to fit
   bool all_logits = false;       // logits of every row, not only of the last of each sequence
   bool scratch = false;          // there is a folder for keys and values that do not fit in RAM
+  bool prefix_store = false;     // pages of earlier prompts are kept on a disk
   bool preempt = false;          // not all sequences need their pages in RAM at once
 };
 
@@ -60,6 +61,22 @@ inline constexpr Index kLargestChunk = 512;
 inline constexpr Index kSmallestChunk = 32;
 inline constexpr Index kLargestContext = Index{1} << 21;  // where the angles of RoPE lose their accuracy (base/math.h)
 
+// A store of prefixes on a disk (engine/prefix_store.h): records of one page, in segments.
+struct PrefixShape {
+  static constexpr Bytes kHeaderBlock{4096};
+  static constexpr Bytes kSegment = 256_MiB;  // at most
+
+  Bytes payload{};    // of a record: a page
+  Index records = 0;  // of a segment
+  Index segments = 16;
+
+  [[nodiscard]] Bytes record_bytes() const { return kHeaderBlock + payload; }
+  [[nodiscard]] Bytes segment_bytes() const { return record_bytes() * records; }
+  [[nodiscard]] Bytes disk_bytes() const { return segment_bytes() * segments; }
+  [[nodiscard]] Bytes meta_bytes() const { return Bytes{128} * (records * segments); }  // of the index, at most
+};
+PrefixShape prefix_shape(const KvLayout& kv);
+
 struct PlanRow {
   Purpose purpose{};
   Bytes bytes{};
@@ -70,6 +87,7 @@ struct Plan {
   Index sequences = 0;
   Index pages = 0;  // of the KV pool; none where no layer attends
   ColdPlan cold{};
+  std::optional<PrefixShape> prefix{};  // of the store of prefixes, where there is one
   BatchLimits limits{};
   KvLayout kv{};
   StateLayout state{};          // one page of it per sequence, where the model has any
