@@ -6,7 +6,8 @@ usage: audit_test.py JERICHO MAKE_MODEL FOLDER
 """
 import json
 import pathlib
-import re
+import shlex
+import shutil
 import sys
 import unittest
 
@@ -116,6 +117,90 @@ class TheModel(unittest.TestCase):
         self.assertIsNone(audited(self.config)["speed"])
 
 
+class WhatElseItIsAsked(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = verbs.model("asked.gguf", "Q8_0", hidden=256, ff=512, layers=4, heads=8, kv_heads=4, head_dim=32,
+                                vocab=1024, context=2048)
+        cls.addClassCleanup(cls.model.unlink)
+        cls.config = verbs.folder / "asked.json"
+        cls.config.write_text(json.dumps(CONFIG))
+        cls.addClassCleanup(cls.config.unlink)
+
+    def test_every_scenario_ends_in_a_command_that_works(self):
+        names = "api,edge,long-context,realtime"
+        for model in (self.model, self.config):
+            for scenario in audited(model, "--scenario", names, "--device", "rtx4090", "-c", "256", "-t", "2")["scenarios"]:
+                with self.subTest(f"{model.suffix} {scenario['scenario']}"):
+                    words = shlex.split(scenario["command"])
+                    self.assertEqual(words[0], "jericho")
+                    if words[1] == "bench":
+                        words += ["-r", "1"]
+                        words[words.index("-b") + 1] = str(min(16, int(words[words.index("-b") + 1])))
+                    done = verbs.run(*words[1:])
+                    self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_devices_stand_side_by_side(self):
+        devices = audited(self.config, "--compare", "h100,rtx4090,m1")["devices"]
+        self.assertEqual([d["device"]["name"] for d in devices], ["h100", "rtx4090", "m1"])
+        self.assertIsNone(devices[0]["usd_per_million_tokens"])
+        self.assertGreater(devices[1]["usd_per_million_tokens"], 0)
+        self.assertGreater(devices[1]["joules_per_million_tokens"], 0)
+
+    def test_the_users_devices_count_and_those_of_the_flag_count_more(self):
+        mine = verbs.folder / "config" / "jericho" / "devices.json"
+        mine.parent.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, verbs.folder / "config")
+        mine.write_text('{"devices": [{"name": "mine", "memory_gib": 64, "bandwidth_gbps": 100, "usd_per_hour": 1}]}')
+        self.assertEqual(audited(self.config, "--device", "mine")["speed"]["device"]["bytes_per_second"], 100e9)
+        flag = verbs.folder / "flag.json"
+        flag.write_text('{"devices": [{"name": "mine", "bandwidth_gbps": 200}]}')
+        self.addCleanup(flag.unlink)
+        device = audited(self.config, "--device", "mine", "--devices", flag)["speed"]["device"]
+        self.assertEqual((device["bytes_per_second"], device["usd_per_hour"]), (200e9, 1))
+
+    def test_a_roadmap_names_when_and_of_what(self):
+        roadmap = verbs.folder / "roadmap.json"
+        self.addCleanup(roadmap.unlink)
+        roadmap.write_text(json.dumps({
+            "start": "2025-01", "end": "2060-01", "devices": ["h100"], "growth": {"compute": 1.7, "bandwidth": 1.3},
+            "workloads": [{"name": "long", "context": 1024, "growth": {"context": 4}}, {"name": "still", "context": 64}]}))
+        fates = audited(self.config, "--roadmap", roadmap)["roadmap"]
+        self.assertEqual((fates[0]["starves_of"], fates[1]["starves_of"]), ("capacity", None))
+        self.assertRegex(fates[0]["starves_from"], r"20\d\d-\d\d")
+        self.assertIn("starves of capacity from", verbs.run("audit", self.config, "--roadmap", roadmap).stdout)
+
+    def test_verify_prints_what_was_measured_beside_what_was_predicted(self):
+        for flags in ((), ("-b", "2")):
+            done = verbs.run("audit", self.model, "--verify", "-c", "256", "-t", "2", "--memory", "256MiB", "--json", *flags)
+            self.assertIn(done.returncode, (0, 1), done.stderr)  # speeds of a busy machine are not judged here
+            verified = json.loads(done.stdout)["verification"]
+            self.assertEqual(done.returncode, 0 if verified["holds"] else 1)
+            figures = verified["figures"]
+            for key in ("decode_tokens_per_second", "prefill_tokens_per_second"):
+                self.assertGreater(figures[key]["measured"], 0)
+                self.assertGreater(figures[key]["predicted"], 0)
+            self.assertTrue(figures["peak_memory_mib"]["holds"], figures)
+            self.assertIn("measured: decoding used", json.loads(done.stdout)["verdict"])
+
+    def test_the_page_is_written_whole(self):
+        page = verbs.folder / "report.html"
+        done = verbs.run("audit", self.model, "--html", page, "--device", "h100")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = page.read_text()
+        self.assertTrue(text.startswith("<!DOCTYPE html>") and text.endswith("</html>\n"))
+        self.assertEqual(text.count("<svg"), text.count("</svg>"))
+
+    def test_a_configuration_of_no_family_is_counted_all_the_same(self):
+        other = verbs.folder / "other.json"
+        self.addCleanup(other.unlink)
+        other.write_text(json.dumps({**CONFIG, "architectures": ["NoSuchForCausalLM"]}))
+        audit = audited(other)
+        self.assertEqual(audit["model"]["parameters"], audited(self.config)["model"]["parameters"])
+        self.assertTrue(any("NoSuchForCausalLM" in note for note in audit["notes"]), audit["notes"])
+        self.assertEqual(verbs.run("audit", other, "--verify").returncode, 1)
+
+
 class WhatIsWrong(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -148,6 +233,20 @@ class WhatIsWrong(unittest.TestCase):
             with self.subTest(text):
                 self.other.write_text(text)
                 self.refused(1, "other-of-audit.json", self.other)
+
+    def test_what_else_is_asked(self):
+        self.refused(2, "--scenario toaster", self.config, "--scenario", "toaster")
+        self.refused(2, "--device", self.config, "--scenario", "edge")  # no figures of this machine
+        self.refused(2, "--tpot-ms 0", self.config, "--scenario", "edge", "--device", "h100", "--tpot-ms", "0")
+        self.refused(2, "h300", self.config, "--compare", "h100,h300")
+        self.refused(2, "--verify", self.config, "--verify", "--device", "h100")
+        self.refused(2, "--verify", self.config, "--verify", "-c", "64")
+        self.refused(3, "--verify", self.config, "--verify", "--memory", "1MiB")
+        self.refused(1, "nowhere", self.config, "--html", verbs.folder / "nowhere" / "page.html")
+        for text in ("", "{", "[]", '{"start": "soon"}', '{"start": "2025-01", "end": "2026-01", "devices": ["h300"]}'):
+            with self.subTest(text):
+                self.other.write_text(text)
+                self.refused(1, "other-of-audit.json", self.config, "--roadmap", self.other)
 
     def test_device_files(self):
         for text in ("", "{", '{"devices": 3}', '{"devices": [{"name": "x", "memory_gib": -1}]}'):

@@ -5,16 +5,47 @@
 
 #include <fmt/format.h>
 
+#include "audit/plan_traffic.h"
 #include "base/error.h"
 
 namespace jericho {
 namespace {
 
-bool is_plan(const PlanOutcome& outcome) { return std::holds_alternative<Plan>(outcome); }
-
 Index model_context_of(const ModelConfig& config) { return std::min(config.max_position_embeddings, kLargestContext); }
 
+// Speeds from the smallest budget up to where everything is in memory and beyond.
+std::vector<BudgetPoint> over_budgets(const ModelView& model, const Planner& planner, const Ask& ask,
+                                      const SpeedReport& speed) {
+  const PlanReport least = plan_report(model, planner, ask);
+  const auto from = static_cast<double>(least.smallest.smallest_budget.count);
+  const auto whole = static_cast<double>(whole_budget(least.smallest).count);
+  std::vector<double> budgets = {0.98 * from};
+  constexpr int kSteps = 24;
+  const double last = std::max(1.6 * whole, 1.25 * from);
+  for (int i = 0; i <= kSteps; ++i) budgets.push_back(from + (last - from) * i / kSteps);
+  budgets.push_back(whole);
+  std::sort(budgets.begin(), budgets.end());
+  std::vector<BudgetPoint> points;
+  for (const double budget : budgets) {
+    BudgetPoint point{.budget = {static_cast<std::int64_t>(budget)}};
+    const PlanOutcome outcome = planner.plan(point.budget, ask);
+    if (const auto* plan = std::get_if<Plan>(&outcome)) {
+      const double bytes = disk_bytes_per_step(*plan, static_cast<double>(ask.batch));
+      const auto disk = speed.device.disk_bytes_per_second;
+      if (bytes == 0 || disk)
+        point.tokens_per_second = speed.decode.tokens / std::max(speed.decode.seconds, disk ? bytes / *disk : 0);
+    }
+    points.push_back(point);
+  }
+  return points;
+}
+
 }  // namespace
+
+bool in_memory(const PlanOutcome& outcome) {
+  const auto* plan = std::get_if<Plan>(&outcome);
+  return plan != nullptr && all_in_memory(*plan);
+}
 
 void AuditRequest::validate(const ModelConfig& config) const {
   const auto expect = [](bool holds, const char* flag, Index value, const std::string& range) {
@@ -28,23 +59,26 @@ void AuditRequest::validate(const ModelConfig& config) const {
   expect(training_tokens >= 1 && training_tokens <= Index{1} << 30, "--tokens", training_tokens, "1 to 2^30");
 }
 
-Planner planner_for(const ModelView& model, KvType type, Bytes memory) {
+Planner planner_for(const ModelView& model, Bytes memory) {
   return {.plan =
-              [model, type](Bytes budget, Index batch, Index context) {
-                return plan_inference(model.config, model.weights, {}, budget,
-                                      {.context = context, .sequences = batch, .kv_type = type});
+              [model](Bytes budget, const Ask& ask) {
+                return plan_inference(
+                    model.config, model.weights, {}, budget,
+                    {.context = ask.context, .sequences = ask.batch, .kv_type = ask.kv_type, .chunk = ask.chunk});
               },
           .budget = memory};
 }
 
-PlanReport plan_report(const Planner& planner, Index batch, Index context) {
+PlanReport plan_report(const ModelView& model, const Planner& planner, const Ask& ask) {
   PlanReport report{.budget = planner.budget};
-  PlanOutcome outcome = planner.plan(planner.budget, batch, context);
-  if (is_plan(outcome)) {
+  PlanOutcome outcome = planner.plan(planner.budget, ask);
+  if (std::holds_alternative<Plan>(outcome)) {
     report.plan = std::get<Plan>(std::move(outcome));
-    outcome = planner.plan(1_B, batch, context);
+    outcome = planner.plan(1_B, ask);
   }
   report.smallest = std::get<DoesNotFit>(std::move(outcome));
+  report.disk_bytes_per_step = disk_bytes_per_step(report.shown(), static_cast<double>(ask.batch));
+  report.resident_weights = resident_weights(report.shown(), model.weights);
   return report;
 }
 
@@ -66,7 +100,7 @@ SpeedReport speed_report(const ModelView& model, const AuditRequest& r, const Pl
                      .prefill = prefill_bound(model, device, r.kv_type, static_cast<double>(r.prompt), chunk)};
   report.ridge = device.ridge(main_unit(decode_ops(model, r.kv_type, 1, context)));
   report.critical_batch = critical_batch(report.ridge, bits_per_weight(model.weights));
-  const Fits fits = [&](Index b, Index t) { return is_plan(planner.plan(planner.budget, b, t)); };
+  const Fits fits = [&](Index b, Index t) { return in_memory(planner.plan(planner.budget, {b, t, r.kv_type})); };
   report.starvation =
       find_starvation(model, device, r.kv_type, r.batch, r.context, model_context_of(model.config), fits);
   return report;
@@ -92,8 +126,14 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
   audit.decode = decode_ops(model, request.kv_type, static_cast<double>(request.batch), context);
   audit.prefill = prefill_ops(model, request.kv_type, static_cast<double>(request.prompt),
                               static_cast<double>(std::min(request.prompt, kLargestChunk)));
-  audit.plan = plan_report(planner, request.batch, request.context);
-  if (device) audit.speed = speed_report(model, request, planner, *device);
+  const Ask ask{request.batch, request.context, request.kv_type, request.chunk};
+  audit.plan = plan_report(model, planner, ask);
+  if (device) {
+    audit.speed = speed_report(model, request, planner, *device);
+    if (device->disk_bytes_per_second && audit.plan.disk_bytes_per_step > 0)
+      audit.speed->disk_seconds = audit.plan.disk_bytes_per_step / *device->disk_bytes_per_second;
+    audit.budgets = over_budgets(model, planner, ask, *audit.speed);
+  }
   audit.training = training_states(model.weights, request.rank);
   audit.saved_activations = saved_activations(config, request.training_tokens, Recompute::kNone);
   audit.recomputed_activations = saved_activations(config, request.training_tokens, Recompute::kLayers);

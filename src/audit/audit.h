@@ -2,6 +2,7 @@
 // here from the parts, printed by report_text.h, report_json.h and report_html.h. Start at make_audit().
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <optional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "audit/bounds.h"
+#include "audit/command_line.h"
 #include "audit/device.h"
 #include "audit/model_work.h"
 #include "audit/training.h"
@@ -28,9 +30,11 @@ struct AuditRequest {
   Index batch = 1;       // sequences together
   Index prompt = 512;    // tokens of a prompt to be read
   KvType kv_type = KvType::kF16;
+  std::optional<Index> chunk{};
   Index rank = 16;               // of low-rank training
   Index training_tokens = 2048;  // of one step on this device
   std::vector<std::string> notes{};
+  ModelSource command{};  // how commands name the model
 
   void validate(const ModelConfig& config) const;  // Error(kUsage)
 };
@@ -39,15 +43,24 @@ using PlanOutcome = std::variant<Plan, DoesNotFit>;
 
 // The planner that will be asked when the model runs (plan_inference()), with the machine and the wish of the verb that
 // runs it: every figure about fitting is its answer.
+struct Ask {
+  Index batch = 1;
+  Index context = 0;
+  KvType kv_type = KvType::kF16;
+  std::optional<Index> chunk{};
+};
 struct Planner {
-  std::function<PlanOutcome(Bytes budget, Index batch, Index context)> plan{};
+  std::function<PlanOutcome(Bytes budget, const Ask& ask)> plan{};
   Bytes budget{};
 };
+bool in_memory(const PlanOutcome& outcome);  // a plan, and nothing of it streams from disk
 
 struct PlanReport {
   Bytes budget{};
   std::optional<Plan> plan{};  // what would run
   DoesNotFit smallest{};       // the least that works, and the smallest budget for it
+  double disk_bytes_per_step = 0;
+  Bytes resident_weights{};
   [[nodiscard]] const Plan& shown() const { return plan ? *plan : smallest.smallest; }
 };
 
@@ -59,6 +72,18 @@ struct SpeedReport {
   double ridge = 0;  // of what the weights multiply with
   double critical_batch = 0;
   Starvation starvation{};
+  std::optional<double> disk_seconds{};  // of a step, where the plan reads from a disk whose speed is known
+
+  // What a step takes at least where the disk reads while the machine computes.
+  [[nodiscard]] double step_seconds() const { return std::max(decode.seconds, disk_seconds.value_or(0)); }
+  [[nodiscard]] double decode_tokens_per_second() const { return decode.tokens / step_seconds(); }
+  [[nodiscard]] bool waits_for_disk() const { return disk_seconds.value_or(0) > decode.seconds; }
+};
+
+// Tokens per second at most under each of several budgets.
+struct BudgetPoint {
+  Bytes budget{};
+  double tokens_per_second = 0;  // 0: refused
 };
 
 inline constexpr std::array kAuditedKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
@@ -78,6 +103,7 @@ struct Audit {
   std::vector<Op> decode{}, prefill{};
   PlanReport plan{};
   std::optional<SpeedReport> speed{};  // nothing: no device is known
+  std::vector<BudgetPoint> budgets{};  // ascending
   std::vector<TrainingState> training{};
   Bytes saved_activations{}, recomputed_activations{}, training_logits{};
 };
@@ -87,9 +113,9 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
                  const std::optional<Device>& device);
 
 // What a device of so much memory would say, with nothing of this process in it.
-Planner planner_for(const ModelView& model, KvType type, Bytes memory);
+Planner planner_for(const ModelView& model, Bytes memory);
 
-PlanReport plan_report(const Planner& planner, Index batch, Index context);
+PlanReport plan_report(const ModelView& model, const Planner& planner, const Ask& ask);
 SpeedReport speed_report(const ModelView& model, const AuditRequest& request, const Planner& planner,
                          const Device& device);
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "audit/devices_json.h"
+#include "audit/json_fields.h"
 #include "base/error.h"
 #include "formats/json_file.h"
 
@@ -17,62 +18,23 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr double kMostOfAnything = 1e21;  // nothing of a device is more, in any unit
-
-[[noreturn]] void fail(std::string_view what, const std::string& device, std::string_view field,
-                       const std::string& expected) {
-  throw Error(ErrorKind::kInput, fmt::format("{}: device '{}': {}: expected {}", what, device, field, expected));
-}
-
-struct Fields {  // of one object
-  const Json& object;
-  std::string_view what;
-  std::string device;
-
-  [[nodiscard]] std::optional<double> number(const char* key) const {
-    const auto member = object.find(key);
-    if (member == object.end() || member->is_null()) return std::nullopt;
-    const double value = member->is_number() ? member->get<double>() : -1;
-    if (!(value > 0 && value <= kMostOfAnything)) fail(what, device, key, "a positive number");
-    return value;
-  }
-  [[nodiscard]] std::optional<std::string> text(const char* key) const {
-    const auto member = object.find(key);
-    if (member == object.end() || member->is_null()) return std::nullopt;
-    if (!member->is_string()) fail(what, device, key, "a text");
-    return member->get<std::string>();
-  }
-};
-
-constexpr std::array kKeys = {"name",         "label",          "memory_gib",  "reported_mib",
-                              "memory_bytes", "bandwidth_gbps", "bf16_tflops", "fp32_tflops",
-                              "int8_tops",    "disk_gbps",      "watts",       "usd",
-                              "usd_per_hour", "available",      "source",      "date"};
-
-void check_keys(const Fields& fields) {
-  for (const auto& [key, value] : fields.object.items()) {
-    const bool known = key.starts_with("_") || std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
-    if (!known) fail(fields.what, fields.device, key, fmt::format("one of {}", fmt::join(kKeys, ", ")));
-  }
-}
-
 Bytes usable(double label_bytes) {
   const double left = label_bytes - static_cast<double>(kDeviceContext.count);
   return {static_cast<std::int64_t>(std::max(0.0, left))};
 }
 
-void read_memory(const Fields& fields, Device& device) {
-  if (const auto gib = fields.number("memory_gib")) device.memory = usable(*gib * kReportedShare * 0x1p30);
-  if (const auto mib = fields.number("reported_mib")) device.memory = usable(*mib * 0x1p20);
-  if (const auto bytes = fields.number("memory_bytes"))
+void read_memory(const JsonFields& fields, Device& device) {
+  if (const auto gib = fields.positive("memory_gib")) device.memory = usable(*gib * kReportedShare * 0x1p30);
+  if (const auto mib = fields.positive("reported_mib")) device.memory = usable(*mib * 0x1p20);
+  if (const auto bytes = fields.positive("memory_bytes"))
     device.memory = {static_cast<std::int64_t>(std::min(*bytes, 0x1p62))};
 }
 
-void read_arithmetic(const Fields& fields, Device& device) {
-  const auto fp32 = fields.number("fp32_tflops"), bf16 = fields.number("bf16_tflops");
+void read_arithmetic(const JsonFields& fields, Device& device) {
+  const auto fp32 = fields.positive("fp32_tflops"), bf16 = fields.positive("bf16_tflops");
   if (fp32 && device.arithmetic != "16 bit") device.peaks.fill(*fp32 * 1e12), device.arithmetic = "fp32";
   if (bf16) device.peaks.fill(*bf16 * 1e12), device.arithmetic = "16 bit";
-  if (const auto int8 = fields.number("int8_tops")) device.peak_8bit = *int8 * 1e12;
+  if (const auto int8 = fields.positive("int8_tops")) device.peak_8bit = *int8 * 1e12;
 }
 
 }  // namespace
@@ -126,30 +88,24 @@ const Device& DeviceList::named(std::string_view name) const {
 }
 
 Device parse_device(const Json& object, const Device* known, std::string_view what) {
-  if (!object.is_object()) throw Error(ErrorKind::kInput, fmt::format("{}: devices: expected objects", what));
-  Fields fields{object, what, "?"};
-  const auto name = fields.text("name");
-  if (!name || name->empty() || name->size() > 64) fail(what, name.value_or("?"), "name", "a short text");
-  fields.device = *name;
-  check_keys(fields);
+  const auto name = JsonFields(object, fmt::format("{}: devices", what)).text("name");
+  const JsonFields fields(object, fmt::format("{}: device '{}'", what, name.value_or("?")));
+  if (!name || name->empty() || name->size() > 64) fields.fail("name", "a short text");
+  fields.only({"name", "label", "memory_gib", "reported_mib", "memory_bytes", "bandwidth_gbps", "bf16_tflops",
+               "fp32_tflops", "int8_tops", "disk_gbps", "watts", "usd", "usd_per_hour", "available", "source"});
   Device device = known != nullptr ? *known : Device{.name = *name, .label = *name};
   if (const auto label = fields.text("label")) device.label = *label;
   read_memory(fields, device);
-  if (const auto gbps = fields.number("bandwidth_gbps")) device.bytes_per_second = *gbps * 1e9;
+  if (const auto gbps = fields.positive("bandwidth_gbps")) device.bytes_per_second = *gbps * 1e9;
   read_arithmetic(fields, device);
-  if (const auto disk = fields.number("disk_gbps")) device.disk_bytes_per_second = *disk * 1e9;
-  if (const auto watts = fields.number("watts")) device.watts = watts;
-  if (const auto usd = fields.number("usd")) device.usd = usd;
-  if (const auto usd = fields.number("usd_per_hour")) device.usd_per_hour = usd;
-  for (const char* key : {"available", "date"}) {
-    const auto month = fields.text(key);
-    if (!month) continue;
-    if (!parse_month(*month)) fail(what, device.name, key, "a month such as 2024-11");
-    device.available = *month;
-  }
+  if (const auto disk = fields.positive("disk_gbps")) device.disk_bytes_per_second = *disk * 1e9;
+  if (const auto watts = fields.positive("watts")) device.watts = watts;
+  if (const auto usd = fields.positive("usd")) device.usd = usd;
+  if (const auto usd = fields.positive("usd_per_hour")) device.usd_per_hour = usd;
+  if (const auto month = fields.month("available")) device.available = month_text(*month);
   if (const auto source = fields.text("source")) device.source = *source;
-  if (device.memory <= Bytes{}) fail(what, device.name, "memory_gib", "more than the 0.5 GiB that a device keeps");
-  if (device.bytes_per_second <= 0) fail(what, device.name, "bandwidth_gbps", "a positive number");
+  if (device.memory <= Bytes{}) fields.fail("memory_gib", "more than the 0.5 GiB that a device keeps");
+  if (device.bytes_per_second <= 0) fields.fail("bandwidth_gbps", "a positive number");
   return device;
 }
 

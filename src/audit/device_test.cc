@@ -80,7 +80,7 @@ TEST(Devices, OfAFileThatIsWrongAreRefusedByName) {
   EXPECT_THAT(complaint("{"), HasSubstr("devices.json"));
   EXPECT_THAT(complaint("[]"), HasSubstr("'devices'"));
   EXPECT_THAT(complaint(R"({"devices": 7})"), HasSubstr("'devices'"));
-  EXPECT_THAT(complaint(R"({"devices": [7]})"), HasSubstr("objects"));
+  EXPECT_THAT(complaint(R"({"devices": [7]})"), HasSubstr("object"));
   EXPECT_THAT(complaint(R"({"devices": [{}]})"), HasSubstr("name"));
   EXPECT_THAT(complaint(R"({"devices": [{"name": "x"}]})"), HasSubstr("memory_gib"));
   EXPECT_THAT(complaint(R"({"devices": [{"name": "x", "memory_gib": 8}]})"), HasSubstr("bandwidth_gbps"));

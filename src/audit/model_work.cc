@@ -173,17 +173,18 @@ double bits_per_weight(const WeightLayout& weights) {
          static_cast<double>(std::max<Index>(1, weights.parameters()));
 }
 
-Bytes kv_bytes(const ModelConfig& config, KvType type, Index tokens) {
-  KvLayout one = kv_layout(config, type);
-  if (one.layers == 0) return {};
-  one.layers = 1;
-  Bytes sum{};
+double kv_need(const ModelConfig& config, KvType type, double tokens) {
+  const double one = kv_bytes_per_layer_token(config, type);
+  double sum = 0;
   for (const LayerConfig& layer : config.layers) {
     if (!layer.attention) continue;
-    const Index kept = layer.window > 0 ? std::min(tokens, layer.window) : tokens;
-    sum += one.bytes_per_token() * (kept * config.layer_passes);
+    sum += one * (layer.window > 0 ? std::min(tokens, static_cast<double>(layer.window)) : tokens);
   }
-  return sum;
+  return sum * passes(config);
+}
+
+Bytes kv_bytes(const ModelConfig& config, KvType type, Index tokens) {
+  return {static_cast<std::int64_t>(kv_need(config, type, static_cast<double>(tokens)))};  // exact below 2^53
 }
 
 Bytes state_bytes(const ModelConfig& config, KvType type) { return state_layout(config, type).bytes_per_sequence(); }

@@ -48,7 +48,8 @@ double bits_per_weight(const WeightLayout& weights);
 
 // Of one sequence of `tokens`, without the padding of pages. A layer with a window needs the window's tokens only.
 Bytes kv_bytes(const ModelConfig& config, KvType type, Index tokens);
-Bytes state_bytes(const ModelConfig& config, KvType type);  // of one sequence, whatever its length
+double kv_need(const ModelConfig& config, KvType type, double tokens);  // the same for any number, even absurd ones
+Bytes state_bytes(const ModelConfig& config, KvType type);              // of one sequence, whatever its length
 Bytes logit_bytes(const ModelConfig& config, Index rows);
 
 // Keys per channel over `tokens` of a page, codes of `bits`, one scale and one minimum in fp16 per channel (KIVI, Liu et al.

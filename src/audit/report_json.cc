@@ -1,6 +1,8 @@
 // Objects for scripts: see report_json.h.
 #include "audit/report_json.h"
 
+#include "audit/report_text.h"
+
 namespace jericho {
 namespace {
 
@@ -53,6 +55,8 @@ Json plan_json(const PlanReport& p) {
   return {{"budget_bytes", p.budget.count},
           {"fits", p.plan.has_value()},
           {"plan", p.plan ? to_json(*p.plan) : Json(nullptr)},
+          {"disk_bytes_per_step", p.disk_bytes_per_step},
+          {"resident_weights_bytes", p.resident_weights.count},
           {"smallest_plan", to_json(p.smallest.smallest)},
           {"smallest_budget_bytes", p.smallest.smallest_budget.count},
           {"smallest_budget", budget_argument(p.smallest.smallest_budget)},
@@ -103,7 +107,74 @@ Json speed_json(const SpeedReport& s) {
           {"decode_at_most", to_json(s.decode)},
           {"decode_one_sequence_at_most", to_json(s.single)},
           {"prefill_at_most", to_json(s.prefill)},
+          {"disk_seconds_per_step", or_null(s.disk_seconds)},
+          {"decode_with_disk_tokens_per_second_at_most", s.decode_tokens_per_second()},
           {"starvation", starvation_json(s.starvation)}};
+}
+
+Json advice_json(const Advice& advice) {
+  Json facts = Json::object(), rules = Json::array();
+  for (const Fact& fact : advice.facts) facts[fact.key] = fact.value;
+  for (const Rule& rule : advice.rules) {
+    rules.push_back({{"what", rule.what},
+                     {"applies", rule.applies},
+                     {"because", rule.why},
+                     {"gain", rule.gain},
+                     {"price", rule.price}});
+  }
+  return {{"scenario", name(advice.scenario)},
+          {"facts", facts},
+          {"rules", rules},
+          {"batch_sequences", advice.ask.batch},
+          {"context_tokens", advice.ask.context},
+          {"kv_type", name(advice.ask.kv_type)},
+          {"chunk_tokens", or_null(advice.ask.chunk)},
+          {"command", advice.command}};
+}
+
+Json compared_json(const ComparedDevice& c) {
+  return {{"device", to_json(c.one)},
+          {"cards", c.cards},
+          {"decode_one_sequence_at_most", to_json(c.single)},
+          {"prefill_at_most", to_json(c.prefill)},
+          {"sequences_that_fit", c.sequences},
+          {"decode_all_sequences_at_most", to_json(c.full)},
+          {"usd_per_million_tokens", or_null(c.usd_per_million)},
+          {"joules_per_million_tokens", or_null(c.joules_per_million)}};
+}
+
+Json point_json(const RoadmapPoint& p) {
+  return {{"month", month_text(p.month)},
+          {"device", p.device},
+          {"extrapolated", p.extrapolated},
+          {"capacity_needed_of_had", p.shortage.capacity},
+          {"bandwidth_needed_of_had", p.shortage.bandwidth},
+          {"compute_needed_of_had", p.shortage.compute}};
+}
+
+Json fate_json(const WorkloadFate& fate) {
+  Json years = Json::array();
+  for (const RoadmapPoint& point : fate.years) years.push_back(point_json(point));
+  return {{"workload", fate.workload},
+          {"starves_of", fate.starves ? Json(name(fate.starves->shortage.resource())) : Json(nullptr)},
+          {"starves_from", fate.starves ? Json(month_text(fate.starves->month)) : Json(nullptr)},
+          {"first", fate.starves ? point_json(*fate.starves) : Json(nullptr)},
+          {"years", years}};
+}
+
+Json verification_json(const Verification& v) {
+  Json figures = Json::object();
+  for (const Checked& c : v.figures) {
+    figures[c.key] = {{"predicted", c.predicted}, {"measured", c.measured}, {"error", c.error()}, {"holds", c.holds()}};
+  }
+  const auto use = [](const Utilization& u) { return Json{{"of_bandwidth", u.bandwidth}, {"of_compute", u.compute}}; };
+  return {{"figures", figures},
+          {"tolerance", kTolerance},
+          {"holds", v.holds()},
+          {"predicted_by", v.how},
+          {"decode_use", use(v.decode)},
+          {"prefill_use", use(v.prefill)},
+          {"decode_verdict", name(verdict_of(v.decode))}};
 }
 
 }  // namespace
@@ -142,19 +213,34 @@ Json to_json(const Bound& b) {
           {"waits_for", name(b.resource)}};
 }
 
-Json to_json(const Audit& a) {
-  return {{"model", model_json(a)},
-          {"request",
-           {{"context_tokens", a.request.context},
-            {"batch_sequences", a.request.batch},
-            {"prompt_tokens", a.request.prompt},
-            {"kv_type", name(a.request.kv_type)}}},
-          {"plan", plan_json(a.plan)},
-          {"decode_step", ops_json(a.decode)},
-          {"prefill", ops_json(a.prefill)},
-          {"speed", a.speed ? speed_json(*a.speed) : Json(nullptr)},
-          {"training", training_json(a)},
-          {"notes", a.request.notes}};
+Json to_json(const AuditReport& r) {
+  const Audit& a = r.audit;
+  Json json = {{"verdict", verdict_line(r)},
+               {"model", model_json(a)},
+               {"request",
+                {{"context_tokens", a.request.context},
+                 {"batch_sequences", a.request.batch},
+                 {"prompt_tokens", a.request.prompt},
+                 {"kv_type", name(a.request.kv_type)}}},
+               {"plan", plan_json(a.plan)},
+               {"decode_step", ops_json(a.decode)},
+               {"prefill", ops_json(a.prefill)},
+               {"speed", a.speed ? speed_json(*a.speed) : Json(nullptr)},
+               {"budgets", Json::array()},
+               {"training", training_json(a)},
+               {"scenarios", Json::array()},
+               {"devices", Json::array()},
+               {"roadmap", Json::array()},
+               {"verification", r.verification ? verification_json(*r.verification) : Json(nullptr)},
+               {"notes", a.request.notes}};
+  for (const BudgetPoint& point : a.budgets) {
+    json["budgets"].push_back(
+        {{"budget_bytes", point.budget.count}, {"decode_tokens_per_second_at_most", point.tokens_per_second}});
+  }
+  for (const Advice& advice : r.advice) json["scenarios"].push_back(advice_json(advice));
+  for (const ComparedDevice& device : r.comparison) json["devices"].push_back(compared_json(device));
+  for (const WorkloadFate& fate : r.fates) json["roadmap"].push_back(fate_json(fate));
+  return json;
 }
 
 }  // namespace jericho

@@ -3,11 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "audit/audit.h"
+#include "audit/report.h"
 
 namespace jericho {
 
-nlohmann::json to_json(const Audit& audit);
+nlohmann::json to_json(const AuditReport& report);
 nlohmann::json to_json(const Plan& plan);
 nlohmann::json to_json(const Device& device);
 nlohmann::json to_json(const Bound& bound);

@@ -17,18 +17,6 @@ std::string rate_text(double per_second) {
 
 std::string waits_for(Resource resource) { return resource == Resource::kCompute ? "arithmetic" : "memory"; }
 
-std::string first_line(const Audit& a) {
-  const double needed = intensity(a.decode);
-  if (!a.speed) return fmt::format("decoding does {:.3g} operations per byte of memory\n", needed);
-  const SpeedReport& s = *a.speed;
-  const bool memory = s.decode.resource == Resource::kBandwidth;
-  std::string text = fmt::format("{}: decoding does {:.3g} operations per byte of memory",
-                                 memory ? "memory-bound" : "compute-bound", needed);
-  if (s.ridge > 0)
-    text += fmt::format(", {} balances at {:.3g}", s.device.measured ? "this machine" : s.device.label, s.ridge);
-  return text + "\n";
-}
-
 std::string model_section(const Audit& a) {
   std::string text = fmt::format("\nmodel           {} ({}, {})\n", a.request.model, a.architecture, a.request.source);
   text += fmt::format("  parameters    {}", count_text(static_cast<double>(a.parameters.total)));
@@ -84,6 +72,11 @@ std::string speed_section(const Audit& a) {
   text +=
       fmt::format("  decode        {:>9.1f} tokens/s, {} at {} tokens; waits for {}\n", s.decode.tokens_per_second(),
                   plural(a.request.batch, "sequence"), a.request.context, waits_for(s.decode.resource));
+  if (s.disk_seconds) {
+    text += fmt::format(
+        "  with its disk {:>9.1f} tokens/s: a step reads {} of it at {:.3g} GB/s\n", s.decode_tokens_per_second(),
+        format_bytes({static_cast<std::int64_t>(a.plan.disk_bytes_per_step)}), *s.device.disk_bytes_per_second / 1e9);
+  }
   text += fmt::format("  prefill       {:>9.1f} tokens/s, a prompt of {}; waits for {}\n",
                       s.prefill.tokens_per_second(), a.request.prompt, waits_for(s.prefill.resource));
   return text;
@@ -149,6 +142,69 @@ std::string training_section(const Audit& a) {
   return text;
 }
 
+std::string advice_section(const AuditReport& r) {
+  std::string text;
+  for (const Advice& advice : r.advice) {
+    text += fmt::format("\nscenario        {}\n", name(advice.scenario));
+    for (const Fact& fact : advice.facts) text += fmt::format("  {}\n", fact.text);
+    for (const bool applies : {true, false}) {
+      for (const Rule& rule : advice.rules) {
+        if (rule.applies != applies) continue;
+        text += fmt::format("  {} {}: {}{}{}\n", applies ? "+" : "-", rule.what, rule.why,
+                            applies && !rule.gain.empty() ? "; gain: " + rule.gain : "",
+                            applies && !rule.price.empty() ? "; price: " + rule.price : "");
+      }
+    }
+    if (!advice.command.empty()) text += fmt::format("  $ {}\n", advice.command);
+  }
+  return text;
+}
+
+std::string comparison_section(const AuditReport& r) {
+  if (r.comparison.empty()) return {};
+  std::string text = fmt::format("\n{:<32}{:>6}{:>11}{:>12}{:>11}{:>11}{:>10}{:>10}\n", "devices, at most", "cards",
+                                 "tok/s, one", "prefill", "sequences", "tok/s, all", "$/Mtok", "J/Mtok");
+  const auto or_dash = [](const std::optional<double>& value) {
+    return value ? fmt::format("{:.3g}", *value) : std::string("-");
+  };
+  for (const ComparedDevice& c : r.comparison) {
+    text += fmt::format("  {:<30}", c.one.label.substr(0, 29));
+    text += c.cards == 0
+                ? "  no number of them holds it\n"
+                : fmt::format("{:>6}{:>11.1f}{:>12.0f}{:>11}{:>11.1f}{:>10}{:>10}\n", c.cards,
+                              c.single.tokens_per_second(), c.prefill.tokens_per_second(), c.sequences,
+                              c.full.tokens_per_second(), or_dash(c.usd_per_million), or_dash(c.joules_per_million));
+  }
+  return text + fmt::format("  $: rent, or the price over {:.0f} years and electricity at {} $ per kWh\n", kYearsOfUse,
+                            kUsdPerKilowattHour);
+}
+
+std::string roadmap_section(const AuditReport& r) {
+  std::string text;
+  for (const WorkloadFate& fate : r.fates) {
+    text += fmt::format("{}  {:<24}", text.empty() ? "\nroadmap\n" : "", fate.workload.substr(0, 60));
+    if (fate.starves) {
+      const RoadmapPoint& p = *fate.starves;
+      text += fmt::format("starves of {} from {} on ({}{})\n", name(p.shortage.resource()), month_text(p.month),
+                          p.device, p.extrapolated ? ", grown" : "");
+    } else {
+      text += "does not starve within the roadmap\n";
+    }
+  }
+  return text;
+}
+
+std::string verification_section(const AuditReport& r) {
+  if (!r.verification) return {};
+  std::string text = fmt::format("\n{:<16}{:>16}{:>16}{:>10}\n", "verified", "predicted", "measured", "off by");
+  for (const Checked& c : r.verification->figures) {
+    text += fmt::format("  {:<14}{:>16}{:>16}{:>+9.1f} %{}\n", c.what, fmt::format("{:.4g} {}", c.predicted, c.unit),
+                        fmt::format("{:.4g} {}", c.measured, c.unit), 100 * c.error(),
+                        c.holds() ? "" : fmt::format("   more than {:.0f} %", 100 * kTolerance));
+  }
+  return text + fmt::format("  {}; {:.0f} % are allowed\n", r.verification->how, 100 * kTolerance);
+}
+
 std::string notes_section(const Audit& a) {
   std::string text;
   for (const std::string& note : a.request.notes) text += fmt::format("{}note: {}\n", text.empty() ? "\n" : "", note);
@@ -163,9 +219,33 @@ std::string count_text(double count) {
   return fmt::format("{:.0f}", count);
 }
 
-std::string report_text(const Audit& a) {
-  return first_line(a) + model_section(a) + plan_section(a) + speed_section(a) + work_section(a) +
-         starvation_section(a) + training_section(a) + notes_section(a);
+std::string verdict_line(const AuditReport& r) {
+  const Audit& a = r.audit;
+  if (r.verification) {
+    const Utilization& u = r.verification->decode;
+    return fmt::format("{}, measured: decoding used {:.0f} % of the bandwidth and {:.0f} % of the arithmetic; {}",
+                       name(verdict_of(u)), 100 * u.bandwidth, 100 * u.compute, explanation(u));
+  }
+  const double needed = intensity(a.decode);
+  if (!a.speed) return fmt::format("decoding does {:.3g} operations per byte of memory", needed);
+  const SpeedReport& s = *a.speed;
+  if (s.waits_for_disk())
+    return fmt::format("disk-bound: a step reads {} from disk",
+                       format_bytes({static_cast<std::int64_t>(a.plan.disk_bytes_per_step)}));
+  const bool memory = s.decode.resource == Resource::kBandwidth;
+  std::string text = fmt::format("{}: decoding does {:.3g} operations per byte of memory",
+                                 memory ? "memory-bound" : "compute-bound", needed);
+  if (s.ridge > 0)
+    text += fmt::format(", {} balances at {:.3g}", s.device.measured ? "this machine" : s.device.label, s.ridge);
+  return text;
+}
+
+std::string report_text(const AuditReport& r) {
+  const Audit& a = r.audit;
+  return verdict_line(r) + "\n" + verification_section(r) + model_section(a) + plan_section(a) + speed_section(a) +
+         work_section(a) + starvation_section(a) + advice_section(r) + comparison_section(r) + roadmap_section(r) +
+         (r.advice.empty() && r.comparison.empty() && r.fates.empty() ? training_section(a) : std::string()) +
+         notes_section(a);
 }
 
 }  // namespace jericho

@@ -8,6 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "audit/command_line.h"
+#include "audit/guessed_shape.h"
 #include "base/error.h"
 #include "cli/generate.h"
 #include "cli/sampling_flags.h"
@@ -80,37 +82,71 @@ AuditModel::AuditModel(const AuditModelOptions& options) : options_(options) {
   WorkspaceOptions& w = options_.workspace;
   if (w.model.empty() == options_.shape.empty())
     throw Error(ErrorKind::kUsage, "audit needs one of MODEL and --shape NAME");
-  const auto config = options_.shape.empty() ? bare_config(w.model) : std::nullopt;
-  std::vector<std::string> notes;
   if (!options_.shape.empty()) {
-    workspace_ = std::make_unique<Workspace>(w, shape_named(options_.shape), weight_type(options_.type, DType::kBF16));
-    request_.model = "--shape " + options_.shape;
-    request_.source = "a shape";
-  } else if (config) {
-    const nlohmann::json json = read_json_file(*config);
-    const DType type = weight_type(options_.type, checkpoint_type(json).value_or(DType::kBF16));
-    ModelConfig read = with_context([&] { return config->string(); }, [&] { return config_from_json(json); });
-    workspace_ = std::make_unique<Workspace>(w, std::move(read), type);
-    request_.model = config->string();
-    request_.source = "config.json alone";
+    open_shape();
+  } else if (const auto config = bare_config(w.model)) {
+    open_config(*config, {});
   } else {
-    if (!options_.type.empty())
-      throw Error(ErrorKind::kUsage, "--type is for a model without a file; jericho convert changes the types of one");
+    open_file();
+  }
+  request_.context = w.context.value_or(std::min(kUsualContext, workspace_->config().max_position_embeddings));
+  request_.batch = options_.batch;
+  request_.kv_type = w.parsed_kv_type();
+  request_.chunk = w.chunk;
+  request_.command.threads = workspace_->threads();
+  make_planner();
+}
+
+void AuditModel::open_shape() {
+  const DType type = weight_type(options_.type, DType::kBF16);
+  workspace_ = std::make_unique<Workspace>(options_.workspace, shape_named(options_.shape), type);
+  request_.model = "--shape " + options_.shape;
+  request_.source = "a shape";
+  request_.command.arguments = fmt::format("--shape {} --type {}", options_.shape, name(type));
+}
+
+void AuditModel::open_config(const std::filesystem::path& path, const std::string& why) {
+  const nlohmann::json json = read_json_file(path);
+  const DType type = weight_type(options_.type, checkpoint_type(json).value_or(DType::kBF16));
+  request_.model = path.string();
+  request_.source = "config.json alone";
+  ModelConfig config;
+  try {
+    config = with_context([&] { return path.string(); }, [&] { return config_from_json(json); });
+    request_.command.arguments = fmt::format("--config {} --type {}", quoted(path.string()), name(type));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kUnsupported) throw;
+    GuessedShape guess = with_context([&] { return path.string(); }, [&] { return guess_shape(json); });
+    config = std::move(guess.config);
+    request_.notes.push_back(why.empty() ? error.what() : why);
+    for (std::string& note : guess.notes) request_.notes.push_back(std::move(note));
+  }
+  workspace_ = std::make_unique<Workspace>(options_.workspace, std::move(config), type);
+}
+
+void AuditModel::open_file() {
+  const WorkspaceOptions& w = options_.workspace;
+  if (!options_.type.empty()) {
+    throw Error(ErrorKind::kUsage, "--type is for a model without a file; jericho convert changes the types of one");
+  }
+  try {
     try {
       workspace_ = std::make_unique<Workspace>(w, NeedsTokenizer::kYes);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kInput && error.kind() != ErrorKind::kUnsupported) throw;
       workspace_ = std::make_unique<Workspace>(w, NeedsTokenizer::kNo);
-      notes.push_back(fmt::format("without a tokenizer: {}", error.what()));
+      request_.notes.push_back(fmt::format("without a tokenizer: {}", error.what()));
     }
-    request_.model = w.model;
-    request_.source = workspace_->file().format() == ModelFormat::kGguf ? "GGUF" : "Hugging Face directory";
+  } catch (const Error& error) {  // sizes are known all the same where there is a config.json
+    const std::filesystem::path config = std::filesystem::path(w.model) / "config.json";
+    std::error_code unknown;
+    if (error.kind() != ErrorKind::kUnsupported || !std::filesystem::exists(config, unknown)) throw;
+    return open_config(config, error.what());
   }
-  request_.context = w.context.value_or(std::min(kUsualContext, workspace_->config().max_position_embeddings));
-  request_.batch = options_.batch;
-  request_.kv_type = w.parsed_kv_type();
-  request_.notes = std::move(notes);
-  make_planner();
+  request_.model = w.model;
+  request_.source = workspace_->file().format() == ModelFormat::kGguf ? "GGUF" : "Hugging Face directory";
+  request_.command = {
+      .arguments = "-m " + quoted(w.model), .has_text = workspace_->has_tokenizer(), .path = quoted(w.model)};
 }
 
 void AuditModel::make_planner() {
@@ -122,14 +158,15 @@ void AuditModel::make_planner() {
   const Machine of_run = workspace_->machine(workspace_->has_tokenizer() ? heap.fixed : kHeapOfBench);
   Machine of_bench = of_run;
   of_bench.growth = kHeapOfBench;
-  planner_.plan = [this, of_run, of_bench, per_token = heap.per_token](Bytes budget, Index batch, Index context) {
-    const bool runs = batch == 1;
+  const bool has_text = workspace_->has_tokenizer();
+  planner_.plan = [this, of_run, of_bench, has_text, per_token = heap.per_token](Bytes budget, const Ask& ask) {
+    const bool runs = ask.batch == 1 && has_text;
     return plan_inference(workspace_->config(), workspace_->weights(), runs ? of_run : of_bench, budget,
-                          {.context = context,
-                           .sequences = batch,
+                          {.context = ask.context,
+                           .sequences = ask.batch,
                            .heap_per_token = runs ? per_token : Bytes{},
-                           .kv_type = request_.kv_type,
-                           .chunk = options_.workspace.chunk});
+                           .kv_type = ask.kv_type,
+                           .chunk = ask.chunk});
   };
 }
 
