@@ -1,4 +1,4 @@
-// See command_line.h.
+// Quoting and the flags of a plan: see command_line.h.
 #include "audit/command_line.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// See comparison.h.
+// Searches over cards and sequences: see comparison.h.
 #include "audit/comparison.h"
 
 #include <algorithm>

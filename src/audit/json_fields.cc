@@ -1,4 +1,4 @@
-// See json_fields.h.
+// Checks and their complaints: see json_fields.h.
 #include "audit/json_fields.h"
 
 #include <algorithm>

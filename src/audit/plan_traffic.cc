@@ -1,4 +1,4 @@
-// See plan_traffic.h.
+// Everything stays in memory so far: see plan_traffic.h.
 #include "audit/plan_traffic.h"
 
 namespace jericho {

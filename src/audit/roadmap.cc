@@ -1,4 +1,4 @@
-// See roadmap.h.
+// Reading, growing, and following month by month: see roadmap.h.
 #include "audit/roadmap.h"
 
 #include <algorithm>
