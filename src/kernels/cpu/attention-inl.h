@@ -54,7 +54,6 @@ struct Queries {
 struct TurnedKeys {
   alignas(64) std::int32_t codes[kMaxKeyWidth / 4][16];  // with VNNI: of four columns, each code plus 128
   alignas(64) float scale[kMaxGroups][16];               // of each group
-  const std::int8_t* rows = nullptr;                     // without VNNI: the codes as they are stored
 };
 
 // Elements d .. d + 15 of a row, zeros beyond D; nothing outside the row is read.
@@ -69,6 +68,9 @@ HWY_INLINE F32x16 load_halves(const Half* row, Index d, Index D) {
   std::memcpy(staged, row + d, static_cast<std::size_t>(D - d) * sizeof(Half));
   return load_halves(staged, 0, 16);
 }
+HWY_INLINE F32x16 load_whole(const float* x) { return load(x); }
+HWY_INLINE F32x16 load_whole(const F16* x) { return load_f16(x); }
+HWY_INLINE F32x16 load_whole(const BF16* x) { return load_bf16(x); }
 HWY_INLINE F32x16 load_elements(const F16* row, Index d, Index D) { return load_halves(row, d, D); }
 HWY_INLINE F32x16 load_elements(const BF16* row, Index d, Index D) { return load_halves(row, d, D); }
 
@@ -86,70 +88,99 @@ HWY_INLINE void load_scales(const Q8Tile& tile, Index groups, float* out) {
 }
 
 HWY_INLINE void turn_scales(const Q8Tile& tile, Index groups, TurnedKeys& out) {
+  if (groups == 1) return store(load_f16(tile.scales), out.scale[0]);
+  if (groups == 2) {
+    const F32x16 a = load_f16(tile.scales), b = load_f16(tile.scales + 16);
+    store(even_lanes(a, b), out.scale[0]);
+    return store(odd_lanes(a, b), out.scale[1]);
+  }
+  if (groups == 4) {
+    const F32x16 a = load_f16(tile.scales), b = load_f16(tile.scales + 16);
+    const F32x16 c = load_f16(tile.scales + 32), d = load_f16(tile.scales + 48);
+    const F32x16 even_ab = even_lanes(a, b), odd_ab = odd_lanes(a, b);
+    const F32x16 even_cd = even_lanes(c, d), odd_cd = odd_lanes(c, d);
+    store(even_lanes(even_ab, even_cd), out.scale[0]);
+    store(even_lanes(odd_ab, odd_cd), out.scale[1]);
+    store(odd_lanes(even_ab, even_cd), out.scale[2]);
+    return store(odd_lanes(odd_ab, odd_cd), out.scale[3]);
+  }
   alignas(64) float scales[16 * kMaxGroups];
   load_scales(tile, groups, scales);
-  if (groups == 1) return store(load(scales), out.scale[0]);
   for (Index g = 0; g < groups; ++g) {
     for (Index s = 0; s < 16; ++s) out.scale[g][s] = scales[s * groups + g];
   }
 }
 
 #if HWY_TARGET == HWY_AVX3
-// Rows of 64 codes; a shorter one at the end is followed by codes or scales of the same tile (the queries have zeros
-// there), unless D is so small that it is copied.
-HWY_INLINE void turn_q8_keys(const Q8Tile& tile, Index D, TurnedKeys& out) {
-  turn_scales(tile, kv_groups(D), out);
-  const I32x16 bias = set_int(static_cast<std::int32_t>(0x80808080));
+// Columns d .. d + 63 of a tile's keys, four columns a vector, each code plus 128. A shorter row at the end is followed
+// by codes or scales of the same tile (the queries have zeros there), unless D is so small that it is copied.
+HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, Index d, __m512i* out) {
+  alignas(64) std::int8_t padded[16][64];
+  const std::int8_t* rows = tile.codes + d;
+  Index stride = D;
+  if (D < 32) {
+    std::memset(padded, 0, sizeof(padded));
+    for (Index s = 0; s < 16; ++s) std::memcpy(padded[s], rows + s * D, static_cast<std::size_t>(D));
+    rows = padded[0];
+    stride = 64;
+  }
+  I32x16 quads[16];
+  transpose_pairs(reinterpret_cast<const std::byte*>(rows), stride, quads);
+  const __m512i bias = _mm512_set1_epi32(static_cast<std::int32_t>(0x80808080));
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) out[i] = _mm512_xor_si512(quads[i].raw, bias);
+}
+
+// For many rows: turned once, read by all of them.
+HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, TurnedKeys& out) {
   for (Index d = 0; d < D; d += 64) {
-    I32x16 quads[16];
-    if (D >= 32) {
-      transpose_pairs(reinterpret_cast<const std::byte*>(tile.codes + d), D, quads);
-    } else {
-      alignas(64) std::int8_t padded[16][64] = {};
-      for (Index s = 0; s < 16; ++s) std::memcpy(padded[s], tile.codes + s * D, static_cast<std::size_t>(D));
-      transpose_pairs(reinterpret_cast<const std::byte*>(padded), 64, quads);
-    }
-    const Index used = std::min<Index>(16, round_up(D - d, 32) / 4);
-    for (Index i = 0; i < used; ++i) store_int(I32x16{_mm512_xor_si512(quads[i].raw, bias.raw)}, out.codes[d / 4 + i]);
+    __m512i codes[16];
+    turn_codes(tile, D, d, codes);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(out.codes[d / 4 + i], codes[i]);
   }
 }
 
-// VNNI: the products with code + 128, less 128 times the sum of the query's codes.
-template <int kRows>
-HWY_INLINE void q8_logits(const TurnedKeys& keys, const Queries& q, Index, Index row, float scale,
+// VNNI: the products with code + 128, less 128 times the sum of the query's codes. The keys' codes come from `tile`
+// where few rows want them and are then turned here, between registers.
+template <int kRows, bool kTurned>
+HWY_INLINE void q8_logits(const Q8Tile& tile, const TurnedKeys& keys, const Queries& q, Index D, Index row, float scale,
                           float (*logit)[kAttentionBlock]) {
   const Index groups = q.groups();
   F32x16 acc[kRows];
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) acc[r] = zero();
-  for (Index g = 0; g < groups; ++g) {
-    __m512i dot[kRows];
+  for (Index first = 0; first < groups; first += 2) {
+    __m512i codes[16];
+    if constexpr (!kTurned) turn_codes(tile, D, 32 * first, codes);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const Index g = first + half;
+      if (g >= groups) break;
+      __m512i dot[kRows];
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) dot[r] = _mm512_set1_epi32(-128 * q.code_sum[(row + r) * groups + g]);
+      for (int r = 0; r < kRows; ++r) dot[r] = _mm512_set1_epi32(-128 * q.code_sum[(row + r) * groups + g]);
 #pragma GCC unroll 8
-    for (Index i = 0; i < 8; ++i) {
-      const __m512i key = _mm512_load_si512(keys.codes[8 * g + i]);
+      for (int i = 0; i < 8; ++i) {
+        const __m512i key = kTurned ? _mm512_load_si512(keys.codes[8 * g + i]) : codes[8 * half + i];
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        std::int32_t quad;
-        std::memcpy(&quad, q.codes(row + r) + 32 * g + 4 * i, 4);
-        dot[r] = _mm512_dpbusd_epi32(dot[r], key, _mm512_set1_epi32(quad));
+        for (int r = 0; r < kRows; ++r) {
+          std::int32_t quad;
+          std::memcpy(&quad, q.codes(row + r) + 32 * g + 4 * i, 4);
+          dot[r] = _mm512_dpbusd_epi32(dot[r], key, _mm512_set1_epi32(quad));
+        }
       }
-    }
+      const F32x16 key_scale = load(keys.scale[g]);
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      acc[r] =
-          fma(multiply(set(q.scale[(row + r) * groups + g]), load(keys.scale[g])), to_float(I32x16{dot[r]}), acc[r]);
+      for (int r = 0; r < kRows; ++r)
+        acc[r] = fma(multiply(set(q.scale[(row + r) * groups + g]), key_scale), to_float(I32x16{dot[r]}), acc[r]);
     }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) store(multiply(acc[r], set(scale)), logit[r]);
 }
 #else
-HWY_INLINE void turn_q8_keys(const Q8Tile& tile, Index D, TurnedKeys& out) {
-  turn_scales(tile, kv_groups(D), out);
-  out.rows = tile.codes;
-}
+HWY_INLINE void turn_codes(const Q8Tile&, Index, TurnedKeys&) {}  // the products below take them as they are stored
 
 // Eight partial sums of the integer dot of 32 codes.
 HWY_INLINE __m256i sixteen_codes(const std::int8_t* x) {
@@ -167,8 +198,8 @@ HWY_INLINE __m256i sums_of_8_ints(const __m256i* v) {  // exact: any order
 
 // A group's load of 32 codes may reach past a short last group, into codes or scales of the same tile: the query has
 // zeros there.
-template <int kRows>
-HWY_INLINE void q8_logits(const TurnedKeys& keys, const Queries& q, Index D, Index row, float scale,
+template <int kRows, bool>
+HWY_INLINE void q8_logits(const Q8Tile& tile, const TurnedKeys& keys, const Queries& q, Index D, Index row, float scale,
                           float (*logit)[kAttentionBlock]) {
   const Index groups = q.groups();
   for (int r = 0; r < kRows; ++r) {
@@ -176,7 +207,7 @@ HWY_INLINE void q8_logits(const TurnedKeys& keys, const Queries& q, Index D, Ind
     for (Index g = 0; g < groups; ++g) {
       __m256i parts[16];
 #pragma GCC unroll 16
-      for (int s = 0; s < 16; ++s) parts[s] = codes_dot(keys.rows + s * D + g * 32, q.codes(row + r) + g * 32);
+      for (int s = 0; s < 16; ++s) parts[s] = codes_dot(tile.codes + s * D + g * 32, q.codes(row + r) + g * 32);
       alignas(64) std::int32_t dots[16];
       _mm256_store_si256(reinterpret_cast<__m256i*>(dots), sums_of_8_ints(parts));
       _mm256_store_si256(reinterpret_cast<__m256i*>(dots + 8), sums_of_8_ints(parts + 8));
@@ -188,7 +219,21 @@ HWY_INLINE void q8_logits(const TurnedKeys& keys, const Queries& q, Index D, Ind
 }
 #endif
 
-// f32 and f16 pages: 16 dots at a time, by lanes over D.
+// f32 and f16 pages: 16 dots at a time, by lanes over D. Columns d .. d + 15 of kSlots keys and kRows queries; fewer
+// than sixteen unless kWhole.
+template <class Element, int kRows, int kSlots, bool kWhole>
+HWY_INLINE void add_products(const Element* keys, Index D, Index d, const Queries& q, Index row, F32x16* acc) {
+  F32x16 values[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) values[r] = load(q.values(row + r) + d);
+#pragma GCC unroll 16
+  for (int s = 0; s < kSlots; ++s) {
+    const F32x16 key = kWhole ? load_whole(keys + s * D + d) : load_elements(keys + s * D, d, D);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) acc[r * kSlots + s] = fma(values[r], key, acc[r * kSlots + s]);
+  }
+}
+
 template <class Element, int kRows>
 HWY_INLINE void float_logits(const Element* keys, Index D, const Queries& q, Index row, float scale,
                              float (*logit)[kAttentionBlock]) {
@@ -197,17 +242,9 @@ HWY_INLINE void float_logits(const Element* keys, Index D, const Queries& q, Ind
     F32x16 acc[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) acc[i] = zero();
-    for (Index d = 0; d < D; d += 16) {
-      F32x16 values[kRows];
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) values[r] = load(q.values(row + r) + d);
-#pragma GCC unroll 16
-      for (int s = 0; s < kSlots; ++s) {
-        const F32x16 key = load_elements(keys + (first + s) * D, d, D);
-#pragma GCC unroll 4
-        for (int r = 0; r < kRows; ++r) acc[r * kSlots + s] = fma(values[r], key, acc[r * kSlots + s]);
-      }
-    }
+    Index d = 0;
+    for (; d + 16 <= D; d += 16) add_products<Element, kRows, kSlots, true>(keys + first * D, D, d, q, row, acc);
+    if (d < D) add_products<Element, kRows, kSlots, false>(keys + first * D, D, d, q, row, acc);
     alignas(64) float dots[16];
     store(multiply(sums_of_16(acc), set(scale)), dots);
     for (int r = 0; r < kRows; ++r) std::memcpy(logit[r] + first, dots + r * kSlots, sizeof(float) * kSlots);
@@ -253,8 +290,8 @@ HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries& queries, I
   for (int r = 0; r < kRows; ++r) store(acc[r], logit[r]);
 }
 
-// logit[r][slot] of rows row .. row + kRows - 1; `turned` is of the same tile, for q8 pages.
-template <KvType kType, int kRows>
+// logit[r][slot] of rows row .. row + kRows - 1; `turned` is of the same tile, for q8 pages, its codes where kTurned.
+template <KvType kType, int kRows, bool kTurned>
 HWY_INLINE void tile_logits(const std::byte* tile, const TurnedKeys& turned, const Queries& q, Index D, Index row,
                             float scale, float (*logit)[kAttentionBlock]) {
   if constexpr (kType == KvType::kF32) {
@@ -264,7 +301,7 @@ HWY_INLINE void tile_logits(const std::byte* tile, const TurnedKeys& turned, con
   } else if constexpr (kType == KvType::kBF16) {
     bf16_logits<kRows>(reinterpret_cast<const BF16*>(tile), D, q, row, logit);
   } else {
-    q8_logits<kRows>(turned, q, D, row, scale, logit);
+    q8_logits<kRows, kTurned>(q8_tile(tile, D), turned, q, D, row, scale, logit);
   }
 }
 
@@ -273,23 +310,44 @@ struct Visible {  // the positions of a block that take part: offsets from the b
   bool operator==(const Visible&) const = default;
 };
 
-// The values of a block, as they are stored.
+// The values of a block, as they are stored: row(j, d) is position j's from column d on, whose at(i) are the sixteen
+// columns from d + 16 i on, d being a multiple of 32 or i 0. Rows of one tile follow one another.
 template <class Element>
 struct StoredValues {
   const std::byte* const* tiles;
   Index D;
-  HWY_INLINE F32x16 at(Index j, Index d) const {
-    const Element* rows = reinterpret_cast<const Element*>(tiles[j / kPageTokens]);
-    return load_elements(rows + j % kPageTokens * D, d, D);
+  struct Row {
+    const Element* values;
+    Index left, D;  // columns from d on, and from a row to the next
+    HWY_INLINE F32x16 at(Index i) const { return load_elements(values, 16 * i, left); }
+    HWY_INLINE F32x16 whole(Index i) const { return load_whole(values + 16 * i); }
+    HWY_INLINE void next() { values += D; }
+  };
+  HWY_INLINE Row row(Index j, Index d) const {
+    return {reinterpret_cast<const Element*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d, D - d, D};
   }
 };
 struct StoredQ8Values {
   const std::byte* const* tiles;
   Index D;
-  const float* scales;                            // [64][groups]
-  HWY_INLINE F32x16 at(Index j, Index d) const {  // 16 codes: at most 15 past the row, inside the tile
-    const auto* codes = reinterpret_cast<const std::int8_t*>(tiles[j / kPageTokens]);
-    return multiply(load_i8(codes + j % kPageTokens * D + d), set(scales[j * kv_groups(D) + d / 32]));
+  const float* scales;  // [64][groups]
+  struct Row {
+    const std::int8_t* codes;
+    const float* scales;
+    Index D, groups;
+    HWY_INLINE F32x16 at(Index i) const {  // 16 codes: at most 15 past the row, inside the tile
+      return multiply(load_i8(codes + 16 * i), set(scales[i / 2]));
+    }
+    HWY_INLINE F32x16 whole(Index i) const { return at(i); }
+    HWY_INLINE void next() {
+      codes += D;
+      scales += groups;
+    }
+  };
+  HWY_INLINE Row row(Index j, Index d) const {
+    const Index groups = kv_groups(D);
+    return {reinterpret_cast<const std::int8_t*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d,
+            scales + j * groups + d / 32, D, groups};
   }
 };
 // Of half a block, as fp32: [32][stride], the first at position `first` of the block.
@@ -297,7 +355,14 @@ struct StagedValues {
   const float* rows;
   Index stride;
   Index first;
-  HWY_INLINE F32x16 at(Index j, Index d) const { return load(rows + (j - first) * stride + d); }
+  struct Row {
+    const float* values;
+    Index stride;
+    HWY_INLINE F32x16 at(Index i) const { return load(values + 16 * i); }
+    HWY_INLINE F32x16 whole(Index i) const { return at(i); }
+    HWY_INLINE void next() { values += stride; }
+  };
+  HWY_INLINE Row row(Index j, Index d) const { return {rows + (j - first) * stride + d, stride}; }
 };
 
 template <KvType kType>
@@ -318,15 +383,18 @@ HWY_INLINE void add_columns(const Values& values, Visible positions, const float
 #pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) acc[r][i] = load(out + r * stride + d + 16 * i);
   }
-  for (Index j = positions.from; j < positions.to; ++j) {
-    F32x16 value[kVectors];
+  for (Index j = positions.from, end = j; j < positions.to;) {
+    end = std::min(positions.to, round_up(j + 1, kPageTokens));
+    for (auto value_row = values.row(j, d); j < end; ++j, value_row.next()) {
+      F32x16 value[kVectors];
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) value[i] = values.at(j, d + 16 * i);
+      for (int i = 0; i < kVectors; ++i) value[i] = kVectors == 1 ? value_row.at(0) : value_row.whole(i);
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const F32x16 weight = set(p[r][j]);
+      for (int r = 0; r < kRows; ++r) {
+        const F32x16 weight = set(p[r][j]);
 #pragma GCC unroll 4
-      for (int i = 0; i < kVectors; ++i) acc[r][i] = fma(weight, value[i], acc[r][i]);
+        for (int i = 0; i < kVectors; ++i) acc[r][i] = fma(weight, value[i], acc[r][i]);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -347,11 +415,11 @@ HWY_INLINE void add_bf16_columns(const Values& values, Visible positions, const 
   Index j = positions.from;
   if (j < positions.to && j % 2 != 0) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) odd[r] = fma(set(p[r][j]), values.at(j, d), odd[r]);
+    for (int r = 0; r < kRows; ++r) odd[r] = fma(set(p[r][j]), values.row(j, d).at(0), odd[r]);
     ++j;
   }
   for (; j + 2 <= positions.to; j += 2) {
-    const F32x16 value_even = values.at(j, d), value_odd = values.at(j + 1, d);
+    const F32x16 value_even = values.row(j, d).at(0), value_odd = values.row(j + 1, d).at(0);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       even[r] = fma(set(p[r][j]), value_even, even[r]);
@@ -360,7 +428,7 @@ HWY_INLINE void add_bf16_columns(const Values& values, Visible positions, const 
   }
   if (j < positions.to) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) even[r] = fma(set(p[r][j]), values.at(j, d), even[r]);
+    for (int r = 0; r < kRows; ++r) even[r] = fma(set(p[r][j]), values.row(j, d).at(0), even[r]);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) store(add(load(out + r * stride + d), add(even[r], odd[r])), out + r * stride + d);

@@ -138,7 +138,7 @@ HWY_INLINE void softmax_block(Pass& pass, float soft_cap, Index columns, Index s
   }
 }
 
-template <KvType kType>
+template <KvType kType, bool kTurned>
 struct TileLogits {
   Pass& pass;
   const std::byte* tile;
@@ -147,8 +147,8 @@ struct TileLogits {
   Index slot;
   template <int kRows>
   HWY_INLINE void operator()(Index row) const {
-    tile_logits<kType, kRows>(tile, pass.keys, pass.queries, D, row, scale,
-                              reinterpret_cast<float(*)[kAttentionBlock]>(&pass.p[row][slot]));
+    tile_logits<kType, kRows, kTurned>(tile, pass.keys, pass.queries, D, row, scale,
+                                       reinterpret_cast<float(*)[kAttentionBlock]>(&pass.p[row][slot]));
   }
 };
 
@@ -194,7 +194,7 @@ HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, Index D,
       continue;
     }
     for (Index j = std::max(any.from, half); j < std::min(any.to, half + kHalfBlock); ++j) {
-      for (Index d = 0; d < columns; d += 16) store(stored.at(j, d), pass.staged + (j - half) * stride + d);
+      for (Index d = 0; d < columns; d += 16) store(stored.row(j, d).at(0), pass.staged + (j - half) * stride + d);
     }
     const StagedValues staged{pass.staged, stride, half};
     in_shares(first, last, HalfBlockValues<kType, StagedValues>{pass, staged, columns, stride, block, half});
@@ -240,14 +240,21 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
       const std::byte* tiles = kv.pages[static_cast<std::size_t>(page)];
       values[i] = tiles + kv.value_offset.count;
       const Index later = page + kAttentionBlock / kPageTokens;
-      if (later * kPageTokens < end) {
-        const std::byte* next = kv.pages[static_cast<std::size_t>(later)];
-        prefetch_tile(next + kv.key_offset.count, key_bytes);
-        prefetch_tile(next + kv.value_offset.count, value_bytes);
-      }
+      const std::byte* next = later * kPageTokens < end ? kv.pages[static_cast<std::size_t>(later)] : nullptr;
+      if (next != nullptr) prefetch_tile(next + kv.key_offset.count, key_bytes);
       const std::byte* keys = tiles + kv.key_offset.count;
-      if constexpr (kType == KvType::kQ8) turn_q8_keys(q8_tile(keys, D), D, pass.keys);
-      in_shares(first, last, TileLogits<kType>{pass, keys, D, logits.scale, i * kPageTokens});
+      bool turned = false;
+      if constexpr (kType == KvType::kQ8) {
+        turn_scales(q8_tile(keys, D), kv_groups(D), pass.keys);
+        if (last - first > kSharedRows) {
+          turn_codes(q8_tile(keys, D), D, pass.keys);
+          in_shares(first, last, TileLogits<kType, true>{pass, keys, D, logits.scale, i * kPageTokens});
+          turned = true;
+        }
+      }
+      if (!turned) in_shares(first, last, TileLogits<kType, false>{pass, keys, D, logits.scale, i * kPageTokens});
+      // Between the products of two tiles: what is asked for at once beyond what can be under way is dropped.
+      if (next != nullptr) prefetch_tile(next + kv.value_offset.count, value_bytes);
     }
     softmax_block(pass, logits.soft_cap, columns, stride, block, first, last);
     block_values<kType>(pass, values, D, columns, stride, block, first, last, any);

@@ -293,30 +293,64 @@ HWY_INLINE float maximum(F32x16 v) {  // of lanes that are no NaN
 #endif
 }
 
-// Two reductions side by side: eight partial sums of a and of b become four and four, then two and two.
+// Lanes 0, 2, ... 30 of a and b side by side, and lanes 1, 3, ... 31.
+#if HWY_TARGET == HWY_AVX3
+HWY_INLINE F32x16 even_lanes(F32x16 a, F32x16 b) {
+  const __m512i from = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return F32x16{_mm512_permutex2var_ps(a.raw, from, b.raw)};
+}
+HWY_INLINE F32x16 odd_lanes(F32x16 a, F32x16 b) {
+  const __m512i from = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return F32x16{_mm512_permutex2var_ps(a.raw, from, b.raw)};
+}
+#else
+template <int kShuffle>
+HWY_INLINE hn::Vec<FloatTag> every_other_lane(F32x16 a) {
+  const __m256 pairs = _mm256_shuffle_ps(a.lo.raw, a.hi.raw, kShuffle);
+  return hn::Vec<FloatTag>{_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8))};
+}
+HWY_INLINE F32x16 even_lanes(F32x16 a, F32x16 b) { return {every_other_lane<0x88>(a), every_other_lane<0x88>(b)}; }
+HWY_INLINE F32x16 odd_lanes(F32x16 a, F32x16 b) { return {every_other_lane<0xdd>(a), every_other_lane<0xdd>(b)}; }
+#endif
+
+// Lane i of the result is sum(v[i]), by the same tree: reductions side by side, first two to a vector, then four, eight
+// and sixteen, so that the places they free are filled.
+#if HWY_TARGET == HWY_AVX3
+HWY_INLINE __m512 fold_to_8(__m512 a, __m512 b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+HWY_INLINE __m512 fold_to_4(__m512 a, __m512 b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+HWY_INLINE __m512 fold_to_2(__m512 a, __m512 b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+}
+HWY_INLINE __m512 fold_to_1(__m512 a, __m512 b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+}
+HWY_INLINE F32x16 sums_of_16(const F32x16* v) {
+  __m512 four[4];  // of v[i], v[4 + i], v[8 + i], v[12 + i], one per 128 bits
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    four[i] = fold_to_4(fold_to_8(v[i].raw, v[4 + i].raw), fold_to_8(v[8 + i].raw, v[12 + i].raw));
+  return F32x16{fold_to_1(fold_to_2(four[0], four[1]), fold_to_2(four[2], four[3]))};
+}
+#else
 HWY_INLINE __m256 fold_to_4(__m256 a, __m256 b) {
   return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
 }
 HWY_INLINE __m256 fold_to_2(__m256 a, __m256 b) {
   return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
 }
-HWY_INLINE __m256 sums_of_8(__m256 u0, __m256 u1, __m256 u2, __m256 u3, __m256 u4, __m256 u5, __m256 u6, __m256 u7) {
-  const __m256 x = fold_to_2(fold_to_4(u0, u4), fold_to_4(u1, u5));
-  const __m256 z = fold_to_2(fold_to_4(u2, u6), fold_to_4(u3, u7));
+HWY_INLINE __m256 sums_of_8(const F32x16* v) {
+  const __m256 x = fold_to_2(fold_to_4(fold_to_8(v[0]), fold_to_8(v[4])), fold_to_4(fold_to_8(v[1]), fold_to_8(v[5])));
+  const __m256 z = fold_to_2(fold_to_4(fold_to_8(v[2]), fold_to_8(v[6])), fold_to_4(fold_to_8(v[3]), fold_to_8(v[7])));
   return _mm256_add_ps(_mm256_shuffle_ps(x, z, 0x88), _mm256_shuffle_ps(x, z, 0xdd));
 }
-// Lane i of the result is sum(v[i]), by the same tree.
 HWY_INLINE F32x16 sums_of_16(const F32x16* v) {
-  const __m256 lo = sums_of_8(fold_to_8(v[0]), fold_to_8(v[1]), fold_to_8(v[2]), fold_to_8(v[3]), fold_to_8(v[4]),
-                              fold_to_8(v[5]), fold_to_8(v[6]), fold_to_8(v[7]));
-  const __m256 hi = sums_of_8(fold_to_8(v[8]), fold_to_8(v[9]), fold_to_8(v[10]), fold_to_8(v[11]), fold_to_8(v[12]),
-                              fold_to_8(v[13]), fold_to_8(v[14]), fold_to_8(v[15]));
-#if HWY_TARGET == HWY_AVX3
-  return F32x16{_mm512_insertf32x8(_mm512_castps256_ps512(lo), hi, 1)};
-#else
-  return {hn::Vec<FloatTag>{lo}, hn::Vec<FloatTag>{hi}};
-#endif
+  return {hn::Vec<FloatTag>{sums_of_8(v)}, hn::Vec<FloatTag>{sums_of_8(v + 8)}};
 }
+#endif
 
 HWY_INLINE F32x16 exp(F32x16 x) {
   using namespace exp_constants;
