@@ -1,4 +1,5 @@
 // Attention of one layer: see blocks.h.
+#include <array>
 #include <cmath>
 
 #include "models/blocks.h"
@@ -35,8 +36,8 @@ void normalize_qk(const Pass& pass, const DecoderLayer& w, const Buffers& b) {
 }  // namespace
 
 void project(const Pass& pass, const LinearWeight& w, const LinearInput& x, float factor, MatrixView<float> y) {
-  linear(pass.context, w.matrix, x, w.bias, y);
-  if (factor != 1) scale(pass.context, factor, y);
+  const LinearTask task = projection(w, factor, y);
+  linear_each(pass.context, {&task, 1}, x);
 }
 
 void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
@@ -48,9 +49,10 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
   const ModelConfig& c = pass.config;
   const LayerConfig& layer = pass.layer(step);
   const Buffers b = Buffers::take(scratch, c, pass.forms, pass.rows());
-  project(pass, w.q, x, c.multipliers.q, b.q);
-  project(pass, w.k, x, c.multipliers.k, b.k);
-  project(pass, w.v, x, c.multipliers.v, b.v);
+  linear_each(pass.context,
+              std::array{projection(w.q, c.multipliers.q, b.q), projection(w.k, c.multipliers.k, b.k),
+                         projection(w.v, c.multipliers.v, b.v)},
+              x);
   if (c.qk_norm != QkNorm::kNone) normalize_qk(pass, w, b);
   if (c.clip_qkv) {
     for (const MatrixView<float> rows : {b.q, b.k, b.v}) clamp(pass.context, *c.clip_qkv, rows);

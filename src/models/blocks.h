@@ -50,7 +50,10 @@ MatrixView<float> take_matrix(S& scratch, Index rows, Index cols) {
   return {scratch.template take<float>(rows * cols).data(), rows, cols};
 }
 
-// y = factor * (w x + bias).
+// y = factor * (w x + bias), as a part of linear_each() and on its own.
+inline LinearTask projection(const LinearWeight& w, float factor, MatrixView<float> y) {
+  return {&w.matrix, 0, y, w.bias, factor};
+}
 void project(const Pass& pass, const LinearWeight& w, const LinearInput& x, float factor, MatrixView<float> y);
 
 // Attention with keys and values per head (Vaswani et al. 2017, arXiv:1706.03762; grouped: arXiv:2305.13245).

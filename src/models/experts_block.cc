@@ -31,7 +31,8 @@ struct Buffers {
   MatrixView<std::int32_t> places;         // [T, experts_per_token] row of `tokens` that each choice became
   std::span<std::int32_t> tokens;          // [T experts_per_token] by ascending expert, then by token
   std::span<std::int32_t> begins;          // [experts + 1] where each expert's rows begin
-  std::span<LinearTask> tasks;             // gate and up of a wave's experts, or their down
+  std::span<GatedTask> gated_tasks;        // gate and up of a wave's experts
+  std::span<LinearTask> tasks;             // their down
   MatrixView<float> sum;                   // [T, hidden]
   MatrixView<float> shared_scale;          // [T, 1]
   // Of a wave:
@@ -51,7 +52,8 @@ struct Buffers {
     b.places = take_table<std::int32_t>(scratch, rows, chosen);
     b.tokens = scratch.template take<std::int32_t>(rows * chosen);
     b.begins = scratch.template take<std::int32_t>(m.experts + 1);
-    b.tasks = scratch.template take<LinearTask>(2 * std::min(m.experts, wave));
+    b.gated_tasks = scratch.template take<GatedTask>(std::min(m.experts, wave));
+    b.tasks = scratch.template take<LinearTask>(std::min(m.experts, wave));
     b.sum = take_matrix(scratch, rows, c.hidden_size);
     if (m.shared_gate) b.shared_scale = take_matrix(scratch, rows, 1);
     b.x = take_matrix(scratch, wave, c.hidden_size);
@@ -88,31 +90,21 @@ void run_wave(const Pass& pass, const DecoderLayer& w, const Buffers& b, MatrixV
   const auto begin_of = [&](Index e) { return Index{b.begins[static_cast<std::size_t>(e)]}; };
   const Index begin = begin_of(first), rows = begin_of(last) - begin;
   const MatrixView<float> input_rows = b.x.rows(0, rows), gate = b.gate.rows(0, rows), up = b.up.rows(0, rows);
-  for (Index r = 0; r < rows; ++r) {
+  std::size_t tasks = 0;
+  for (Index e = first; e < last; ++e) {
+    const Index own = begin_of(e + 1) - begin_of(e), row = begin_of(e) - begin;
+    if (own == 0) continue;
+    const ExpertWeights& expert = w.experts[static_cast<std::size_t>(e)];
+    b.gated_tasks[tasks] = {{&expert.gate, row, gate.rows(row, own)}, {&expert.up, row, up.rows(row, own)}};
+    b.tasks[tasks++] = {&expert.down, row, input_rows.rows(row, own)};
+  }
+  const auto copy_row = [&](Index r) {
     const auto from = x.row(b.tokens[static_cast<std::size_t>(begin + r)]);
     std::copy(from.begin(), from.end(), input_rows.row(r).begin());
-  }
-  std::size_t tasks = 0;
-  const auto each = [&](auto add) {  // add(expert's weights, its first row in the wave, its rows)
-    tasks = 0;
-    for (Index e = first; e < last; ++e) {
-      const Index own = begin_of(e + 1) - begin_of(e);
-      if (own > 0) add(w.experts[static_cast<std::size_t>(e)], begin_of(e) - begin, own);
-    }
-    return b.tasks.first(tasks);
   };
-  const LinearInput input(pass.context, input_rows, pass.forms, b.input);
-  linear_each(pass.context, each([&](const ExpertWeights& expert, Index row, Index own) {
-                b.tasks[tasks++] = {&expert.gate, row, gate.rows(row, own)};
-                b.tasks[tasks++] = {&expert.up, row, up.rows(row, own)};
-              }),
-              input);
-  glu(pass.context, pass.config.activation, gate, up, gate);
-  const LinearInput gated(pass.context, gate, pass.forms, b.gated_input);
-  linear_each(pass.context, each([&](const ExpertWeights& expert, Index row, Index own) {
-                b.tasks[tasks++] = {&expert.down, row, input_rows.rows(row, own)};
-              }),
-              gated);
+  const LinearInput input(pass.context, input_rows, pass.forms, b.input, copy_row);
+  linear_gated(pass.context, pass.config.activation, b.gated_tasks.first(tasks), input);
+  linear_each(pass.context, b.tasks.first(tasks), LinearInput(pass.context, gate, pass.forms, b.gated_input));
   add_expert_rows(pass.context, b.routing.weights, b.places, begin, input_rows, b.sum);
 }
 

@@ -31,9 +31,8 @@ void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInp
                         MatrixView<float> out) {
   const ModelConfig& c = pass.config;
   const Buffers b = Buffers::take(scratch, w.gate.matrix.rows, pass.forms, pass.rows());
-  project(pass, w.gate, x, c.multipliers.gate, b.gate);
-  project(pass, w.up, x, 1, b.up);
-  glu(pass.context, c.activation, b.gate, b.up, b.gate);
+  const GatedTask task = {projection(w.gate, c.multipliers.gate, b.gate), projection(w.up, 1, b.up)};
+  linear_gated(pass.context, c.activation, {&task, 1}, x);
   if (c.sub_norms) rms_norm(pass.context, b.gate, w.feed_forward_sub_norm, c.rms_norm_eps, b.gate);
   const LinearInput gated(pass.context, b.gate, pass.forms, b.gated_input);
   project(pass, w.down, gated, c.multipliers.down, out);

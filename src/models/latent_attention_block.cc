@@ -6,6 +6,7 @@
 // Always, also for long prompts: expanding keys and values for them would be another sum, and a token's bits would depend
 // on the size of the chunk it came in (docs/decisions/007-absorbed-always.md).
 #include <algorithm>
+#include <array>
 
 #include "models/blocks.h"
 #include "ops/rows.h"
@@ -64,14 +65,13 @@ void project_tokens(const Pass& pass, const Angles& angles, const LatentWeights&
                     const Buffers& b) {
   const ModelConfig& c = pass.config;
   const LatentConfig& m = c.latent;
-  if (m.q_lora_rank > 0) {
-    project(pass, w.q_a, x, 1, b.q_a);
+  const bool compressed_q = m.q_lora_rank > 0;
+  const LinearTask q = compressed_q ? projection(w.q_a, 1, b.q_a) : projection(w.q, 1, b.q);
+  linear_each(pass.context, std::array{q, projection(w.kv_a, 1, b.kv)}, x);
+  if (compressed_q) {
     rms_norm(pass.context, b.q_a, w.q_a_norm, c.rms_norm_eps, b.q_a);
     project(pass, w.q_b, LinearInput(pass.context, b.q_a, pass.forms, b.q_a_input), 1, b.q);
-  } else {
-    project(pass, w.q, x, 1, b.q);
   }
-  project(pass, w.kv_a, x, 1, b.kv);
   const MatrixView<float> compressed(b.kv.data(), b.kv.extent(0), m.kv_lora_rank, b.kv.extent(1));
   rms_norm(pass.context, compressed, w.kv_a_norm, c.rms_norm_eps, compressed);
   rope(pass.context, b.q, m.nope_dim + m.rope_dim, angles.cos, angles.sin, m.nope_dim);

@@ -1,5 +1,7 @@
 // Mamba-2 of one layer (Dao & Gu 2024, arXiv:2405.21060, section 7), its norm on the gated output or before the gate.
 // See blocks.h.
+#include <array>
+
 #include "models/blocks.h"
 #include "ops/rows.h"
 
@@ -37,11 +39,10 @@ void mamba2_block(const Pass& pass, const Step& step, const DecoderLayer& layer,
   const Multipliers& m = pass.config.multipliers;
   const Buffers b = Buffers::take(scratch, pass.config, pass.forms, pass.rows());
   const StateRows rows = pass.states(step);
-  project(pass, w.z, input, m.ssm_z, b.z);
-  project(pass, w.x, input, m.ssm_x, b.x);
-  project(pass, w.b, input, m.ssm_b, b.b);
-  project(pass, w.c, input, m.ssm_c, b.c);
-  project(pass, w.dt, input, m.ssm_dt, b.dt);
+  linear_each(pass.context,
+              std::array{projection(w.z, m.ssm_z, b.z), projection(w.x, m.ssm_x, b.x), projection(w.b, m.ssm_b, b.b),
+                         projection(w.c, m.ssm_c, b.c), projection(w.dt, m.ssm_dt, b.dt)},
+              input);
   Index channel = 0;
   for (const MatrixView<float>& part : {b.x, b.b, b.c}) {
     const Convolution conv = {w.conv.data() + channel * s.conv_kernel,

@@ -1,6 +1,7 @@
 // Mamba of one layer (Gu & Dao 2023, arXiv:2312.00752, figure 3 and algorithm 2); with a norm on dt, B and C it is that
 // of Jamba (Lieber et al. 2024, arXiv:2403.19887) or Falcon Mamba (arXiv:2410.05355). See blocks.h.
 #include <algorithm>
+#include <array>
 
 #include "models/blocks.h"
 #include "ops/rows.h"
@@ -48,14 +49,12 @@ void mamba_block(const Pass& pass, const Step& step, const DecoderLayer& layer, 
   const Multipliers& m = pass.config.multipliers;
   const Buffers b = Buffers::take(scratch, pass.config, pass.forms, pass.rows());
   const StateRows rows = pass.states(step);
-  project(pass, w.x, input, m.ssm_x, b.x);
-  project(pass, w.z, input, m.ssm_z, b.z);
+  linear_each(pass.context, std::array{projection(w.x, m.ssm_x, b.x), projection(w.z, m.ssm_z, b.z)}, input);
   causal_conv1d(pass.context, rows, {w.conv.data(), w.conv_bias.data(), s.conv_kernel}, 0, b.x);
   {
     const LinearInput x(pass.context, b.x, pass.forms, b.inner_input);
-    linear(pass.context, w.x_dt, x, {}, b.low_dt);
-    linear(pass.context, w.x_b, x, {}, b.b);
-    linear(pass.context, w.x_c, x, {}, b.c);
+    const std::array<LinearTask, 3> tasks = {{{&w.x_dt, 0, b.low_dt}, {&w.x_b, 0, b.b}, {&w.x_c, 0, b.c}}};
+    linear_each(pass.context, tasks, x);
   }
   if (s.dt_b_c_norm) {
     normalize(pass, w.dt_norm, b, b.low_dt);

@@ -2,6 +2,8 @@
 #include "models/transformer.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "base/check.h"
 #include "ops/linear.h"
@@ -85,6 +87,13 @@ struct Transformer::Buffers {
   }
 };
 
+// A block's output that lies in Buffers::branch and is not in the residual stream yet: the norm that comes next adds each
+// row on its way, so that a layer goes over its rows once between two products.
+struct Transformer::Branch {
+  bool written = false;
+  std::span<const float> post_norm{};
+};
+
 KvLayout kv_layout(const ModelConfig& config, KvType type) {
   const LatentConfig& m = config.latent;
   if (m.kv_lora_rank > 0) return {type, config.attention_layers(), 1, m.kv_lora_rank + m.rope_dim, m.kv_lora_rank};
@@ -141,29 +150,41 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
     rope.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
     if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
   }
-  for (const Step& step : steps_) run_layer(pass, step, b, bump);
+  Branch waiting;
+  for (const Step& step : steps_) run_layer(pass, step, b, waiting, bump);
   const auto R = static_cast<Index>(batch.logit_rows.size());
   if (R == 0) return;
+  const auto row_of = [&](Index r) { return batch.logit_rows[static_cast<std::size_t>(r)]; };
+  const auto gain_row = [&](Index r, int) { gain(pass, b, waiting, row_of(r)); };
+  context.pool.run(R, std::ref(gain_row));
   // The rows move up in place: they are ascending, so none is overwritten before it is read.
   for (Index r = 0; r < R; ++r) {
-    const auto from = b.x.row(batch.logit_rows[static_cast<std::size_t>(r)]);
+    const auto from = b.x.row(row_of(r));
     std::copy(from.begin(), from.end(), b.x.row(r).begin());
   }
   const MatrixView<float> normed = b.normed.rows(0, R);
-  rms_norm(context, b.x.rows(0, R), weights_.views().norm, config_.rms_norm_eps, normed);
-  const LinearInput input(context, normed, forms_, b.input);
+  const auto normalize = [&](Index r) {
+    context.kernels.rms_norm(b.x.rows(r, 1), weights_.views().norm, config_.rms_norm_eps, normed.rows(r, 1));
+  };
+  const LinearInput input(context, normed, forms_, b.input, normalize);
   linear(context, weights_.views().head, input, {}, logits);
   const float logit_scale = config_.logit_scale * config_.multipliers.head;
   if (logit_scale != 1) scale(context, logit_scale, logits);
   if (config_.final_softcap > 0) soft_cap(context, config_.final_softcap, logits);
 }
 
-void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b, Scratch& scratch) const {
+void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b, Branch& waiting,
+                            Scratch& scratch) const {
   const DecoderLayer& w = weights_.views().layers[static_cast<std::size_t>(step.layer)];
   const LayerConfig& layer = pass.layer(step);
+  // A row of the residual stream gains its branch, is normalised and takes the forms that weights multiply with.
   const auto prepared = [&](std::span<const float> norm) {
-    rms_norm(pass.context, b.x, norm, config_.rms_norm_eps, b.normed);
-    return LinearInput(pass.context, b.normed, forms_, b.input);
+    const Branch branch = std::exchange(waiting, {});
+    const auto normalize = [&](Index t) {
+      gain(pass, b, branch, t);
+      pass.context.kernels.rms_norm(b.x.rows(t, 1), norm, config_.rms_norm_eps, b.normed.rows(t, 1));
+    };
+    return LinearInput(pass.context, b.normed, forms_, b.input, normalize);
   };
   {
     const LinearInput input = prepared(w.attention_norm);
@@ -171,13 +192,17 @@ void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b
       const ScratchScope scope(scratch);
       const auto block = config_.latent.kv_lora_rank > 0 ? latent_attention_block : attention_block;
       block(pass, step, w, input, scratch, b.branch);
-      add_branch(pass, w.attention_post_norm, b.branch, b.x);
+      waiting = {true, w.attention_post_norm};
     }
     if (layer.state_space != StateSpace::kNone) {
+      // Beside attention: whose output makes room for this one.
+      const Branch branch = std::exchange(waiting, {});
+      const auto gain_row = [&](Index t, int) { gain(pass, b, branch, t); };
+      if (branch.written) pass.context.pool.run(pass.rows(), std::ref(gain_row));
       const ScratchScope scope(scratch);
       const auto block = layer.state_space == StateSpace::kMamba ? mamba_block : mamba2_block;
       block(pass, step, w, input, scratch, b.branch);
-      add_branch(pass, {}, b.branch, b.x);
+      waiting = {true, {}};
     }
   }
   if (layer.feed_forward == FeedForward::kNone) return;
@@ -185,14 +210,17 @@ void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b
   const ScratchScope scope(scratch);
   const auto block = layer.feed_forward == FeedForward::kExperts ? experts_block : feed_forward_block;
   block(pass, w, input, scratch, b.branch);
-  add_branch(pass, w.feed_forward_post_norm, b.branch, b.x);
+  waiting = {true, w.feed_forward_post_norm};
 }
 
-void Transformer::add_branch(const Pass& pass, std::span<const float> post_norm, MatrixView<float> branch,
-                             MatrixView<float> x) const {
-  if (!post_norm.empty()) rms_norm(pass.context, branch, post_norm, config_.rms_norm_eps, branch);
-  if (config_.residual_scale != 1) scale(pass.context, config_.residual_scale, branch);
-  add(pass.context, branch, x);
+void Transformer::gain(const Pass& pass, const Buffers& b, const Branch& branch, Index t) const {
+  if (!branch.written) return;
+  const MatrixView<float> row = b.branch.rows(t, 1);
+  if (!branch.post_norm.empty()) pass.context.kernels.rms_norm(row, branch.post_norm, config_.rms_norm_eps, row);
+  const float factor = config_.residual_scale;
+  float* x = b.x.row(t).data();
+  const float* dx = row.data();
+  for (Index c = 0; c < row.extent(1); ++c) x[c] += factor == 1 ? dx[c] : dx[c] * factor;
 }
 
 }  // namespace jericho

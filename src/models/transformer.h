@@ -43,10 +43,11 @@ class Transformer {
 
  private:
   struct Buffers;
-  void run_layer(const Pass& pass, const Step& step, const Buffers& buffers, Scratch& scratch) const;
-  // Adds what a block has written to the residual stream.
-  void add_branch(const Pass& pass, std::span<const float> post_norm, MatrixView<float> branch,
-                  MatrixView<float> x) const;
+  struct Branch;
+  // `waiting` is what the residual stream still has to gain, before and after.
+  void run_layer(const Pass& pass, const Step& step, const Buffers& buffers, Branch& waiting, Scratch& scratch) const;
+  // Adds row t of what a block has written to the residual stream.
+  void gain(const Pass& pass, const Buffers& buffers, const Branch& branch, Index t) const;
 
   const ModelConfig& config_;
   const ModelWeights& weights_;

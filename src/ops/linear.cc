@@ -14,13 +14,56 @@ constexpr Index kSharesPerThread = 4;
 
 constexpr Index kGathered = 1024;  // columns gathered at a time: whole groups, and little enough for the stack
 
-void multiply(const Context& context, const PackedMatrix& w, const Activations& x, const float* bias,
-              MatrixView<float> y) {
-  const Index shares = std::min<Index>(w.strips(), kSharesPerThread * context.pool.threads());
+// The columns of a task's y that the strips [from, to) of its weight make.
+MatrixView<float> columns_of(const LinearTask& task, Index from, Index to) {
+  const Index begin = from * kStripRows;
+  return task.y.cols(begin, std::min(to * kStripRows, task.w->rows) - begin);
+}
+
+void multiply(const Context& context, const LinearTask& task, const Activations& x, Index from, Index to) {
+  const float* bias = task.bias.empty() ? nullptr : task.bias.data();
+  context.kernels.matmul(*task.w, x, bias, from, to, task.y);
+  if (task.factor == 1) return;
+  const MatrixView<float> y = columns_of(task, from, to);
+  for (Index t = 0; t < y.extent(0); ++t) {
+    for (float& value : y.row(t)) value *= task.factor;
+  }
+}
+
+// Of a weight whose columns are in the order of the input.
+void multiply(const Context& context, const LinearTask& task, const LinearInput& x, Index from, Index to) {
+  const Activations& input = x.as(activation_form(task.w->dtype));
+  multiply(context, task, input.rows(task.first, task.y.extent(0)), from, to);
+}
+
+bool is_ordered(const LinearTask& task) { return !task.w->input_order.empty(); }
+bool is_ordered(const GatedTask& task) { return is_ordered(task.gate) || is_ordered(task.up); }
+Index strips_of(const LinearTask& task) { return task.w->strips(); }
+Index strips_of(const GatedTask& task) { return strips_of(task.gate); }
+
+// body(task, first strip, end) for all strips of all tasks, split over the pool together.
+template <class Task, class Body>
+void share_strips(const Context& context, std::span<const Task> tasks, Body body) {
+  Index strips = 0;
+  for (const Task& task : tasks) strips += strips_of(task);
+  const Index shares = std::min<Index>(strips, kSharesPerThread * context.pool.threads());
   const auto share = [&](Index part, int) {
-    context.kernels.matmul(w, x, bias, part * w.strips() / shares, (part + 1) * w.strips() / shares, y);
+    const Index begin = part * strips / shares, end = (part + 1) * strips / shares;
+    Index before = 0;  // strips of the tasks passed so far
+    for (const Task& task : tasks) {
+      const Index from = std::max(begin - before, Index{0}), to = std::min(end - before, strips_of(task));
+      if (from < to) body(task, from, to);
+      before += strips_of(task);
+    }
   };
   context.pool.run(shares, std::ref(share));
+}
+
+void multiply_ordered(const Context& context, const LinearTask& task, const LinearInput& x) {
+  const PackedMatrix& w = *task.w;
+  const Activations input = x.in_order(context, w.dtype, w.input_order, task.first, task.y.extent(0));
+  share_strips(context, std::span(&task, 1),
+               [&](const LinearTask& only, Index from, Index to) { multiply(context, only, input, from, to); });
 }
 
 }  // namespace
@@ -44,6 +87,10 @@ void ActivationForms::add_ordered(DType weight) {
 
 LinearInput::LinearInput(const Context& context, MatrixView<const float> x, ActivationForms forms,
                          const LinearBuffers& buffers)
+    : LinearInput(context, x, forms, buffers, nullptr) {}
+
+LinearInput::LinearInput(const Context& context, MatrixView<const float> x, ActivationForms forms,
+                         const LinearBuffers& buffers, const MakeRow* make)
     : x_(x), ordered_q8_(buffers.ordered_q8) {
   const Index T = x.extent(0);
   const Index K = x.extent(1);
@@ -64,6 +111,7 @@ LinearInput::LinearInput(const Context& context, MatrixView<const float> x, Acti
 
   const bool q8_of_128 = forms.q8_of_128 && K % 128 == 0;  // else no weight that reads x can want it
   const auto convert = [&](Index t, int) {
+    if (make != nullptr) (*make)(t);
     const float* row = x.row(t).data();
     if (copy_f32) {
       float* to = buffers.f32.data() + t * padded;
@@ -76,7 +124,7 @@ LinearInput::LinearInput(const Context& context, MatrixView<const float> x, Acti
     if (forms.q8_of_row) context.kernels.quantize_q8(row, K, padded, padded, buffers.q8_of_row.row(t, padded));
   };
   const bool q8 = forms.q8 || q8_of_128 || forms.q8_of_row;
-  if (copy_f32 || forms.bf16 || q8) context.pool.run(T, std::ref(convert));
+  if (make != nullptr || copy_f32 || forms.bf16 || q8) context.pool.run(T, std::ref(convert));
 }
 
 Activations LinearInput::in_order(const Context& context, DType weight, std::span<const std::int32_t> order,
@@ -105,38 +153,41 @@ Activations LinearInput::in_order(const Context& context, DType weight, std::spa
 
 void linear(const Context& context, const PackedMatrix& w, const LinearInput& x, std::span<const float> bias,
             MatrixView<float> y) {
-  JERICHO_CHECK(bias.empty() || static_cast<Index>(bias.size()) == w.rows, "bias of {} for {} rows", bias.size(),
-                w.rows);
-  const Activations input = w.input_order.empty() ? x.as(activation_form(w.dtype))
-                                                  : x.in_order(context, w.dtype, w.input_order, 0, y.extent(0));
-  multiply(context, w, input, bias.empty() ? nullptr : bias.data(), y);
+  const LinearTask task = {&w, 0, y, bias};
+  linear_each(context, {&task, 1}, x);
 }
 
 void linear_each(const Context& context, std::span<const LinearTask> tasks, const LinearInput& x) {
-  Index strips = 0;
+  bool all_ordered = true;
   for (const LinearTask& task : tasks) {
-    const PackedMatrix& w = *task.w;
-    if (w.input_order.empty()) {
-      strips += w.strips();
-    } else {  // one after the other: they share the room for rows in order
-      multiply(context, w, x.in_order(context, w.dtype, w.input_order, task.first, task.y.extent(0)), nullptr, task.y);
-    }
+    JERICHO_CHECK(task.bias.empty() || static_cast<Index>(task.bias.size()) == task.w->rows, "bias of {} for {} rows",
+                  task.bias.size(), task.w->rows);
+    // One after the other: they share the room for rows in order.
+    if (is_ordered(task)) multiply_ordered(context, task, x);
+    all_ordered = all_ordered && is_ordered(task);
   }
-  const Index shares = std::min<Index>(strips, kSharesPerThread * context.pool.threads());
-  const auto share = [&](Index part, int) {
-    const Index begin = part * strips / shares, end = (part + 1) * strips / shares;
-    Index before = 0;  // strips of the tasks passed so far
-    for (const LinearTask& task : tasks) {
-      if (!task.w->input_order.empty()) continue;
-      const Index from = std::max(begin - before, Index{0}), to = std::min(end - before, task.w->strips());
-      if (from < to) {
-        const Activations& input = x.as(activation_form(task.w->dtype));
-        context.kernels.matmul(*task.w, input.rows(task.first, task.y.extent(0)), nullptr, from, to, task.y);
-      }
-      before += task.w->strips();
+  if (all_ordered) return;
+  share_strips(context, tasks, [&](const LinearTask& task, Index from, Index to) {
+    if (!is_ordered(task)) multiply(context, task, x, from, to);
+  });
+}
+
+void linear_gated(const Context& context, Activation activation, std::span<const GatedTask> tasks,
+                  const LinearInput& x) {
+  for (const GatedTask& task : tasks) {
+    JERICHO_CHECK(task.gate.w->rows == task.up.w->rows, "{} gates for {} values", task.gate.w->rows, task.up.w->rows);
+    if (!is_ordered(task)) continue;
+    linear_each(context, {&task.gate, 1}, x);
+    linear_each(context, {&task.up, 1}, x);
+  }
+  share_strips(context, tasks, [&](const GatedTask& task, Index from, Index to) {
+    if (!is_ordered(task)) {
+      multiply(context, task.gate, x, from, to);
+      multiply(context, task.up, x, from, to);
     }
-  };
-  context.pool.run(shares, std::ref(share));
+    const MatrixView<float> gate = columns_of(task.gate, from, to);
+    context.kernels.glu(activation, gate, columns_of(task.up, from, to), gate);
+  });
 }
 
 }  // namespace jericho

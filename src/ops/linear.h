@@ -1,6 +1,7 @@
 // y = x W^T (+ bias) over the pool, for a weight of any type. Several weights often read the same rows (q, k and v;
 // gate and up): LinearInput holds those rows in every form the model's weights multiply with, prepared once. Start at
-// linear(). Scratch is taken from the caller: LinearBuffers counts and takes it with the same code.
+// linear(). Products that read the same rows share one go over the threads (linear_each()), and so do gate, up and the
+// activation between them (linear_gated()). Scratch is taken from the caller: LinearBuffers counts and takes it with the same code.
 // A weight whose columns have an order of their own (PackedMatrix::input_order) reads the rows in that order: they are
 // gathered and rounded for it when it multiplies, since every such weight may have another.
 #pragma once
@@ -8,7 +9,9 @@
 #include <algorithm>
 #include <span>
 
+#include "base/function_ref.h"
 #include "kernels/activations.h"
+#include "kernels/glu.h"
 #include "kernels/packed_matrix.h"
 #include "memory/arena.h"
 #include "ops/context.h"
@@ -81,6 +84,11 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
  public:
   // Converts x [T,K] into each of `forms`. Rows are split over the pool.
   LinearInput(const Context& context, MatrixView<const float> x, ActivationForms forms, const LinearBuffers& buffers);
+  // The same where the rows are made on the way: make(t) writes x's row t, just before it is converted.
+  using MakeRow = FunctionRef<void(Index t)>;
+  LinearInput(const Context& context, MatrixView<const float> x, ActivationForms forms, const LinearBuffers& buffers,
+              MakeRow make)
+      : LinearInput(context, x, forms, buffers, &make) {}
 
   [[nodiscard]] const Activations& as(ActivationForm form) const {
     return activations_[static_cast<std::size_t>(form)];
@@ -92,6 +100,9 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
                                      Index first, Index count) const;
 
  private:
+  LinearInput(const Context& context, MatrixView<const float> x, ActivationForms forms, const LinearBuffers& buffers,
+              const MakeRow* make);
+
   MatrixView<const float> x_;
   Q8Buffers ordered_q8_;
   std::array<Activations, kActivationForms> activations_{};
@@ -101,14 +112,25 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
 void linear(const Context& context, const PackedMatrix& w, const LinearInput& x, std::span<const float> bias,
             MatrixView<float> y);
 
-struct LinearTask {  // y [n, w.rows] of the rows [first, first + n) of an input; views
+struct LinearTask {  // y [n, w.rows] = factor * (x w^T + bias) of the rows [first, first + n) of an input; views
   const PackedMatrix* w;
   Index first;
   MatrixView<float> y;
+  std::span<const float> bias{};  // w.rows values, or none
+  float factor = 1;
 };
 
-// Many products of different weights at once, without bias: the strips of all of them are split over the pool together,
-// so that small weights do not wait for one another.
+// Many products of different weights at once: the strips of all of them are split over the pool together, so that small
+// weights do not wait for one another.
 void linear_each(const Context& context, std::span<const LinearTask> tasks, const LinearInput& x);
+
+struct GatedTask {  // of as many outputs, of the same rows of the input
+  LinearTask gate, up;
+};
+
+// gate.y = act(gate.y) * up.y (kernels/glu.h), up.y being working space: whoever multiplies some strips of both also
+// gates their columns, while they are in its cache.
+void linear_gated(const Context& context, Activation activation, std::span<const GatedTask> tasks,
+                  const LinearInput& x);
 
 }  // namespace jericho

@@ -3,7 +3,9 @@
 #include "ops/moe.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -258,6 +260,100 @@ TEST_P(MoeOps, ManyProductsAtOnceAreEachProductAlone) {
     }
   }
   linear_each(context_, {}, LinearInput(context_, MatrixView<const float>(x.data(), 1, K), {}, {}));
+}
+
+TEST_P(MoeOps, AProductAmongManyHasItsBiasAndItsFactor) {
+  constexpr Index K = 64, T = 3, N = 50;
+  const std::vector<float> x = random_row(T * K, 5), bias = random_row(N, 6);
+  const CaseMatrix a(DType::kF32, N, K, 1), b(DType::kF32, N, K, 2);
+  ActivationForms forms;
+  forms.add(DType::kF32);
+  const LinearInput input(context_, MatrixView<const float>(x.data(), T, K), forms, {});
+  std::vector<float> plain(T * N), changed(T * N), other(T * N);
+  linear(context_, a.view, input, {}, {plain.data(), T, N});
+  const std::array<LinearTask, 2> tasks = {
+      {{&b.view, 0, {other.data(), T, N}}, {&a.view, 0, {changed.data(), T, N}, bias, 0.3f}}};
+  linear_each(context_, tasks, input);
+  for (std::size_t i = 0; i < plain.size(); ++i) plain[i] = (plain[i] + bias[i % N]) * 0.3f;
+  EXPECT_THAT(changed, BitEqual(plain));
+}
+
+TEST_P(MoeOps, GatedProductsAreTheirProductsThenTheGate) {
+  constexpr Index K = 256, kRows = 6;
+  const std::vector<float> x = random_row(kRows * K, 2);
+  std::vector<std::int32_t> order;
+  for (Index k = 0; k < K; ++k) order.push_back(static_cast<std::int32_t>(k * 37 % K));
+  ActivationForms forms;
+  forms.add(DType::kQ4_0);
+  forms.add(DType::kF32);
+  forms.add_ordered(DType::kQ4_0);
+  ScratchSize size;
+  static_cast<void>(LinearBuffers::take(size, forms, kRows, K));
+  std::vector<std::byte> memory(size.peak().size() + 64);
+  const std::size_t off = reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
+  const std::span<std::byte> bytes(memory);
+  Scratch scratch(bytes.subspan((64 - off) % 64));
+  const LinearInput input(context_, MatrixView<const float>(x.data(), kRows, K), forms,
+                          LinearBuffers::take(scratch, forms, kRows, K));
+  struct Case {  // rows [first, first + count) with `outputs` gates
+    Index first, count, outputs;
+    DType gate, up;
+    bool ordered_gate, ordered_up;
+  };
+  const std::array<Case, 4> cases = {{{0, 4, 200, DType::kQ4_0, DType::kQ4_0, false, false},
+                                      {4, 1, 37, DType::kQ4_0, DType::kF32, false, false},
+                                      {0, 6, 40, DType::kF32, DType::kQ4_0, false, true},
+                                      {2, 4, 16, DType::kQ4_0, DType::kQ4_0, true, true}}};
+  std::vector<CaseMatrix> weights;
+  std::vector<PackedMatrix> views;
+  std::vector<std::vector<float>> gates, ups;
+  for (const Case& c : cases) {
+    weights.emplace_back(c.gate, c.outputs, K, static_cast<unsigned>(weights.size()));
+    weights.emplace_back(c.up, c.outputs, K, static_cast<unsigned>(weights.size()));
+    for (int i = 0; i < 2; ++i) (i == 0 ? gates : ups).emplace_back(c.count * c.outputs);
+  }
+  for (const CaseMatrix& w : weights) views.push_back(w.view);
+  std::vector<GatedTask> tasks;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const Case& c = cases[i];
+    if (c.ordered_gate) views[2 * i].input_order = order;
+    if (c.ordered_up) views[2 * i + 1].input_order = order;
+    const auto rows = [&](std::vector<float>& y) { return MatrixView<float>(y.data(), c.count, c.outputs); };
+    tasks.push_back({{&views[2 * i], c.first, rows(gates[i]), {}, 0.5f}, {&views[2 * i + 1], c.first, rows(ups[i])}});
+  }
+  linear_gated(context_, Activation::kSilu, tasks, input);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    std::vector<float> gate(gates[i].size()), up(gate.size());
+    LinearTask task = tasks[i].gate;
+    task.y = {gate.data(), cases[i].count, cases[i].outputs};
+    linear_each(context_, {&task, 1}, input);
+    task = tasks[i].up;
+    task.y = {up.data(), cases[i].count, cases[i].outputs};
+    linear_each(context_, {&task, 1}, input);
+    const MatrixView<float> y(gate.data(), cases[i].count, cases[i].outputs);
+    ref::glu(Activation::kSilu, y, {up.data(), cases[i].count, cases[i].outputs}, y);
+    EXPECT_THAT(gates[i], BitEqual(gate)) << "product " << i;
+  }
+}
+
+TEST_P(MoeOps, RowsMadeOnTheWayAreConvertedAsTheyBecame) {
+  constexpr Index K = 96, T = 5;
+  const std::vector<float> values = random_row(T * K, 7);
+  std::vector<float> x(values.size(), 9.0f);
+  ActivationForms forms;
+  forms.add(DType::kBF16);
+  std::vector<BF16> made(T * K), expected(T * K);
+  LinearBuffers buffers;
+  buffers.bf16 = made;
+  const MatrixView<const float> rows(x.data(), T, K);
+  const auto make = [&](Index t) { std::copy_n(values.data() + t * K, K, x.data() + t * K); };
+  const LinearInput input(context_, rows, forms, buffers, make);
+  ref::round_bf16(values.data(), T * K, T * K, expected.data());
+  EXPECT_EQ(std::memcmp(made.data(), expected.data(), made.size() * sizeof(BF16)), 0);
+  EXPECT_THAT(x, BitEqual(values));  // also where no form asks for a conversion
+  std::fill(x.begin(), x.end(), 9.0f);
+  static_cast<void>(LinearInput(context_, rows, {}, {}, make));
+  EXPECT_THAT(x, BitEqual(values));
 }
 
 }  // namespace
