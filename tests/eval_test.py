@@ -185,7 +185,7 @@ class SeveralModels(Eval):
         self.assertIn("error: ", table.stderr)
 
     def test_a_model_that_does_not_fit_is_a_row_and_its_memory_is_no_others(self):
-        big = verbs.model("big.gguf", hidden=256, ff=1024, layers=8)
+        big = verbs.model("big.gguf", hidden=512, ff=2048, layers=8)
         self.addCleanup(big.unlink)
         words = ("--choices", self.choices, "--memory")
         refused = self.eval("-m", big, *words, "8MiB")

@@ -132,9 +132,13 @@ InferenceWish wish_for_choices(const Workspace& workspace, const WorkspaceOption
       {{.context = context, .sequences = sequences, .chunk = rows, .all_logits = true},
        {.context = context, .chunk = rows, .all_logits = true},
        {.context = context, .chunk = std::min(rows, kSmallestChunk), .all_logits = true}}};
-  const auto fits = std::find_if(wishes.begin(), wishes.end(),
-                                 [&](const InferenceWish& wish) { return workspace.fits(wish, growth); });
-  return fits != wishes.end() ? *fits : wishes.back();  // whose refusal names the smallest budget
+  for (const bool in_memory : {true, false}) {  // weights that stream cost more than small chunks do
+    for (const InferenceWish& wish : wishes) {
+      const std::optional<Plan> plan = workspace.outlook(wish, growth);
+      if (plan && (plan->weights.whole || !in_memory)) return wish;
+    }
+  }
+  return wishes.back();  // whose refusal names the smallest budget
 }
 
 ModelResult evaluate_choices(const WorkspaceOptions& options, const EvalTask& task, const std::stop_token& stop) {

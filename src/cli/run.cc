@@ -97,7 +97,7 @@ struct RunSpeeds {
         prefill(per_second(outcome.prompt_tokens - outcome.stored_tokens, outcome.prefill_seconds)),
         decode(per_second(std::ssize(outcome.generated.ids), outcome.generated.seconds)) {
     const Plan& plan = workspace.plan();
-    load_of = speeds.disk(workspace.weights().file_bytes(), {}, workspace.load_seconds());
+    load_of = speeds.disk(plan.weights.loaded, {}, workspace.load_seconds());
     prefill_of =
         speeds.tokens(prefill, prefill_cost(workspace.weights(), plan, outcome.prompt_tokens, plan.limits.rows, 0, 0));
     const double depth =

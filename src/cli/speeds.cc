@@ -13,7 +13,7 @@ Speeds::Speeds(int threads, CpuPath path) : path_(path), kept_(kept_record(machi
 std::optional<Held> Speeds::tokens(double per_second, const TokenCost& cost) const {
   if (!kept_.record) return std::nullopt;
   return hold(per_second, cost, (*kept_.record)[MachineFigure::kDramRead],
-              kept_.record->multiply_roof(cost.kind, path_));
+              kept_.record->multiply_roof(cost.kind, path_), (*kept_.record)[MachineFigure::kDiskRead]);
 }
 
 std::optional<Held> Speeds::disk(Bytes read, Bytes written, double seconds) const {
@@ -24,6 +24,13 @@ std::optional<Held> Speeds::disk(Bytes read, Bytes written, double seconds) cons
   };
   const std::array demands = {demand(MachineFigure::kDiskRead, read), demand(MachineFigure::kDiskWrite, written)};
   return hold(demands);
+}
+
+std::optional<double> Speeds::disk_roof(const TokenCost& cost) const {
+  if (!kept_.record || cost.disk_bytes <= 0) return std::nullopt;
+  const std::optional<Roof> read = (*kept_.record)[MachineFigure::kDiskRead];
+  if (!read) return std::nullopt;
+  return read->value * 1e9 / cost.disk_bytes;
 }
 
 std::string Speeds::hint() const {

@@ -21,6 +21,9 @@ class Speeds {
   // Bytes that a disk gave and took within the same seconds.
   [[nodiscard]] std::optional<Held> disk(Bytes read, Bytes written, double seconds) const;
 
+  // Tokens per second that the disk allows, where it has to give something for each and was measured.
+  [[nodiscard]] std::optional<double> disk_roof(const TokenCost& cost) const;
+
   // A line for the end of a report that has speeds without roofs; empty when there are roofs.
   [[nodiscard]] std::string hint() const;
 

@@ -13,6 +13,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cli/progress.h"
+#include "cli/speeds.h"
 #include "memory/available.h"
 #include "memory/process_memory.h"
 #include "models/families.h"
@@ -23,6 +24,17 @@ namespace {
 
 std::shared_ptr<ThreadPool> make_pool(const WorkspaceOptions& options) {
   return std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : physical_cores());
+}
+
+// What is not in memory, and what that costs.
+std::string streaming_note(const Plan& plan, const WeightLayout& weights, const Speeds& speeds) {
+  const TokenCost cost = decode_cost(weights, plan, 1, 0);
+  const std::optional<double> roof = speeds.disk_roof(cost);
+  return fmt::format(
+      "note: {} of {} of weights stay in memory; a token alone reads {} from disk{}; more --memory keeps more\n",
+      format_bytes(plan.weights.resident), format_bytes(weights.bytes()),
+      format_bytes(plan.weights.read_per_pass + plan.weights.read_per_token),
+      roof ? fmt::format(", at most {:.3g} tokens/s", *roof) : "");
 }
 
 std::string with_name(const DoesNotFit& refusal, const std::string& name) {
@@ -127,12 +139,13 @@ Machine Workspace::machine(Bytes growth) const {
 void Workspace::refuse(DoesNotFit refusal, Bytes kept) const {
   refusal.budget += kept;
   refusal.smallest_budget += kept;
+  refusal.whole_budget += kept;
   if (refusal.with_scratch) *refusal.with_scratch += kept;
   if (options_.json) {
     nlohmann::json table = {{"error", "does not fit"},
                             {"budget_bytes", refusal.budget.count},
                             {"smallest_budget_bytes", refusal.smallest_budget.count},
-                            {"weights_bytes", refusal.smallest.of(Purpose::kWeightsResident).count},
+                            {"weights_bytes", refusal.weights.count},
                             {"kv_bytes", refusal.smallest.of(Purpose::kKvPages).count},
                             {"context", refusal.smallest.context}};
     if (refusal.with_scratch) table["smallest_budget_with_scratch_bytes"] = refusal.with_scratch->count;
@@ -155,9 +168,10 @@ Bytes Workspace::cost_beside(const InferenceWish& wish) const {
   return std::get<Plan>(plan_inference(config_, weights_, machine({}), kUnlimited, with_flags(wish))).peak();
 }
 
-bool Workspace::fits(const InferenceWish& wish, Bytes growth) const {
-  return std::holds_alternative<Plan>(
-      plan_inference(config_, weights_, machine(growth), parsed_budget().ram, with_flags(wish)));
+std::optional<Plan> Workspace::outlook(const InferenceWish& wish, Bytes growth) const {
+  auto outcome = plan_inference(config_, weights_, machine(growth), parsed_budget().ram, with_flags(wish));
+  if (auto* plan = std::get_if<Plan>(&outcome)) return std::move(*plan);
+  return std::nullopt;
 }
 
 void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std::stop_token& stop, Bytes kept) {
@@ -167,6 +181,8 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
   auto outcome = plan_inference(config_, weights_, machine(growth), free, with_flags(wish));
   if (const auto* refusal = std::get_if<DoesNotFit>(&outcome)) refuse(*refusal, budget_.ram - free);
   plan_ = std::get<Plan>(std::move(outcome));
+  if (!plan_.weights.whole)
+    fmt::print(stderr, "{}", streaming_note(plan_, weights_, Speeds(threads(), chosen_cpu_path())));
   ledger_ = beside_ != nullptr ? beside_->ledger_ : std::make_shared<Ledger>(LedgerCaps{.ram = budget_.ram});
   context_.emplace(Context{*ledger_, *pool_, kernels_for(chosen_cpu_path())});
   for (const Purpose purpose : {Purpose::kRuntime, Purpose::kTokenizer, Purpose::kIoRing, Purpose::kMargin}) {

@@ -79,8 +79,8 @@ class Workspace {
   [[nodiscard]] Machine machine(Bytes growth) const;
   [[nodiscard]] Bytes named_budget() const { return parsed_budget().ram; }
 
-  // Whether plan_and_load() of a model that stands alone would find room. Error(kUsage) as there.
-  [[nodiscard]] bool fits(const InferenceWish& wish, Bytes growth) const;
+  // What plan_and_load() of a model that stands alone would do; nothing where it does not fit. Error(kUsage) as there.
+  [[nodiscard]] std::optional<Plan> outlook(const InferenceWish& wish, Bytes growth) const;
 
   // Plans `wish` under the budget, less what is `kept` for a model to be loaded beside this one, and loads the model. When it does
   // not fit, throws Error(kBudget) that says by how much. `growth` is heap the verb will add.

@@ -6,8 +6,8 @@
 namespace jericho {
 namespace {
 
-Arena weights_arena(const Context& context, const WeightLayout& layout) {
-  Arena arena(context.ledger.require(Tier::kRam, Purpose::kWeightsResident, arena_bytes(layout.bytes())));
+Arena arena_of(const Context& context, Purpose purpose, Bytes bytes) {
+  Arena arena(context.ledger.require(Tier::kRam, purpose, arena_bytes(bytes)));
   return arena;
 }
 
@@ -15,19 +15,26 @@ Arena weights_arena(const Context& context, const WeightLayout& layout) {
 
 std::unique_ptr<Model> Model::load(const Context& context, ModelConfig config, const WeightLayout& layout,
                                    const ModelFile& file, const Plan& plan, IoBackend& io, const std::stop_token& stop,
-                                   const ModelWeights::Progress& progress) {
-  Arena weights = weights_arena(context, layout);
-  weights.populate(stop);
-  const Arena staging(context.ledger.require(Tier::kRam, Purpose::kWeightsStaging, plan.of(Purpose::kWeightsStaging)),
-                      {.populate = true});
-  ModelWeights loaded =
-      ModelWeights::load(context, config, layout, file, std::move(weights), io, staging.bytes(), stop, progress);
-  return std::unique_ptr<Model>(new Model(std::move(config), std::move(loaded), layout.forms()));
+                                   const ModelWeights::Progress& progress, const MakeIo& make_io) {
+  Arena arena = arena_of(context, Purpose::kWeightsResident, plan.weights.resident);
+  arena.populate(stop);
+  ModelWeights weights = [&] {
+    Arena staging = arena_of(context, Purpose::kWeightsStaging, plan.load_of(Purpose::kWeightsStaging));
+    staging.populate(stop);
+    return ModelWeights::load(context, config, layout, plan.weights, file, std::move(arena), io, staging.bytes(), stop,
+                              progress);
+  }();
+  if (!plan.weights.whole) {
+    Arena ring = arena_of(context, Purpose::kWeightsStaging, plan.run_of(Purpose::kWeightsStaging));
+    ring.populate(stop);
+    weights.stream(config, layout, plan.weights, file, std::move(ring), make_io, context.kernels.path);
+  }
+  return std::unique_ptr<Model>(new Model(std::move(config), std::move(weights), layout.forms()));
 }
 
 std::unique_ptr<Model> Model::random(const Context& context, ModelConfig config, const WeightLayout& layout,
                                      std::uint64_t seed) {
-  Arena weights = weights_arena(context, layout);
+  Arena weights = arena_of(context, Purpose::kWeightsResident, layout.bytes());
   weights.populate();
   ModelWeights drawn = ModelWeights::random(context, config, layout, std::move(weights), seed);
   return std::unique_ptr<Model>(new Model(std::move(config), std::move(drawn), layout.forms()));

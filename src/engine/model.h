@@ -17,10 +17,12 @@ namespace jericho {
 
 class Model {  // thread-safe for reading once made; shared by all sessions over it
  public:
-  // Reads the weights of `file` under the plan's leases. Errors as ModelWeights::load().
-  static std::unique_ptr<Model> load(const Context& context, ModelConfig config, const WeightLayout& layout,
-                                     const ModelFile& file, const Plan& plan, IoBackend& io,
-                                     const std::stop_token& stop, const ModelWeights::Progress& progress);
+  // Reads the weights of `file` under the plan's leases; those that the plan streams come by backends of `make_io`, and
+  // then `layout` and `file` outlive the model. Errors as ModelWeights::load().
+  static std::unique_ptr<Model> load(
+      const Context& context, ModelConfig config, const WeightLayout& layout, const ModelFile& file, const Plan& plan,
+      IoBackend& io, const std::stop_token& stop, const ModelWeights::Progress& progress,
+      const MakeIo& make_io = [] { return make_io_backend(); });
   // Random weights of a shape, for benchmarks.
   static std::unique_ptr<Model> random(const Context& context, ModelConfig config, const WeightLayout& layout,
                                        std::uint64_t seed);

@@ -279,12 +279,30 @@ MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
   try {
     each([&](Sequence& sequence, const BatchItem&) { bring_back(sequence); });
     each([&](Sequence& sequence, const BatchItem& item) { extend(sequence, std::ssize(item.tokens)); });
+  } catch (const Error&) {
+    each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false, sequence.failed = true; });
+    throw;
+  }
+  try {
     const MatrixView<const float> logits = step(items);
     each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false; });
     return logits;
-  } catch (const Error&) {  // some layers have read these tokens, others have not
-    each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false, sequence.failed = true; });
+  } catch (const Error&) {
+    take_back(items);
     throw;
+  }
+}
+
+// Some layers have read these tokens, others have not. Keys and values are written again at the same positions; a state
+// has no way back, and cold pages may be on their way.
+void Session::take_back(std::span<const BatchItem> items) {
+  for (const BatchItem& item : items) {
+    Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
+    sequence.in_batch = false;
+    sequence.failed = states_.has_value() || cold_ != nullptr;
+    if (sequence.failed) continue;
+    sequence.length -= std::ssize(item.tokens);
+    if (keeps_tokens_) sequence.tokens.resize(static_cast<std::size_t>(sequence.length));
   }
 }
 

@@ -56,8 +56,10 @@ class Session {
 
   // Reads the items' tokens, at most chunk() in all, each sequence at most once. Returns the logits asked for, in the
   // items' order, [rows, vocab_size], valid until the next call. Error(kInput) when a sequence would outgrow the
-  // context or a token is not of the vocabulary; nothing has changed then. Error(kIo) when the scratch file fails: the
-  // items' sequences have failed() then and can only be closed.
+  // context or a token is not of the vocabulary; nothing has changed then. Nor has it where weights that stream could not
+  // be read, Error(kIo) or Error(kInput): the same tokens may be given again, unless the model has states or a part of the
+  // keys and values is cold. Then, and when the scratch file fails, the items' sequences have failed() and can only be
+  // closed.
   MatrixView<const float> forward(std::span<const BatchItem> items);
 
   // forward() in chunks for a text of any length; logits of the last token. `progress` runs after each chunk.
@@ -103,6 +105,7 @@ class Session {
   void read_again(Sequence& sequence);
   void drop(Sequence& sequence);
   MatrixView<const float> step(std::span<const BatchItem> items);
+  void take_back(std::span<const BatchItem> items);  // of a step that failed
   [[nodiscard]] Index number(const Sequence& sequence) const { return &sequence - sequences_.data(); }
   [[nodiscard]] Index cold_pages(const Sequence& sequence) const { return cold_ ? cold_->pages(number(sequence)) : 0; }
   [[nodiscard]] bool store_group(Sequence& sequence);

@@ -141,7 +141,9 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   Pass pass = {context, config_, forms_, layout, batch, b.angles, b.local_angles};
   pass.state = state_layout(config_, layout.type);
   if (pass.state.layers > 0) pass.sequences = sequences_of(batch.rows, b.sequences);
-  embedding(context, weights_.views().embedding, batch.tokens, b.x);
+  const auto R = static_cast<Index>(batch.logit_rows.size());
+  WeightPass weights(weights_, R > 0);
+  weights.embedding(context, batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
   if (embedding_scale != 1) scale(context, embedding_scale, b.x);
   const RopeTable& rope = batch.long_context && long_rope_ ? *long_rope_ : rope_;
@@ -151,9 +153,8 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
     if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
   }
   Branch waiting;
-  for (const Step& step : steps_) run_layer(pass, step, b, waiting, bump);
-  const auto R = static_cast<Index>(batch.logit_rows.size());
-  if (R == 0) return;
+  for (const Step& step : steps_) run_layer(pass, weights, step, b, waiting, bump);
+  if (R == 0) return weights.end();
   const auto row_of = [&](Index r) { return batch.logit_rows[static_cast<std::size_t>(r)]; };
   const auto gain_row = [&](Index r, int) { gain(pass, b, waiting, row_of(r)); };
   context.pool.run(R, std::ref(gain_row));
@@ -167,15 +168,17 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
     context.kernels.rms_norm(b.x.rows(r, 1), weights_.views().norm, config_.rms_norm_eps, normed.rows(r, 1));
   };
   const LinearInput input(context, normed, forms_, b.input, normalize);
-  linear(context, weights_.views().head, input, {}, logits);
+  weights.head(
+      [&](const PackedMatrix& rows, Index first) { linear(context, rows, input, {}, logits.cols(first, rows.rows)); });
+  weights.end();
   const float logit_scale = config_.logit_scale * config_.multipliers.head;
   if (logit_scale != 1) scale(context, logit_scale, logits);
   if (config_.final_softcap > 0) soft_cap(context, config_.final_softcap, logits);
 }
 
-void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b, Branch& waiting,
-                            Scratch& scratch) const {
-  const DecoderLayer& w = weights_.views().layers[static_cast<std::size_t>(step.layer)];
+void Transformer::run_layer(const Pass& pass, const WeightPass& weights, const Step& step, const Buffers& b,
+                            Branch& waiting, Scratch& scratch) const {
+  const DecoderLayer& w = weights.layer(step.layer, LayerPart::kMixer);
   const LayerConfig& layer = pass.layer(step);
   // A row of the residual stream gains its branch, is normalised and takes the forms that weights multiply with.
   const auto prepared = [&](std::span<const float> norm) {
@@ -206,6 +209,7 @@ void Transformer::run_layer(const Pass& pass, const Step& step, const Buffers& b
     }
   }
   if (layer.feed_forward == FeedForward::kNone) return;
+  weights.layer(step.layer, LayerPart::kFeedForward);
   const LinearInput input = prepared(w.feed_forward_norm);
   const ScratchScope scope(scratch);
   const auto block = layer.feed_forward == FeedForward::kExperts ? experts_block : feed_forward_block;

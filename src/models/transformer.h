@@ -45,7 +45,8 @@ class Transformer {
   struct Buffers;
   struct Branch;
   // `waiting` is what the residual stream still has to gain, before and after.
-  void run_layer(const Pass& pass, const Step& step, const Buffers& buffers, Branch& waiting, Scratch& scratch) const;
+  void run_layer(const Pass& pass, const WeightPass& weights, const Step& step, const Buffers& buffers, Branch& waiting,
+                 Scratch& scratch) const;
   // Adds row t of what a block has written to the residual stream.
   void gain(const Pass& pass, const Buffers& buffers, const Branch& branch, Index t) const;
 

@@ -20,18 +20,18 @@ class WeightList {
     WeightSpec embedding = spec(&WeightNames::embedding, "", c_.vocab_size, c_.hidden_size);
     embedding.gguf.factor = c_.multipliers.embedding;
     embedding.read_per_token = c_.tie_word_embeddings ? 1 : 0;
-    visit_(embedding, &w_.embedding);
+    emit(embedding, &w_.embedding);
     w_.layers.resize(static_cast<std::size_t>(c_.num_hidden_layers));
     for (Index n = 0; n < c_.num_hidden_layers; ++n) {
-      layer_number_ = n;
+      use_ = {.layer = n};
       layer(c_.layers[static_cast<std::size_t>(n)], w_.layers[static_cast<std::size_t>(n)]);
     }
-    layer_number_ = -1;
+    use_ = {};
     norm(&WeightNames::norm, c_.hidden_size, w_.norm);
     if (!c_.tie_word_embeddings) {
       WeightSpec head = spec(&WeightNames::head, "", c_.vocab_size, c_.hidden_size);
       head.gguf.factor = c_.multipliers.head;
-      visit_(head, &w_.head);
+      emit(head, &w_.head);
     }
     if (c_.rope_divisors_in_file) vector(&WeightNames::rope_divisors, "", c_.rope.dims / 2, w_.rope_divisors);
     if (c_.rope.factors_in_file) {
@@ -41,10 +41,15 @@ class WeightList {
   }
 
  private:
+  void emit(WeightSpec s, WeightView view) const {
+    s.use = use_;
+    visit_(s, view);
+  }
+
   [[nodiscard]] std::string full(const WeightNames& names, Name name, const char* suffix) const {
     const std::string& own = names.*name;
     if (own.empty()) return {};
-    return (layer_number_ < 0 ? "" : fmt::format(fmt::runtime(names.layer), layer_number_)) + own + suffix;
+    return (use_.layer < 0 ? "" : fmt::format(fmt::runtime(names.layer), use_.layer)) + own + suffix;
   }
 
   [[nodiscard]] StoredForm stored(const WeightNames& names, Name name, const char* suffix) const {
@@ -75,7 +80,7 @@ class WeightList {
   void values(WeightSpec s, std::span<const float>& view, float neutral = 1) {
     s.keep = Keep::kValues;
     s.neutral = neutral;
-    visit_(s, &view);
+    emit(s, &view);
   }
 
   void norm(Name name, Index size, std::span<const float>& view) {
@@ -86,7 +91,7 @@ class WeightList {
 
   // A projection with its bias: `s` names the weight; the bias is kept as the rows of the weight are.
   void linear(const WeightSpec& s, Name stem, LinearWeight& view, bool bias) {
-    visit_(s, &view.matrix);
+    emit(s, &view.matrix);
     if (!bias) return;
     WeightSpec b = spec(stem, ".bias", 1, s.rows);
     for (const auto& [to, from] : {std::pair(&b.hugging_face, &s.hugging_face), std::pair(&b.gguf, &s.gguf)}) {
@@ -129,6 +134,7 @@ class WeightList {
     if (config.state_space != StateSpace::kNone) state_space(config.state_space, view.state_space);
     if (c_.post_norms) norm(&WeightNames::attention_post_norm, c_.hidden_size, view.attention_post_norm);
     if (config.feed_forward == FeedForward::kNone) return;
+    use_.part = LayerPart::kFeedForward;
     norm(&WeightNames::feed_forward_norm, c_.hidden_size, view.feed_forward_norm);
     if (config.feed_forward == FeedForward::kDense) dense(view);
     if (config.feed_forward == FeedForward::kExperts) experts(view);
@@ -198,8 +204,8 @@ class WeightList {
         k.gguf.parts.front().shape = {H, m.kv_lora_rank, m.nope_dim};
         v.gguf.parts.front().shape = {H, m.value_dim, m.kv_lora_rank};
       }
-      visit_(k, &view.k_b[static_cast<std::size_t>(h)]);
-      visit_(v, &view.v_b[static_cast<std::size_t>(h)]);
+      emit(k, &view.k_b[static_cast<std::size_t>(h)]);
+      emit(v, &view.v_b[static_cast<std::size_t>(h)]);
     }
   }
 
@@ -234,7 +240,7 @@ class WeightList {
     if (!two) {
       const Index projected = s.dt_rank + 2 * state;
       const auto x_part = [&](Index from, Index rows, PackedMatrix& to) {
-        visit_(rows_of(spec(&WeightNames::ssm_x, ".weight", rows, inner), from, projected), &to);
+        emit(rows_of(spec(&WeightNames::ssm_x, ".weight", rows, inner), from, projected), &to);
       };
       x_part(0, s.dt_rank, view.x_dt);
       x_part(s.dt_rank, state, view.x_b);
@@ -244,7 +250,7 @@ class WeightList {
         norm(&WeightNames::ssm_b_norm, state, view.b_norm);
         norm(&WeightNames::ssm_c_norm, state, view.c_norm);
       }
-      visit_(spec(&WeightNames::ssm_dt, ".weight", inner, s.dt_rank), &view.dt_proj);
+      emit(spec(&WeightNames::ssm_dt, ".weight", inner, s.dt_rank), &view.dt_proj);
       vector(&WeightNames::ssm_dt, ".bias", inner, view.dt_bias, -4);
     } else {
       vector(&WeightNames::ssm_dt_bias, "", s.heads, view.dt_bias, -4);
@@ -295,7 +301,7 @@ class WeightList {
                                         c_.moe.experts * stack_rows)
                                  : form(c_.hugging_face_names, stacked, e * rows, c_.moe.experts * rows);
     s.gguf = form(c_.gguf_names, stacked, e * rows, c_.moe.experts * rows);
-    visit_(s, &view);
+    emit(s, &view);
   }
 
   void experts(DecoderLayer& view) {
@@ -303,7 +309,7 @@ class WeightList {
     const auto f32 = [&](Name name, Index rows, PackedMatrix& to) {
       WeightSpec s = spec(name, "", rows, c_.hidden_size);
       s.keep = Keep::kPackedF32;
-      visit_(s, &to);
+      emit(s, &to);
     };
     f32(&WeightNames::router, m.experts, view.router);
     if (m.selection_bias) vector(&WeightNames::router_bias, "", m.experts, view.router_bias, 0);
@@ -311,10 +317,12 @@ class WeightList {
     view.experts.resize(static_cast<std::size_t>(m.experts));
     for (Index e = 0; e < m.experts; ++e) {
       ExpertWeights& to = view.experts[static_cast<std::size_t>(e)];
+      use_.expert = e;
       expert(&WeightNames::expert_gate, &WeightNames::stacked_gate, e, size, c_.hidden_size, 0, 2 * size, to.gate);
       expert(&WeightNames::expert_up, &WeightNames::stacked_up, e, size, c_.hidden_size, size, 2 * size, to.up);
       expert(&WeightNames::expert_down, &WeightNames::stacked_down, e, c_.hidden_size, size, 0, 0, to.down);
     }
+    use_.expert = -1;
     if (m.shared_intermediate_size == 0) return;
     const Index shared = m.shared_intermediate_size;
     linear(&WeightNames::shared_gate, shared, c_.hidden_size, view.gate, false);
@@ -324,13 +332,13 @@ class WeightList {
     WeightSpec gate = spec(&WeightNames::shared_router, "", 1, c_.hidden_size);
     gate.gguf.parts.front().shape = {c_.hidden_size};
     gate.keep = Keep::kPackedF32;
-    visit_(gate, &view.shared_router);
+    emit(gate, &view.shared_router);
   }
 
   const ModelConfig& c_;
   DecoderWeights& w_;
   const WeightVisitor& visit_;
-  Index layer_number_ = -1;
+  WeightUse use_{};  // of what is emitted next
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 // all go by visit_weights(). Where the weights lie in memory: weights.h.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -107,7 +108,15 @@ enum class Keep {
   kValues,     // fp32 values in the file's order
 };
 
-// One weight: its shape, and where it comes from.
+enum class LayerPart : std::uint8_t { kMixer, kFeedForward };  // attention or state space; what follows it
+
+struct WeightUse {   // when a forward pass reads a weight
+  Index layer = -1;  // -1: before all layers, or after them
+  LayerPart part = LayerPart::kMixer;
+  Index expert = -1;  // -1: for every token
+};
+
+// One weight: its shape, where it comes from and when it is used.
 struct WeightSpec {
   StoredForm hugging_face{}, gguf{};
   Index rows = 1;  // 1 for vectors
@@ -116,6 +125,7 @@ struct WeightSpec {
   Keep keep = Keep::kPacked;
   double read_per_token = 1;  // share that one decoded token reads: 0 for a gathered embedding
   float neutral = 1;          // values without a file
+  WeightUse use{};
 
   [[nodiscard]] const StoredForm& form(ModelFormat format) const {
     return format == ModelFormat::kGguf ? gguf : hugging_face;

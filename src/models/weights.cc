@@ -10,20 +10,10 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "models/weight_stream.h"
 
 namespace jericho {
 namespace {
-
-PackedMatrix view_of(const WeightPlacement& placement, const std::byte* arena) {
-  const WeightSpec& spec = placement.spec;
-  PackedMatrix matrix = {placement.dtype, spec.rows, spec.cols,
-                         std::lcm(default_unit(placement.dtype), spec.unit_multiple), arena + placement.offset.count};
-  if (placement.ordered()) {
-    const std::byte* order = matrix.data + packed_bytes(placement.dtype, spec.rows, spec.cols).count;
-    matrix.input_order = {reinterpret_cast<const std::int32_t*>(order), static_cast<std::size_t>(spec.cols)};
-  }
-  return matrix;
-}
 
 Bytes placed_bytes(const WeightPlacement& p) {
   if (!p.spec.is_matrix()) return round_up(storage_bytes(DType::kF32, p.spec.rows * p.spec.cols), 64_B);
@@ -139,6 +129,30 @@ WeightLayout WeightLayout::of_shape(const ModelConfig& config, DType dtype) {
   return layout;
 }
 
+PackedMatrix view_of(const WeightPlacement& placement, const std::byte* data) {
+  const WeightSpec& spec = placement.spec;
+  PackedMatrix matrix = {placement.dtype, spec.rows, spec.cols,
+                         std::lcm(default_unit(placement.dtype), spec.unit_multiple), data};
+  if (placement.ordered()) {
+    const std::byte* order = matrix.data + packed_bytes(placement.dtype, spec.rows, spec.cols).count;
+    matrix.input_order = {reinterpret_cast<const std::int32_t*>(order), static_cast<std::size_t>(spec.cols)};
+  }
+  return matrix;
+}
+
+void set_view(const WeightView& view, const WeightPlacement& placement, const std::byte* data) {
+  if (auto* const* matrix = std::get_if<PackedMatrix*>(&view)) {
+    **matrix = view_of(placement, data);
+  } else {
+    *std::get<std::span<const float>*>(view) = {reinterpret_cast<const float*>(data),
+                                                static_cast<std::size_t>(placement.spec.rows * placement.spec.cols)};
+  }
+}
+
+ModelWeights::ModelWeights(Arena arena) : arena_(std::move(arena)) {}
+ModelWeights::ModelWeights(ModelWeights&& other) noexcept = default;
+ModelWeights::~ModelWeights() = default;
+
 ModelWeights::ModelWeights(const ModelConfig& config, const WeightLayout& layout, Arena arena)
     : arena_(std::move(arena)) {
   JERICHO_CHECK(arena_.size() >= layout.bytes(), "an arena of {} for weights of {}", arena_.size().count,
@@ -146,13 +160,7 @@ ModelWeights::ModelWeights(const ModelConfig& config, const WeightLayout& layout
   std::size_t next = 0;
   visit_weights(config, views_, [&](const WeightSpec&, const WeightView& view) {
     const WeightPlacement& placement = layout.placements()[next++];
-    if (auto* const* matrix = std::get_if<PackedMatrix*>(&view)) {
-      **matrix = view_of(placement, arena_.bytes().data());
-    } else {
-      *std::get<std::span<const float>*>(view) = {
-          reinterpret_cast<const float*>(arena_.bytes().data() + placement.offset.count),
-          static_cast<std::size_t>(placement.spec.rows * placement.spec.cols)};
-    }
+    set_view(view, placement, arena_.bytes().data() + placement.offset.count);
   });
   if (config.tie_word_embeddings) views_.head = views_.embedding;
 }

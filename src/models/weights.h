@@ -1,14 +1,18 @@
-// The weights of a decoder in memory: where each of the list (weight_list.h) lies once packed, and how it gets there from
-// a file. Start at WeightLayout; loading is load_weights.cc.
+// The weights of a decoder in memory: where each of the list (weight_list.h) lies once packed, how it gets there from a
+// file, and how a forward pass asks for it. Start at WeightLayout; loading is load_weights.cc, what need not be in memory
+// weight_units.h.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <stop_token>
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/cpu.h"
+#include "base/function_ref.h"
 #include "formats/model_file.h"
 #include "formats/repacking.h"
 #include "memory/arena.h"
@@ -17,6 +21,7 @@
 #include "models/weight_list.h"
 #include "ops/context.h"
 #include "ops/linear.h"
+#include "tensor/view.h"
 
 namespace jericho {
 
@@ -85,7 +90,15 @@ class WeightLayout {
 // one.
 Index chunk_rows(const WeightPlacement& placement);
 
-// Owns the packed weights. Thread-safe for reading once made.
+// The view of a weight whose packed bytes begin at `data`; null: nowhere yet.
+PackedMatrix view_of(const WeightPlacement& placement, const std::byte* data);
+void set_view(const WeightView& view, const WeightPlacement& placement, const std::byte* data);
+
+struct WeightResidency;
+class WeightStream;
+using MakeIo = std::function<std::unique_ptr<IoBackend>()>;
+
+// Owns the packed weights. Thread-safe for reading once made, unless some of them stream: then one pass at a time.
 class ModelWeights {
  public:
   using Progress = std::function<void(Bytes done, Bytes total)>;
@@ -95,6 +108,14 @@ class ModelWeights {
   static ModelWeights load(const Context& context, const ModelConfig& config, const WeightLayout& layout,
                            const ModelFile& file, Arena arena, IoBackend& io, std::span<std::byte> staging,
                            const std::stop_token& stop, const Progress& progress);
+  // The same for those that are resident, into an `arena` of residency.resident bytes; stream() then brings the others.
+  static ModelWeights load(const Context& context, const ModelConfig& config, const WeightLayout& layout,
+                           const WeightResidency& residency, const ModelFile& file, Arena arena, IoBackend& io,
+                           std::span<std::byte> staging, const std::stop_token& stop, const Progress& progress);
+  // Starts to read what is not resident, through `ring` of WeightUnits::staging_bytes(), by I/O of its own. `layout` and
+  // `file` outlive the weights.
+  void stream(const ModelConfig& config, const WeightLayout& layout, const WeightResidency& residency,
+              const ModelFile& file, Arena ring, const MakeIo& make_io, CpuPath path);
   // Weights drawn from `seed`, small enough for finite activations. For benchmarks.
   static ModelWeights random(const Context& context, const ModelConfig& config, const WeightLayout& layout, Arena arena,
                              std::uint64_t seed);
@@ -102,14 +123,44 @@ class ModelWeights {
   // and, per thread, a strip of gathered rows and one row of values.
   static Bytes staging_bytes(const WeightLayout& layout, int threads);
 
+  ModelWeights(ModelWeights&& other) noexcept;
+  ~ModelWeights();
+
+  // Those of weights that stream have no data but while a pass uses them.
   [[nodiscard]] const DecoderWeights& views() const { return views_; }
-  [[nodiscard]] std::span<const std::byte> bytes() const { return arena_.bytes(); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return arena_.bytes(); }  // that are resident
 
  private:
+  friend class WeightPass;
   ModelWeights(const ModelConfig& config, const WeightLayout& layout, Arena arena);
+  explicit ModelWeights(Arena arena);
 
   Arena arena_;
   DecoderWeights views_;
+  std::unique_ptr<WeightStream> stream_;  // null: everything is resident
+};
+
+// The weights during one forward pass, asked for in the order of its use. What streams is there between one request and the
+// next; what is resident costs nothing. A pass that does not come to its end() is begun afresh by the next.
+class WeightPass {
+ public:
+  // `with_head`: logits are wanted.
+  WeightPass(const ModelWeights& weights, bool with_head);
+  ~WeightPass();
+  WeightPass(const WeightPass&) = delete;
+  WeightPass& operator=(const WeightPass&) = delete;
+
+  // y[t] = row ids[t] of the embedding.
+  void embedding(const Context& context, std::span<const std::int32_t> ids, MatrixView<float> y) const;
+  // Waits for this part of the layer. Errors of the file name it and the tensor.
+  const DecoderLayer& layer(Index layer, LayerPart part) const;
+  // The head, in ascending rows: body(rows, the first of them).
+  void head(FunctionRef<void(const PackedMatrix& rows, Index first)> body) const;
+  void end();
+
+ private:
+  const ModelWeights& weights_;
+  bool ended_ = false;
 };
 
 }  // namespace jericho

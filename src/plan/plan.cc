@@ -17,7 +17,12 @@ struct Choice {
   Index context = 0;
   Index chunk = 0;
   Index pages = 0;  // of the KV pool; 0: all
+  WeightResidency weights{};
 };
+
+// What is read ahead, from the best to the least; what takes more than a small part of the room is not worth it.
+constexpr StreamDepth kDepths[] = {{16, 2}, {8, 2}, {4, 1}, {2, 1}};
+constexpr StreamDepth kLeastDepth = kDepths[3];
 
 // RSS differs by some pages from one start to the next; a budget that is named must work at the next one.
 constexpr Bytes kStartupJitter{128 << 10};
@@ -25,6 +30,14 @@ constexpr Bytes kStartupJitter{128 << 10};
 Bytes total(const std::vector<PlanRow>& rows) {
   Bytes sum{};
   for (const PlanRow& row : rows) sum += row.bytes;
+  return sum;
+}
+
+Bytes of(const std::vector<PlanRow>& rows, Purpose purpose) {
+  Bytes sum{};
+  for (const PlanRow& row : rows) {
+    if (row.purpose == purpose) sum += row.bytes;
+  }
   return sum;
 }
 
@@ -66,9 +79,9 @@ class InferencePlanner {
  public:
   InferencePlanner(const ModelConfig& config, const WeightLayout& weights, const Machine& machine,
                    const InferenceWish& wish)
-      : config_(config), weights_(weights), machine_(machine), wish_(wish) {}
+      : config_(config), weights_(weights), units_(config, weights), machine_(machine), wish_(wish) {}
 
-  [[nodiscard]] Plan plan(Choice choice) const {
+  [[nodiscard]] Plan plan(const Choice& choice) const {
     Plan p;
     p.context = choice.context;
     p.sequences = wish_.sequences;
@@ -80,11 +93,14 @@ class InferencePlanner {
     if (p.pages < p.all_pages() && wish_.scratch) p.cold = cold_plan(p, config_);
     if (wish_.prefix_store) p.prefix = prefix_shape(p.kv);
     p.long_context = wants_long_context(wish_, config_);
-    p.always = {{Purpose::kRuntime,
-                 machine_.runtime + machine_.growth + wish_.heap_per_token * (choice.context * wish_.sequences)},
+    p.weights = choice.weights;
+    const Bytes books = p.weights.whole ? 0_B : units_.books_bytes();
+    const int more_io = units_.backends(p.weights) + (p.cold.group_pages > 0 ? 1 : 0);
+    p.always = {{Purpose::kRuntime, machine_.runtime + machine_.growth +
+                                        wish_.heap_per_token * (choice.context * wish_.sequences) + books},
                 {Purpose::kTokenizer, machine_.tokenizer},
-                {Purpose::kIoRing, machine_.io_ring + (p.cold.group_pages > 0 ? machine_.scratch_io : Bytes{})},
-                {Purpose::kWeightsResident, arena_bytes(weights_.bytes())}};
+                {Purpose::kIoRing, machine_.io_ring + machine_.scratch_io * more_io},
+                {Purpose::kWeightsResident, arena_bytes(p.weights.resident)}};
     p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
     p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes()) + p.cold.ring_bytes()},
              {Purpose::kStateSsm, PagePool::pool_bytes(state_pages(p), p.state.page_bytes(), NullPage::kAbsent)},
@@ -92,6 +108,8 @@ class InferencePlanner {
                                     cold_meta_bytes(p) + token_bytes(p)},
              {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
+    if (const Bytes staging = units_.staging_bytes(p.weights); staging > 0_B)
+      p.run.push_back({Purpose::kWeightsStaging, arena_bytes(staging)});
     if (p.prefix) {
       p.run.push_back({Purpose::kKvPrefix, arena_bytes(p.prefix->record_bytes()) + p.prefix->meta_bytes()});
       p.always.push_back({Purpose::kIoRing, machine_.scratch_io});
@@ -100,7 +118,7 @@ class InferencePlanner {
     return p;
   }
 
-  [[nodiscard]] Bytes cost(Choice choice) const { return plan(choice).peak(); }
+  [[nodiscard]] Bytes cost(const Choice& choice) const { return plan(choice).peak(); }
 
   [[nodiscard]] Index smallest_chunk() const { return wish_.chunk.value_or(kSmallestChunk); }
   [[nodiscard]] Index model_context() const {
@@ -114,12 +132,13 @@ class InferencePlanner {
 
   // The largest context up to `most` that fits at this chunk; 0 when not even one page does. Cost rises with every
   // page.
-  [[nodiscard]] Index largest_context(Bytes budget, Index chunk, Index most) const {
+  [[nodiscard]] Index largest_context(Bytes budget, Choice at, Index most) const {
     Index fits = 0;
     Index too_many = ceil_div(most, kPageTokens) + 1;
     while (too_many - fits > 1) {
       const Index pages = fits + (too_many - fits) / 2;
-      (cost({pages * kPageTokens, chunk}) <= budget ? fits : too_many) = pages;
+      at.context = pages * kPageTokens;
+      (cost(at) <= budget ? fits : too_many) = pages;
     }
     return std::min(most, fits * kPageTokens);
   }
@@ -127,7 +146,7 @@ class InferencePlanner {
   // The fewest pages with which every batch has those that it writes and those that are not yet a whole group. Without a
   // scratch file, one sequence must have all of its own.
   [[nodiscard]] Index least_pages(Index context, Index chunk) const {
-    const Plan p = plan({context, chunk});
+    const Plan p = plan({context, chunk, 0, units_.whole()});
     if (p.kv.layers == 0 || !(wish_.scratch || wish_.preempt)) return p.pages;
     if (!wish_.scratch) return ceil_div(context, kPageTokens);
     const Index at_once = wish_.preempt ? 1 : wish_.sequences;
@@ -135,35 +154,63 @@ class InferencePlanner {
     return std::min(p.pages, at_once * pages_of_group(p.kv, context) + growth);
   }
 
-  // As many pages in RAM as the budget has room for; nothing when it has none for the least.
+  // As many pages in RAM as the budget has room for beside all weights; nothing when it has none for the least.
   [[nodiscard]] std::optional<Choice> most_pages(Bytes budget, Index context, Index chunk) const {
-    Index fits = least_pages(context, chunk), too_many = plan({context, chunk}).pages;
-    if (fits == too_many || cost({context, chunk, fits}) > budget) return std::nullopt;
+    Choice choice{context, chunk, 0, units_.whole()};
+    Index fits = least_pages(context, chunk), too_many = plan(choice).pages;
+    const auto costs = [&](Index pages) {
+      choice.pages = pages;
+      return cost(choice);
+    };
+    if (fits == too_many || costs(fits) > budget) return std::nullopt;
     while (too_many - fits > 1) {
       const Index pages = fits + (too_many - fits) / 2;
-      (cost({context, chunk, pages}) <= budget ? fits : too_many) = pages;
+      (costs(pages) <= budget ? fits : too_many) = pages;
     }
-    return Choice{context, chunk, fits};
+    choice.pages = fits;
+    return choice;
   }
 
-  // The smallest choice for a context.
-  [[nodiscard]] Choice least(Index context) const {
-    const Index chunk = smallest_chunk();
-    const Choice whole{context, chunk}, fewest{context, chunk, least_pages(context, chunk)};
-    return cost(fewest) < cost(whole) ? fewest : whole;
+  // The smallest choice with all weights in memory, and that with as few as can be.
+  [[nodiscard]] Choice least_whole() const { return with_fewest_pages(units_.whole()); }
+  [[nodiscard]] Choice least_streaming() const { return with_fewest_pages(units_.pin(0_B, kLeastDepth)); }
+  [[nodiscard]] Choice least() const {
+    if (!units_.any() || cost(least_whole()) <= cost(least_streaming())) return least_whole();
+    return least_streaming();
   }
 
-  // The best choice that fits: the whole context with the largest chunk, else the largest context with a chunk that
-  // leaves room, else what is needed with part of it in RAM.
+  // That, with all keys and values in RAM.
+  [[nodiscard]] Choice least_in_ram() const {
+    Choice choice = least();
+    choice.pages = 0;
+    return choice;
+  }
+
   [[nodiscard]] std::optional<Choice> best(Bytes budget) const {
+    if (const auto choice = best_whole(budget)) return choice;
+    return best_streaming(budget);
+  }
+
+ private:
+  [[nodiscard]] Choice with_fewest_pages(const WeightResidency& weights) const {
+    const Index context = least_context(), chunk = smallest_chunk();
+    const Choice all{context, chunk, 0, weights}, fewest{context, chunk, least_pages(context, chunk), weights};
+    return cost(fewest) < cost(all) ? fewest : all;
+  }
+
+  // With all weights in memory: the whole context with the largest chunk, else the largest context with a chunk that
+  // leaves room, else what is needed with part of it in RAM.
+  [[nodiscard]] std::optional<Choice> best_whole(Bytes budget) const {
     const Index wanted = wish_.context.value_or(model_context());
     for (const Index chunk : chunks()) {
-      if (cost({wanted, chunk}) <= budget) return Choice{wanted, chunk};
+      const Choice choice{wanted, chunk, 0, units_.whole()};
+      if (cost(choice) <= budget) return choice;
     }
     for (const Index chunk : chunks()) {
       if (wish_.context) break;
-      const Index context = largest_context(budget, chunk, wanted);
-      if (context >= least_context()) return Choice{context, chunk};
+      Choice choice{0, chunk, 0, units_.whole()};
+      choice.context = largest_context(budget, choice, wanted);
+      if (choice.context >= least_context()) return choice;
     }
     const auto smallest = most_pages(budget, least_context(), smallest_chunk());
     if (!smallest) return std::nullopt;
@@ -175,7 +222,49 @@ class InferencePlanner {
     return smallest;
   }
 
- private:
+  // With a part of the weights: most of the room goes to pinned ones, for each of their bytes spares reading one in every
+  // pass. A quarter of what is left goes first to a larger chunk, since every chunk of a prompt is a pass, then to more
+  // context, then to reading further ahead. Keys and values leave RAM too only where nothing else fits.
+  [[nodiscard]] std::optional<Choice> best_streaming(Bytes budget) const {
+    if (!units_.any()) return std::nullopt;
+    Choice choice{least_context(), smallest_chunk(), 0, units_.pin(0_B, kLeastDepth)};
+    const bool all_pages = cost(choice) <= budget;
+    if (!all_pages) choice = least_streaming();
+    if (cost(choice) > budget) return std::nullopt;
+    const auto take = [&](const Choice& better) {
+      const Bytes now = cost(choice);
+      const bool taken = cost(better) <= now + Bytes{(budget - now).count / 4};
+      if (taken) choice = better;
+      return taken;
+    };
+    for (const Index chunk : chunks()) {
+      const bool larger_than_needed = chunk / 2 >= choice.context && chunk > smallest_chunk();
+      if (all_pages && !larger_than_needed && take({choice.context, chunk, 0, choice.weights})) break;
+    }
+    if (all_pages && !wish_.context) {
+      const Bytes now = cost(choice);
+      const Index context = largest_context(now + Bytes{(budget - now).count / 4}, choice, model_context());
+      choice.context = std::max(choice.context, context);
+    }
+    const auto with = [&](const WeightResidency& weights) {
+      return Choice{choice.context, choice.chunk, choice.pages, weights};
+    };
+    StreamDepth depth = kLeastDepth;
+    for (const StreamDepth deeper : kDepths) {
+      if (!take(with(units_.pin(0_B, deeper)))) continue;
+      depth = deeper;
+      break;
+    }
+    const auto pinned = [&](Bytes room) { return with(units_.pin(room, depth)); };
+    Bytes fits{}, too_much = units_.pinnable() + 1_B;
+    while (too_much - fits > 1_KiB) {
+      const Bytes room{fits.count + (too_much - fits).count / 2};
+      (cost(pinned(room)) <= budget ? fits : too_much) = room;
+    }
+    if (cost(pinned(units_.pinnable())) <= budget) fits = units_.pinnable();
+    return pinned(fits);
+  }
+
   [[nodiscard]] std::vector<Index> chunks() const {
     if (wish_.chunk) return {*wish_.chunk};
     std::vector<Index> sizes;
@@ -185,6 +274,7 @@ class InferencePlanner {
 
   const ModelConfig& config_;
   const WeightLayout& weights_;
+  const WeightUnits units_;
   const Machine& machine_;
   const InferenceWish& wish_;
 };
@@ -192,14 +282,12 @@ class InferencePlanner {
 }  // namespace
 
 Bytes Plan::of(Purpose purpose) const {
-  Bytes sum{};
-  for (const auto* rows : {&always, &load, &run}) {
-    for (const PlanRow& row : *rows) {
-      if (row.purpose == purpose) sum += row.bytes;
-    }
-  }
-  return sum;
+  return jericho::of(always, purpose) + std::max(load_of(purpose), run_of(purpose));
 }
+
+Bytes Plan::load_of(Purpose purpose) const { return jericho::of(load, purpose); }
+
+Bytes Plan::run_of(Purpose purpose) const { return jericho::of(run, purpose); }
 
 Bytes Plan::peak() const { return total(always) + std::max(total(load), total(run)); }
 
@@ -230,20 +318,22 @@ std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const W
   DoesNotFit refusal;
   refusal.budget = budget;
   refusal.context_was_asked = wish.context.has_value();
-  refusal.smallest = planner.plan(planner.least(planner.least_context()));
+  refusal.smallest = planner.plan(planner.least());
   const auto budget_of = [&](const Plan& p) { return std::max(p.peak(), machine.startup_peak) + kStartupJitter; };
   refusal.smallest_budget = budget_of(refusal.smallest);
+  refusal.weights = arena_bytes(weights.bytes());
+  refusal.whole_budget = budget_of(planner.plan(planner.least_whole()));
   InferenceWish spilling = wish;
   spilling.scratch = true;
   const InferencePlanner with_scratch(config, weights, machine, spilling);
-  const Bytes less = budget_of(with_scratch.plan(with_scratch.least(planner.least_context())));
+  const Bytes less = budget_of(with_scratch.plan(with_scratch.least()));
   if (less < refusal.smallest_budget) refusal.with_scratch = less;
   for (const KvType type : {wish.kv_type, KvType::kQ8}) {
     InferenceWish other = wish;
     other.kv_type = type;
     const InferencePlanner with_type(config, weights, machine, other);
     refusal.largest_context.emplace_back(
-        type, with_type.largest_context(budget, planner.smallest_chunk(), planner.model_context()));
+        type, with_type.largest_context(budget, with_type.least_in_ram(), planner.model_context()));
     if (type == KvType::kQ8) break;
   }
   return refusal;
@@ -266,12 +356,13 @@ std::string describe(const DoesNotFit& refusal) {
   };
   const Bytes rest =
       p.of(Purpose::kRuntime) + p.of(Purpose::kTokenizer) + p.of(Purpose::kIoRing) + p.of(Purpose::kMargin);
-  const Bytes weights = p.of(Purpose::kWeightsResident);
+  const Bytes least_weights = p.of(Purpose::kWeightsResident) + p.run_of(Purpose::kWeightsStaging);
   const Bytes kv = p.of(Purpose::kKvPages) + p.of(Purpose::kKvMeta);
   const Bytes activations = p.of(Purpose::kAct) + p.of(Purpose::kLogits);
   std::string text = fmt::format("the model needs more memory than --memory {} allows\n", format_bytes(refusal.budget));
   text += fmt::format("  {:<22}{:>10}   {}\n", "tier ram", "needed", "at most reducible to");
-  text += row("weights", weights, weights, "");
+  text +=
+      row("weights", refusal.weights, least_weights, p.weights.whole ? "" : "the rest read from disk in every pass");
   if (p.kv.layers > 0) {
     text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv,
                 std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ8 ? "" : "--kv-type q8");
@@ -279,11 +370,13 @@ std::string describe(const DoesNotFit& refusal) {
   if (const Bytes states = p.of(Purpose::kStateSsm); states > Bytes{})
     text += row(fmt::format("states ({} sequence{})", p.sequences, p.sequences == 1 ? "" : "s"), states, states, "");
   text += row("activations, logits", activations, activations, fmt::format("at --chunk {}", p.limits.rows));
-  text += row("loading, then free", p.of(Purpose::kWeightsStaging), p.of(Purpose::kWeightsStaging),
+  text += row("loading, then free", p.load_of(Purpose::kWeightsStaging), p.load_of(Purpose::kWeightsStaging),
               "while kv and activations are not yet there");
   text += row("runtime, margin", rest, rest, "");
   text += fmt::format("smallest budget that works{}: --memory {}\n", refusal.context_was_asked ? " as asked" : "",
                       budget_argument(refusal.smallest_budget));
+  if (!p.weights.whole)
+    text += fmt::format("with all weights in memory: --memory {}\n", budget_argument(refusal.whole_budget));
   if (refusal.with_scratch) {
     text += fmt::format("smallest budget with keys and values on a disk: --scratch FOLDER --memory {}\n",
                         budget_argument(*refusal.with_scratch));

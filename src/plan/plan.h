@@ -1,6 +1,6 @@
 // What will run, decided before anything is allocated: model shapes + machine + budget + wish -> Plan. Verbs execute
 // the plan they were given; audit prints the same object. Start at plan_inference(). Keys and values that do not fit go to
-// a scratch file where the wish allows one; streaming weights will be a further choice of the same search.
+// a scratch file where the wish allows one, weights that do not fit stream from their own.
 #pragma once
 
 #include <optional>
@@ -16,6 +16,7 @@
 #include "memory/scratch_file.h"
 #include "models/config.h"
 #include "models/transformer.h"
+#include "models/weight_units.h"
 #include "models/weights.h"
 #include "ops/paged_attention.h"
 #include "ops/state_space.h"
@@ -27,7 +28,7 @@ struct Machine {
   Bytes runtime{};       // resident now: code, libraries, stacks, heap, without the two below
   Bytes tokenizer{};     // held by the tokenizer
   Bytes io_ring{};       // held by the I/O backend
-  Bytes scratch_io{};    // that another one takes, of a scratch file
+  Bytes scratch_io{};    // that another one takes, of a scratch file or of weights that stream
   Bytes growth{};        // heap that the verb will add: sampler, texts, token lists
   Bytes startup_peak{};  // the most that was resident so far: no smaller budget can hold
   int threads = 1;
@@ -91,13 +92,16 @@ struct Plan {
   BatchLimits limits{};
   KvLayout kv{};
   StateLayout state{};          // one page of it per sequence, where the model has any
+  WeightResidency weights{};    // which are in memory
   bool long_context = false;    // LongRoPE's long list of factors: by the wish alone, never by the budget
   std::vector<PlanRow> load{};  // leased while weights are read, besides `always`
   std::vector<PlanRow> run{};   // leased while tokens are computed
   std::vector<PlanRow> always{};
 
-  [[nodiscard]] Bytes of(Purpose purpose) const;  // 0 when the plan has no such row
-  [[nodiscard]] Bytes peak() const;               // the larger of the two phases
+  [[nodiscard]] Bytes of(Purpose purpose) const;  // at once; 0 when the plan has no such row
+  [[nodiscard]] Bytes load_of(Purpose purpose) const;
+  [[nodiscard]] Bytes run_of(Purpose purpose) const;
+  [[nodiscard]] Bytes peak() const;  // the larger of the two phases
   // Of the pool if every sequence had its whole context in RAM.
   [[nodiscard]] Index all_pages() const { return kv.layers > 0 ? sequences * ceil_div(context, kPageTokens) : 0; }
   // Sequences make room for one another, and are read again from their tokens.
@@ -109,6 +113,8 @@ struct DoesNotFit {
   Bytes budget{};
   Plan smallest{};                      // the wish as asked, at the least it can take
   Bytes smallest_budget{};              // with it the wish works; with 2 % less it is refused
+  Bytes weights{};                      // all of them
+  Bytes whole_budget{};                 // with it they are all in memory
   std::optional<Bytes> with_scratch{};  // a budget that works when a scratch file may be used, where that is less
   bool context_was_asked = false;
   std::vector<std::pair<KvType, Index>> largest_context{};  // tokens that fit the budget at each KV type; 0: none

@@ -34,6 +34,11 @@ void count_operations(const WeightLayout& weights, double head_share, TokenCost&
   cost.kind = static_cast<PeakKind>(std::max_element(by_kind.begin(), by_kind.end()) - by_kind.begin());
 }
 
+double disk_bytes(const WeightResidency& weights, double together) {
+  return static_cast<double>(weights.read_per_pass.count) / together +
+         static_cast<double>(weights.read_per_token.count);
+}
+
 }  // namespace
 
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {
@@ -42,6 +47,7 @@ TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batc
   cost.bytes = static_cast<double>(weights.bytes_per_token().count) / batch +
                static_cast<double>(plan.kv.bytes_per_token().count) * depth +
                static_cast<double>(plan.state.bytes_per_sequence().count);
+  cost.disk_bytes = disk_bytes(plan.weights, batch);
   return cost;
 }
 
@@ -55,14 +61,16 @@ TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index toke
                 static_cast<double>(plan.kv.bytes_per_token().count) * mean_depth +
                 static_cast<double>(plan.state.bytes_per_sequence().count)) /
                together;
+  cost.disk_bytes = disk_bytes(plan.weights, together);
   return cost;
 }
 
 std::optional<Held> hold(double tokens_per_second, const TokenCost& cost, const std::optional<Roof>& read,
-                         const std::optional<Roof>& multiply) {
+                         const std::optional<Roof>& multiply, const std::optional<Roof>& disk) {
   std::vector<Demand> demands;
   if (read) demands.push_back({*read, tokens_per_second * cost.bytes});
   if (multiply) demands.push_back({*multiply, tokens_per_second * cost.operations});
+  if (disk) demands.push_back({*disk, tokens_per_second * cost.disk_bytes});
   return hold(demands);
 }
 

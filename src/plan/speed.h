@@ -15,6 +15,7 @@ namespace jericho {
 
 struct TokenCost {
   double bytes = 0;       // read from memory: weights, shared by what is computed together, KV, states
+  double disk_bytes = 0;  // read from the disk: weights that stream, shared likewise
   double operations = 0;  // two for each weight of a matrix that the token meets
   PeakKind kind{};        // which units most of the operations are for
 };
@@ -29,8 +30,8 @@ TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batc
 TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index tokens, Index chunk, double depth,
                        double head_share);
 
-// Tokens per second of this cost against reading and multiplying, by whichever the work is bounded.
+// Tokens per second of this cost against reading, multiplying and the disk, by whichever the work is bounded.
 std::optional<Held> hold(double tokens_per_second, const TokenCost& cost, const std::optional<Roof>& read,
-                         const std::optional<Roof>& multiply);
+                         const std::optional<Roof>& multiply, const std::optional<Roof>& disk = {});
 
 }  // namespace jericho

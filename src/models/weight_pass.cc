@@ -1,0 +1,41 @@
+// Resident weights as they are, others from the stream: see WeightPass in weights.h.
+#include "models/weight_stream.h"
+#include "models/weights.h"
+#include "ops/rows.h"
+
+namespace jericho {
+
+WeightPass::WeightPass(const ModelWeights& weights, bool with_head) : weights_(weights) {
+  if (weights_.stream_) weights_.stream_->begin(with_head);
+}
+
+WeightPass::~WeightPass() {
+  if (weights_.stream_ && !ended_) weights_.stream_->abandon();
+}
+
+void WeightPass::embedding(const Context& context, std::span<const std::int32_t> ids, MatrixView<float> y) const {
+  EmbeddingRows* const rows = weights_.stream_ ? weights_.stream_->rows() : nullptr;
+  if (rows != nullptr) return rows->read(ids, y);
+  jericho::embedding(context, weights_.views_.embedding, ids, y);
+}
+
+const DecoderLayer& WeightPass::layer(Index layer, LayerPart part) const {
+  if (weights_.stream_) weights_.stream_->use(weights_.stream_->units().group(layer, part));
+  return weights_.views_.layers[static_cast<std::size_t>(layer)];
+}
+
+void WeightPass::head(FunctionRef<void(const PackedMatrix& rows, Index first)> body) const {
+  if (!weights_.stream_ || weights_.stream_->head().empty()) return body(weights_.views_.head, 0);
+  for (std::size_t n = 0; n < weights_.stream_->head().size(); ++n) {
+    weights_.stream_->use(weights_.stream_->units().first_head_group() + static_cast<Index>(n));
+    const WeightStream::HeadPiece& piece = weights_.stream_->head()[n];
+    body(piece.matrix, piece.first);
+  }
+}
+
+void WeightPass::end() {
+  if (weights_.stream_) weights_.stream_->end();
+  ended_ = true;
+}
+
+}  // namespace jericho

@@ -1,0 +1,179 @@
+// Units, groups and what a choice of them takes: see weight_units.h.
+#include "models/weight_units.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "memory/pinned_set.h"
+#include "memory/staging_ring.h"
+#include "memory/stream_reader.h"
+#include "models/embedding_rows.h"
+#include "models/matrix_packer.h"
+
+namespace jericho {
+namespace {
+
+constexpr Bytes kBlock{4096};  // what a direct read begins and ends on
+constexpr Bytes kLargestHeadPiece = 8_MiB;
+constexpr Bytes kSmallest = 16_KiB;  // a block of the disk more or less is much of what is smaller
+
+// Reading a row again must cost no more than packing it: stored parts that are decoded together, transposed matrices and
+// what becomes another type are for loading to undo, once.
+bool can_stream(const WeightPlacement& p) {
+  return p.source != nullptr && p.spec.is_matrix() && p.repacking() == nullptr && !p.form.transposed &&
+         p.dtype == p.source->dtype && p.spec.use.expert < 0 && p.size >= kSmallest;
+}
+
+Bytes in_blocks(std::int64_t offset, Bytes length) {
+  const std::int64_t begin = offset / kBlock.count * kBlock.count;
+  return round_up(Bytes{offset + length.count}, kBlock) - Bytes{begin};
+}
+
+// What the reader takes from the disk for a weight, chunk by chunk.
+Bytes read_bytes(const WeightPlacement& p) {
+  Bytes sum{};
+  const Index rows = chunk_rows(p);
+  for (Index first = 0; first < p.file_rows(); first += rows) {
+    sum +=
+        in_blocks(p.file_offset() + (p.file_row() * first).count, p.file_row() * std::min(rows, p.file_rows() - first));
+  }
+  return sum;
+}
+
+Bytes stored_bytes(const WeightPlacement& p) { return p.file_row() * p.file_rows(); }
+
+}  // namespace
+
+WeightUnits::WeightUnits(const ModelConfig& config, const WeightLayout& layout)
+    : layout_(layout),
+      in_units_(layout.placements().size(), false),
+      whole_layers_(config.layer_passes > 1),
+      tied_(config.tie_word_embeddings),
+      first_head_group_(config.num_hidden_layers * (whole_layers_ ? 1 : 2)) {
+  const std::vector<WeightPlacement>& placements = layout.placements();
+  std::size_t head = 0;  // the embedding where they are tied
+  for (std::size_t i = 0; i < placements.size(); ++i) {
+    const WeightUse& use = placements[i].spec.use;
+    if (use.layer < 0 && placements[i].spec.is_matrix()) head = i;
+    if (use.layer >= 0 && can_stream(placements[i])) add(placements[i], i, group(use.layer, use.part), 0);
+  }
+  if (can_stream(placements.front())) row_table_ = &placements.front();
+  if (can_stream(placements[head])) cut_head(placements[head], head);
+  for (std::size_t i = 0; i < placements.size(); ++i) {
+    if (in_units(i) || &placements[i] == row_table_) continue;
+    always_ += placements[i].size;
+    always_loaded_ += placements[i].repacking() == nullptr ? stored_bytes(placements[i]) : 0_B;
+  }
+}
+
+void WeightUnits::add(const WeightPlacement& weight, std::size_t placement, Index group, Index first_row) {
+  units_.push_back({&weight, placement, group, first_row});
+  in_units_[placement] = true;
+  pinnable_ += weight.size;
+  largest_unit_ = std::max(largest_unit_, weight.size);
+  largest_chunk_ = std::max(largest_chunk_, weight.file_row() * std::min(weight.file_rows(), chunk_rows(weight)));
+  LargestStripRoom room;
+  room.add(weight);
+  strip_room_ = std::max(strip_room_, room.bytes());
+}
+
+void WeightUnits::cut_head(const WeightPlacement& head, std::size_t placement) {
+  const Index chunk = chunk_rows(head);
+  // No larger than a unit of the layers, so that the ring is not larger for it.
+  const Bytes about = std::min(largest_unit_, kLargestHeadPiece);
+  const Index rows = std::max<Index>(1, about.count / (head.file_row() * chunk).count) * chunk;
+  head_pieces_ = ceil_div(head.spec.rows, rows);
+  for (Index n = 0; n < head_pieces_; ++n) {
+    WeightPlacement& piece = pieces_.emplace_back(head);
+    piece.spec.rows = std::min(rows, head.spec.rows - n * rows);
+    piece.form.parts.front().first_row += n * rows;
+    piece.offset = {};
+    piece.size = packed_bytes(piece.dtype, piece.spec.rows, piece.spec.cols);
+    add(piece, placement, first_head_group_ + n, n * rows);
+  }
+}
+
+WeightResidency WeightUnits::whole() const {
+  WeightResidency all;
+  all.resident = layout_.bytes();
+  all.loaded = layout_.file_bytes();
+  return all;
+}
+
+WeightResidency WeightUnits::pin(Bytes room, StreamDepth depth) const {
+  WeightResidency r;
+  r.whole = false;
+  std::vector<Bytes> sizes;
+  for (const WeightUnit& unit : units_) sizes.push_back(unit.weight->size);
+  r.pinned = spread_pins(sizes, room);
+  r.resident = always_;
+  r.loaded = always_loaded_;
+  std::vector<Bytes> streamed(static_cast<std::size_t>(groups()));
+  Bytes largest{};
+  for (std::size_t i = 0; i < units_.size(); ++i) {
+    const WeightPlacement& weight = *units_[i].weight;
+    if (r.pinned[i]) {
+      r.resident += weight.size;
+      r.loaded += stored_bytes(weight);
+      continue;
+    }
+    streamed[static_cast<std::size_t>(units_[i].group)] += weight.size;
+    largest = std::max(largest, weight.size);
+    r.read_per_pass += read_bytes(weight);
+  }
+  std::sort(streamed.begin(), streamed.end(), std::greater<>());
+  Bytes together{};
+  for (std::size_t i = 0; i < streamed.size() && i < static_cast<std::size_t>(depth.groups); ++i)
+    together += streamed[i];
+  if (together > Bytes{}) {
+    r.ring = StagingRing::capacity_for(together, largest);
+    r.slots = depth.slots;
+  }
+  if (row_table_ != nullptr) r.read_per_token = round_up(row_table_->file_row(), kBlock) + kBlock;
+  return r;
+}
+
+Bytes WeightUnits::staging_bytes(const WeightResidency& residency) const {
+  if (residency.whole) return {};
+  Bytes bytes = rows_bytes();
+  if (residency.streams())
+    bytes += round_up(residency.ring, kBlock) + StreamReader::staging_bytes(largest_chunk_, residency.slots) +
+             round_up(strip_room_, kBlock);
+  return bytes;
+}
+
+Bytes WeightUnits::rows_bytes() const {
+  return row_table_ == nullptr ? 0_B : EmbeddingRows::staging_bytes(*row_table_);
+}
+
+Bytes WeightUnits::books_bytes() const {
+  constexpr Bytes kPerUnit{192};     // here, in the stream and in the plan
+  constexpr Bytes kThread = 64_KiB;  // the part of its stack that is ever touched, and what it keeps at hand
+  return kPerUnit * static_cast<std::int64_t>(units_.size()) + kThread;
+}
+
+std::vector<WeightUnits::Resident> WeightUnits::residents(const WeightResidency& residency) const {
+  std::vector<Resident> all;
+  const std::vector<WeightPlacement>& placements = layout_.placements();
+  if (residency.whole) {
+    for (std::size_t i = 0; i < placements.size(); ++i)
+      all.push_back({&placements[i], i, std::nullopt, placements[i].offset});
+    return all;
+  }
+  Bytes offset{};
+  for (std::size_t i = 0; i < placements.size(); ++i) {
+    if (in_units(i) || &placements[i] == row_table_) continue;
+    all.push_back({&placements[i], i, std::nullopt, offset});
+    offset += placements[i].size;
+  }
+  for (std::size_t i = 0; i < units_.size(); ++i) {
+    if (!residency.pinned[i]) continue;
+    const Index piece = units_[i].group - first_head_group_;
+    all.push_back({units_[i].weight, units_[i].placement,
+                   piece >= 0 ? std::optional(static_cast<std::size_t>(piece)) : std::nullopt, offset});
+    offset += units_[i].weight->size;
+  }
+  return all;
+}
+
+}  // namespace jericho
