@@ -14,6 +14,7 @@
 #include "formats/json_file.h"
 #include "formats/test_files.h"
 #include "models/families.h"
+#include "models/published_shapes.h"
 #include "models/transformer.h"
 #include "models/weights.h"
 #include "ops/paged_attention.h"
@@ -26,38 +27,6 @@ using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
 
-Json llama(Index layers, Index hidden, Index ff, Index heads, Index kv_heads, Index vocab) {
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"hidden_size", hidden},
-          {"intermediate_size", ff},
-          {"num_hidden_layers", layers},
-          {"num_attention_heads", heads},
-          {"num_key_value_heads", kv_heads},
-          {"vocab_size", vocab},
-          {"max_position_embeddings", 4096}};
-}
-Json llama3_8b() { return llama(32, 4096, 14336, 32, 8, 128256); }
-Json llama3_70b() { return llama(80, 8192, 28672, 64, 8, 128256); }
-Json llama2_7b() { return llama(32, 4096, 11008, 32, 32, 32000); }
-Json llama32_1b() {
-  Json config = llama(16, 2048, 8192, 32, 8, 128256);
-  config["tie_word_embeddings"] = true;
-  return config;
-}
-Json mixtral_8x7b() {
-  Json config = llama(32, 4096, 14336, 32, 8, 32000);
-  config["architectures"] = {"MixtralForCausalLM"};
-  config["num_local_experts"] = 8;
-  config["num_experts_per_tok"] = 2;
-  return config;
-}
-Json qwen25_05b() {
-  Json config = llama(24, 896, 4864, 14, 2, 151936);
-  config["architectures"] = {"Qwen2ForCausalLM"};
-  config["tie_word_embeddings"] = true;
-  return config;
-}
-
 Index parameters(const Json& config) {
   return WeightLayout::of_shape(config_from_json(config), DType::kF16).parameters();
 }
@@ -67,7 +36,7 @@ TEST(ModelConfig, AmountsToThePublishedParameters) {
   EXPECT_EQ(parameters(llama3_70b()), 70'553'706'496);
   EXPECT_EQ(parameters(llama2_7b()), 6'738'415'616);
   EXPECT_EQ(parameters(llama32_1b()), 1'235'814'400);
-  EXPECT_EQ(parameters(qwen25_05b()), 494'032'768);
+  EXPECT_EQ(parameters(qwen25_half_b()), 494'032'768);
   EXPECT_EQ(parameters(mixtral_8x7b()), 46'702'792'704);
 }
 
@@ -87,7 +56,7 @@ TEST(ModelConfig, AmountsToThePublishedKvBytes) {
   EXPECT_EQ(kv_per_token(llama3_70b()), 327680);
   EXPECT_EQ(kv_per_token(llama2_7b()), 524288);
   EXPECT_EQ(kv_per_token(llama32_1b()), 32768);
-  EXPECT_EQ(kv_per_token(qwen25_05b()), 12288);
+  EXPECT_EQ(kv_per_token(qwen25_half_b()), 12288);
   EXPECT_EQ(kv_per_token(mixtral_8x7b()), 131072);
   EXPECT_EQ(kv_per_token(llama3_8b(), KvType::kF32), 262144);
   EXPECT_EQ(kv_per_token(llama3_8b(), KvType::kQ8), 69632);
@@ -136,14 +105,14 @@ TEST(ConfigJson, ReadsRopeScalingInItsThreeSpellings) {
 }
 
 TEST(ConfigJson, Qwen2HasBiasesOnQueriesKeysAndValuesOnly) {
-  const ModelConfig c = config_from_json(qwen25_05b());
+  const ModelConfig c = config_from_json(qwen25_half_b());
   EXPECT_TRUE(c.attention_qkv_bias);
   EXPECT_FALSE(c.attention_output_bias);
   EXPECT_FALSE(c.mlp_bias);
 }
 
 TEST(ConfigJson, Qwen2SeesAWindowOnlyWhereItSaysSo) {
-  Json json = qwen25_05b();
+  Json json = qwen25_half_b();
   json["sliding_window"] = 512;
   json["max_window_layers"] = 21;
   EXPECT_THAT(windows(config_from_json(json)), Each(0));
@@ -155,7 +124,7 @@ TEST(ConfigJson, Qwen2SeesAWindowOnlyWhereItSaysSo) {
 }
 
 TEST(ConfigJson, Qwen3HasHeadsOfTheirOwnWidthAndNormsOnThem) {
-  Json json = llama(28, 1024, 3072, 16, 8, 151936);
+  Json json = llama_json(28, 1024, 3072, 16, 8, 151936);
   json["architectures"] = {"Qwen3ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM"};
   json["head_dim"] = 128;
   const ModelConfig c = config_from_json(json);
@@ -165,7 +134,7 @@ TEST(ConfigJson, Qwen3HasHeadsOfTheirOwnWidthAndNormsOnThem) {
 }
 
 TEST(ConfigJson, MistralSeesAWindowInEveryLayer) {
-  Json json = llama(4, 256, 512, 8, 2, 100);
+  Json json = llama_json(4, 256, 512, 8, 2, 100);
   json["architectures"] = {"MistralForCausalLM"};
   json["sliding_window"] = 4096;
   EXPECT_THAT(windows(config_from_json(json)), Each(4096));
