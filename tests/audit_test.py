@@ -70,6 +70,17 @@ class TheBudgetItNames(unittest.TestCase):
                 planned = sum(plan[phase].get(purpose + "_bytes", 0) for phase in ("always", "load", "run"))
                 self.assertEqual(planned, memory["purposes"][purpose]["planned_bytes"])
 
+    def test_below_the_weights_is_told_what_the_disk_gives(self):
+        streamed, whole = (audited(self.model, "-c", "512", "-t", "2", "--memory", budget)["plan"]
+                           for budget in (self.audit["plan"]["smallest_budget"], "256MiB"))
+        self.assertTrue(streamed["fits"] and whole["fits"])
+        self.assertLessEqual(streamed["resident_weights_bytes"], streamed["plan"]["always"]["weights.resident_bytes"])
+        not_resident = whole["resident_weights_bytes"] - streamed["resident_weights_bytes"]
+        self.assertGreater(not_resident, 0)  # the head is the embedding: all of it is read
+        self.assertGreaterEqual(streamed["disk_bytes_per_step"], not_resident)
+        self.assertLess(streamed["disk_bytes_per_step"], 1.05 * not_resident)
+        self.assertEqual(whole["disk_bytes_per_step"], 0)
+
     def test_a_budget_that_is_too_small_is_said_and_no_error(self):
         audit = audited(self.model, "-c", "512", "--memory", "8MiB")["plan"]
         self.assertFalse(audit["fits"])

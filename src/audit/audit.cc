@@ -5,8 +5,8 @@
 
 #include <fmt/format.h>
 
-#include "audit/plan_traffic.h"
 #include "base/error.h"
+#include "plan/speed.h"
 
 namespace jericho {
 namespace {
@@ -14,11 +14,10 @@ namespace {
 Index model_context_of(const ModelConfig& config) { return std::min(config.max_position_embeddings, kLargestContext); }
 
 // Speeds from the smallest budget up to where everything is in memory and beyond.
-std::vector<BudgetPoint> over_budgets(const ModelView& model, const Planner& planner, const Ask& ask,
-                                      const SpeedReport& speed) {
-  const PlanReport least = plan_report(model, planner, ask);
+std::vector<BudgetPoint> over_budgets(const Planner& planner, const Ask& ask, const SpeedReport& speed) {
+  const PlanReport least = plan_report(planner, ask);
   const auto from = static_cast<double>(least.smallest.smallest_budget.count);
-  const auto whole = static_cast<double>(whole_budget(least.smallest).count);
+  const auto whole = static_cast<double>(least.smallest.whole_budget.count);
   std::vector<double> budgets = {0.98 * from};
   constexpr int kSteps = 24;
   const double last = std::max(1.6 * whole, 1.25 * from);
@@ -30,7 +29,7 @@ std::vector<BudgetPoint> over_budgets(const ModelView& model, const Planner& pla
     BudgetPoint point{.budget = {static_cast<std::int64_t>(budget)}};
     const PlanOutcome outcome = planner.plan(point.budget, ask);
     if (const auto* plan = std::get_if<Plan>(&outcome)) {
-      const double bytes = disk_bytes_per_step(*plan, static_cast<double>(ask.batch));
+      const double bytes = disk_bytes_of_pass(plan->weights, static_cast<double>(ask.batch));
       const auto disk = speed.device.disk_bytes_per_second;
       if (bytes == 0 || disk)
         point.tokens_per_second = speed.decode.tokens / std::max(speed.decode.seconds, disk ? bytes / *disk : 0);
@@ -44,7 +43,7 @@ std::vector<BudgetPoint> over_budgets(const ModelView& model, const Planner& pla
 
 bool in_memory(const PlanOutcome& outcome) {
   const auto* plan = std::get_if<Plan>(&outcome);
-  return plan != nullptr && all_in_memory(*plan);
+  return plan != nullptr && plan->all_in_memory();
 }
 
 void AuditRequest::validate(const ModelConfig& config) const {
@@ -69,7 +68,7 @@ Planner planner_for(const ModelView& model, Bytes memory) {
           .budget = memory};
 }
 
-PlanReport plan_report(const ModelView& model, const Planner& planner, const Ask& ask) {
+PlanReport plan_report(const Planner& planner, const Ask& ask) {
   PlanReport report{.budget = planner.budget};
   PlanOutcome outcome = planner.plan(planner.budget, ask);
   if (std::holds_alternative<Plan>(outcome)) {
@@ -77,8 +76,8 @@ PlanReport plan_report(const ModelView& model, const Planner& planner, const Ask
     outcome = planner.plan(1_B, ask);
   }
   report.smallest = std::get<DoesNotFit>(std::move(outcome));
-  report.disk_bytes_per_step = disk_bytes_per_step(report.shown(), static_cast<double>(ask.batch));
-  report.resident_weights = resident_weights(report.shown(), model.weights);
+  report.disk_bytes_per_step = disk_bytes_of_pass(report.shown().weights, static_cast<double>(ask.batch));
+  report.resident_weights = report.shown().weights.resident;
   return report;
 }
 
@@ -127,12 +126,12 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
   audit.prefill = prefill_ops(model, request.kv_type, static_cast<double>(request.prompt),
                               static_cast<double>(std::min(request.prompt, kLargestChunk)));
   const Ask ask{request.batch, request.context, request.kv_type, request.chunk};
-  audit.plan = plan_report(model, planner, ask);
+  audit.plan = plan_report(planner, ask);
   if (device) {
     audit.speed = speed_report(model, request, planner, *device);
     if (device->disk_bytes_per_second && audit.plan.disk_bytes_per_step > 0)
       audit.speed->disk_seconds = audit.plan.disk_bytes_per_step / *device->disk_bytes_per_second;
-    audit.budgets = over_budgets(model, planner, ask, *audit.speed);
+    audit.budgets = over_budgets(planner, ask, *audit.speed);
   }
   audit.training = training_states(model.weights, request.rank);
   audit.saved_activations = saved_activations(config, request.training_tokens, Recompute::kNone);

@@ -115,7 +115,7 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
 // What a device of so much memory would say, with nothing of this process in it.
 Planner planner_for(const ModelView& model, Bytes memory);
 
-PlanReport plan_report(const ModelView& model, const Planner& planner, const Ask& ask);
+PlanReport plan_report(const Planner& planner, const Ask& ask);
 SpeedReport speed_report(const ModelView& model, const AuditRequest& request, const Planner& planner,
                          const Device& device);
 

@@ -246,7 +246,7 @@ class Adviser {
   }
 
   Advice finish() {
-    const PlanReport report = plan_report(model_, here_, ask());
+    const PlanReport report = plan_report(here_, ask());
     advice_.command = command_line(request_.command, {.context = ask().context,
                                                       .batch = ask().batch,
                                                       .kv_type = ask().kv_type,

@@ -10,11 +10,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "audit/plan_traffic.h"
 #include "base/error.h"
 #include "base/philox.h"
 #include "cli/machine_file.h"
 #include "plan/roofs.h"
+#include "plan/speed.h"
 
 namespace jericho::cli {
 namespace {
@@ -201,8 +201,10 @@ Verification verify(AuditModel& model, const Audit& audit, const std::stop_token
     const Plan& plan = workspace.plan();
     const double passes = std::ceil(static_cast<double>(load.prompt) / static_cast<double>(plan.limits.rows));
     expected.step_seconds =
-        std::max(expected.step_seconds, disk_bytes_per_step(plan, static_cast<double>(load.batch)) / *disk);
-    expected.prompt_seconds = std::max(expected.prompt_seconds, passes * disk_bytes_per_step(plan, 1) / *disk);
+        std::max(expected.step_seconds, disk_bytes_of_pass(plan.weights, static_cast<double>(load.batch)) / *disk);
+    expected.prompt_seconds =
+        std::max(expected.prompt_seconds,
+                 passes * disk_bytes_of_pass(plan.weights, static_cast<double>(load.prompt) / passes) / *disk);
   }
   const auto batch = static_cast<double>(load.batch), prompt = static_cast<double>(load.prompt);
   Verification result{.how = prediction.how};

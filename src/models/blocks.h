@@ -65,7 +65,9 @@ void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, Ac
 // whose first part is the value; projections to the heads' own keys and values are absorbed into query and output.
 void latent_attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x,
                             Scratch& scratch, MatrixView<float> out);
-inline constexpr Index kLatentWave = 64;  // tokens that attend together
+// Tokens that attend together: queries in latent form are wide, H (r + dr), so tokens take turns. What a token gets depends
+// on none of the others.
+inline constexpr Index kLatentWave = 64;
 void latent_attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 
 // State spaces in the place of attention or beside it: mamba_block.cc, mamba2_block.cc.

@@ -14,9 +14,6 @@
 namespace jericho {
 namespace {
 
-// Queries in latent form are wide, H (r + dr): tokens take turns. What a token gets depends on none of the others.
-constexpr Index kWave = kLatentWave;
-
 struct Buffers {
   MatrixView<float> q_a{nullptr, 0, 0};  // [T, q_lora_rank], where queries are compressed too
   LinearBuffers q_a_input;
@@ -36,7 +33,7 @@ struct Buffers {
   template <class S>
   static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
     const LatentConfig& m = c.latent;
-    const Index H = c.num_attention_heads, W = std::min(rows, kWave);
+    const Index H = c.num_attention_heads, W = std::min(rows, kLatentWave);
     Buffers b;
     if (m.q_lora_rank > 0) {
       b.q_a = take_matrix(scratch, rows, m.q_lora_rank);
@@ -125,8 +122,8 @@ void latent_attention_block(const Pass& pass, const Step& step, const DecoderLay
   const Buffers b = Buffers::take(scratch, pass.config, pass.forms, T);
   project_tokens(pass, pass.angles, w.latent, x, b);
   store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.kv, b.kv, pass.batch.pages);
-  for (Index first = 0; first < T; first += kWave)
-    attend_wave(pass, step, w.latent, b, first, std::min(kWave, T - first));
+  for (Index first = 0; first < T; first += kLatentWave)
+    attend_wave(pass, step, w.latent, b, first, std::min(kLatentWave, T - first));
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, 1, out);
 }

@@ -109,7 +109,7 @@ LinearInput::LinearInput(const Context& context, MatrixView<const float> x, Acti
   buffers.q8_of_128.set(of(ActivationForm::kQ8Of128));
   buffers.q8_of_row.set(of(ActivationForm::kQ8OfRow));
 
-  const bool q8_of_128 = forms.q8_of_128 && K % 128 == 0;  // else no weight that reads x can want it
+  const bool q8_of_128 = !buffers.q8_of_128.q8.empty();
   const auto convert = [&](Index t, int) {
     if (make != nullptr) (*make)(t);
     const float* row = x.row(t).data();

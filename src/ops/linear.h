@@ -66,7 +66,7 @@ struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given
     if (forms.f32 && padded != cols) buffers.f32 = scratch.template take<float>(tokens * padded);
     if (forms.bf16) buffers.bf16 = scratch.template take<BF16>(tokens * padded);
     if (forms.q8) buffers.q8 = Q8Buffers::take(scratch, tokens, padded);
-    if (forms.q8_of_128) buffers.q8_of_128 = Q8Buffers::take(scratch, tokens, padded);
+    if (forms.q8_of_128 && cols % 128 == 0) buffers.q8_of_128 = Q8Buffers::take(scratch, tokens, padded);
     if (forms.q8_of_row) buffers.q8_of_row = Q8Buffers::take(scratch, tokens, padded);
     if (forms.ordered_q8) buffers.ordered_q8 = Q8Buffers::take(scratch, tokens, padded);
     return buffers;
@@ -75,7 +75,7 @@ struct LinearBuffers {  // room for `tokens` rows of `cols` columns in the given
   std::span<float> f32{};  // only where rows need padding
   std::span<BF16> bf16{};
   Q8Buffers q8{};
-  Q8Buffers q8_of_128{};
+  Q8Buffers q8_of_128{};  // only where rows have whole groups: else no weight that reads them can want it
   Q8Buffers q8_of_row{};
   Q8Buffers ordered_q8{};  // of the weight that multiplies
 };

@@ -214,8 +214,8 @@ class InferencePlanner {
     }
     const auto smallest = most_pages(budget, least_context(), smallest_chunk());
     if (!smallest) return std::nullopt;
-    for (const Index chunk :
-         chunks()) {  // a chunk reads all that is not in RAM: long ones save readings, but take room
+    // A chunk reads all that is not in RAM: long ones save readings, but take room.
+    for (const Index chunk : chunks()) {
       const auto choice = most_pages(budget, least_context(), chunk);
       if (choice && 2 * choice->pages >= smallest->pages) return choice;
     }

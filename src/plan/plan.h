@@ -104,6 +104,8 @@ struct Plan {
   [[nodiscard]] Bytes peak() const;  // the larger of the two phases
   // Of the pool if every sequence had its whole context in RAM.
   [[nodiscard]] Index all_pages() const { return kv.layers > 0 ? sequences * ceil_div(context, kPageTokens) : 0; }
+  // Does nothing move between memory and disk from the first token to the last?
+  [[nodiscard]] bool all_in_memory() const { return weights.whole && cold.group_pages == 0; }
   // Sequences make room for one another, and are read again from their tokens.
   [[nodiscard]] bool preempts() const { return sequences > 1 && pages < all_pages(); }
 };

@@ -34,12 +34,11 @@ void count_operations(const WeightLayout& weights, double head_share, TokenCost&
   cost.kind = static_cast<PeakKind>(std::max_element(by_kind.begin(), by_kind.end()) - by_kind.begin());
 }
 
-double disk_bytes(const WeightResidency& weights, double together) {
-  return static_cast<double>(weights.read_per_pass.count) / together +
-         static_cast<double>(weights.read_per_token.count);
-}
-
 }  // namespace
+
+double disk_bytes_of_pass(const WeightResidency& weights, double tokens) {
+  return static_cast<double>(weights.read_per_pass.count) + static_cast<double>(weights.read_per_token.count) * tokens;
+}
 
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {
   TokenCost cost;
@@ -47,7 +46,7 @@ TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batc
   cost.bytes = static_cast<double>(weights.bytes_per_token().count) / batch +
                static_cast<double>(plan.kv.bytes_per_token().count) * depth +
                static_cast<double>(plan.state.bytes_per_sequence().count);
-  cost.disk_bytes = disk_bytes(plan.weights, batch);
+  cost.disk_bytes = disk_bytes_of_pass(plan.weights, batch) / batch;
   return cost;
 }
 
@@ -61,7 +60,7 @@ TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index toke
                 static_cast<double>(plan.kv.bytes_per_token().count) * mean_depth +
                 static_cast<double>(plan.state.bytes_per_sequence().count)) /
                together;
-  cost.disk_bytes = disk_bytes(plan.weights, together);
+  cost.disk_bytes = disk_bytes_of_pass(plan.weights, together) / together;
   return cost;
 }
 

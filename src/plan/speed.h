@@ -22,6 +22,9 @@ struct TokenCost {
 
 PeakKind multiplied_by(DType weight);  // the units that products with such a weight are for
 
+// Read from the disk, of weights that stream, by a pass over `tokens` tokens.
+double disk_bytes_of_pass(const WeightResidency& weights, double tokens);
+
 // A token of each of `batch` sequences that step together with `depth` positions in their caches.
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth);
 

@@ -103,9 +103,8 @@ void IntegerRows::decode(Index first, Index count, std::byte* rows) const {
   const Index parts = info(dtype_).block_elements / kGroup;  // of a block
   const Index row_bytes = storage_bytes(dtype_, grid_.cols).count;
   std::array<std::uint8_t, 32> part_codes{};
-  for (Index p = 0; p < grid_.cols / kGroup;
-       ++p) {  // outside: methods that store columns first read the same lines for
-               // every row
+  // Columns outside: methods that store columns first read the same lines for every row.
+  for (Index p = 0; p < grid_.cols / kGroup; ++p) {
     for (Index r = 0; r < count; ++r) {
       const Index group = p * kGroup / grid_.group;
       if (input_order_.empty()) {

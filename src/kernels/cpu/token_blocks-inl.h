@@ -3,7 +3,7 @@
 // What a weight's type does inside a tile is a Product's:
 //   Chunk        some groups of 32 columns of a strip in the form that is multiplied; unpack() makes it, once for a block
 //   Tile         what four tokens have for these groups; gather() makes it, once for four strips
-//   kTileStrips  strips that a quad of activations is loaded for: as many as registers hold accumulators of
+//   kTileStrips  strips that an activation is loaded for: as many as registers hold the sums of
 //   add_chunk()  adds a chunk to the sums of a tile: load_sums(), the product, store_sums()
 // Tokens and rows each keep their own accumulator, which takes the columns in order: the bits do not depend on how tokens
 // are cut (numerics.md 3). Start at products_of_tokens().
