@@ -1,0 +1,55 @@
+// AdamW with both moments in fp32: see adamw.h.
+#include "train/optimizers/adamw.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/math.h"
+#include "kernels/adamw.h"
+#include "kernels/training_kernels.h"
+
+namespace jericho {
+namespace {
+
+constexpr Index kGrain = 16384;  // elements that one part of the pool's work updates
+
+class AdamW final : public Optimizer {
+ public:
+  AdamW(const OptimizerOptions& options, const TrainedShape& tensor) : Optimizer(tensor), options_(options) {}
+
+  [[nodiscard]] std::vector<StatePart> state_parts() const override {
+    const std::vector<Index> extents = {shape().rows, shape().cols};
+    return {{"exp_avg", DType::kF32, extents}, {"exp_avg_sq", DType::kF32, extents}};
+  }
+
+  void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
+            std::span<std::byte> state, Scratch&) const override {
+    const auto t = static_cast<double>(update.number);
+    const double lr = update.learning_rate;
+    const float decay = shape().role == TensorRole::kVector ? 0 : options_.weight_decay;
+    const AdamWStep how = {.beta1 = options_.beta1,
+                           .beta2 = options_.beta2,
+                           .epsilon = options_.epsilon,
+                           .keep = static_cast<float>(1 - lr * decay),
+                           .step_size = static_cast<float>(lr / (1 - pow_double(options_.beta1, t))),
+                           .root_correction = static_cast<float>(std::sqrt(1 - pow_double(options_.beta2, t)))};
+    const std::span<float> m = part<float>(state, 0), v = part<float>(state, 1);
+    const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
+    const auto range = [&](Index begin, Index end, int) {
+      kernels.adamw(how, gradient.data() + begin, end - begin, weight.data() + begin, m.data() + begin,
+                    v.data() + begin);
+    };
+    parallel_for(context.pool, shape().size(), kGrain, range);
+  }
+
+ private:
+  OptimizerOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_adamw(const OptimizerOptions& options, const TrainedShape& shape) {
+  return std::make_unique<AdamW>(options, shape);
+}
+
+}  // namespace jericho
