@@ -9,6 +9,20 @@ namespace {
 TrainingKernels scalar_table() {
   TrainingKernels table;
   table.adamw = ref::adamw;
+  table.dense_interleave = ref::dense_interleave;
+  table.dense_transpose = ref::dense_transpose;
+  table.dense_multiply = ref::dense_multiply;
+  table.rms_norm_backward = ref::rms_norm_backward;
+  table.glu_rows = ref::glu_rows;
+  table.glu_backward = ref::glu_backward;
+  table.attention_probabilities = ref::attention_probabilities;
+  table.attention_gradients = ref::attention_gradients;
+  table.cross_entropy = ref::cross_entropy;
+  table.scale_rows = ref::scale_rows;
+  table.rope_rows = ref::rope_rows;
+  table.row_dots = ref::row_dots;
+  table.add_column_sums = ref::add_column_sums;
+  table.sum_squares = ref::sum_squares;
   return table;
 }
 
