@@ -128,9 +128,7 @@ TEST_P(SameBits, OnEveryCpuPath) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, SameBits,
-                         testing::Combine(testing::ValuesIn(kPackableTypes),
-                                          testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
+INSTANTIATE_TEST_SUITE_P(, SameBits, testing::Combine(testing::ValuesIn(kPackableTypes), testing::ValuesIn(kKvTypes)),
                          model_case_name);
 
 class SameBitsOfOddSizes : public testing::TestWithParam<ModelCase> {};
@@ -154,7 +152,7 @@ TEST_P(SameBitsOfOddSizes, ForAnyPathThreadsChunksAndCompany) {
 
 INSTANTIATE_TEST_SUITE_P(, SameBitsOfOddSizes,
                          testing::Combine(testing::Values(DType::kF32, DType::kF16, DType::kBF16),
-                                          testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
+                                          testing::ValuesIn(kKvTypes)),
                          model_case_name);
 
 // Blocks that only some families have.
@@ -268,7 +266,11 @@ INSTANTIATE_TEST_SUITE_P(
                     PinnedBits{KvType::kQ8, "e30e08b6e1c950400b14e175024834b528382337a530754b55a1a47be215eba8",
                                "22f8586b07e539af31cb8a3097657b729451b7aa0248855441e30cf1491c078c",
                                "ea87fa2671d36e60b680e2ae1aea8689fdc82c908c7902ca3b5893cc35add282",
-                               "aa6918223a3a2071f384de741ce209dc6386a70fb9aaf9d2d423d11667350e15"}),
+                               "aa6918223a3a2071f384de741ce209dc6386a70fb9aaf9d2d423d11667350e15"},
+                    PinnedBits{KvType::kQ4, "9d18748206ed4d2ef25bcae36ea1abbe7b506e62bb925d121a094b8d92b79025",
+                               "4cd9e06fce4b75daed0f56896588a39c375680c5eb0da139621f3f9325c2b1e4",
+                               "13a25f2c6677fbaab802f91b8bc8c953402b7331bfe677ebdf5c9efc401eb892",
+                               "e08778501ff859597ed45071b95d041dc53f9d150119073bef25afabaae7b528"}),
     [](const auto& test) { return std::string(name(test.param.kv)); });
 
 // State spaces, alone and beside attention; the inputs of their convolutions are kept in f16 or f32.
@@ -301,7 +303,7 @@ TEST_P(SameBitsOfStateSpaces, ForAnyPathThreadsChunksAndCompany) {
 
 INSTANTIATE_TEST_SUITE_P(, SameBitsOfStateSpaces,
                          testing::Combine(testing::Values(DType::kF32, DType::kBF16, DType::kQ8_0),
-                                          testing::Values(KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8)),
+                                          testing::ValuesIn(kKvTypes)),
                          model_case_name);
 
 class SameBitsControl : public testing::Test {

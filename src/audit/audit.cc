@@ -116,8 +116,7 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
               .types = weights_by_type(model.weights),
               .weights = checkpoint_bytes(model.weights),
               .bits_per_weight = bits_per_weight(model.weights)};
-  for (const KvType type : kAuditedKvTypes)
-    audit.kv_per_token.emplace_back(type, kv_layout(config, type).bytes_per_token());
+  for (const KvType type : kKvTypes) audit.kv_per_token.emplace_back(type, kv_layout(config, type).bytes_per_token());
   audit.kv_at_context = kv_bytes(config, request.kv_type, request.context);
   audit.state = state_bytes(config, request.kv_type);
   audit.logits = logit_bytes(config, 1);

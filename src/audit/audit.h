@@ -86,8 +86,6 @@ struct BudgetPoint {
   double tokens_per_second = 0;  // 0: refused
 };
 
-inline constexpr std::array kAuditedKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
-
 struct Audit {
   AuditRequest request{};
   std::string architecture{};

@@ -125,7 +125,7 @@ std::string kv_growth(const Audit& a, const ModelView& model) {
                  {.label = "tokens of context", .log = true}, {.label = "bytes", .log = true, .bytes = true});
   const auto most = static_cast<double>(std::max<Index>(2, a.model_context));
   int color = 0;
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8}) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8, KvType::kQ4}) {
     Series series{.name = fmt::format("{} keys and values", name(type)), .color = color++};
     const double first = std::max(1.0, most / 4096);
     for (int i = 0; i <= 48; ++i) {
@@ -140,7 +140,7 @@ std::string kv_growth(const Audit& a, const ModelView& model) {
   const auto level = [&](double bytes, const std::string& what, int c) {
     chart.add({.name = what, .points = {{first, bytes}, {most, bytes}}, .dashed = true, .color = c});
   };
-  level(static_cast<double>(a.weights.count), fmt::format("weights, {}", format_bytes(a.weights)), 3);
+  level(static_cast<double>(a.weights.count), fmt::format("weights, {}", format_bytes(a.weights)), 6);
   level(static_cast<double>(a.plan.budget.count), fmt::format("budget, {}", format_bytes(a.plan.budget)), 7);
   return chart.html();
 }

@@ -101,8 +101,6 @@ Bytes kv_bytes(const ModelConfig& config, KvType type) { return kv_layout(config
 
 Bytes state_bytes(const ModelConfig& config, KvType type) { return state_layout(config, type).bytes_per_sequence(); }
 
-constexpr std::array<KvType, 4> kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
-
 void print_json(const ModelFile& file) {
   Json out = {{"path", file.path().string()}, {"format", file.format() == ModelFormat::kGguf ? "gguf" : "huggingface"}};
   if (file.format() == ModelFormat::kHuggingFace) out["config"] = file.config();

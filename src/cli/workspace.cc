@@ -54,7 +54,7 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("--scratch", scratch,
                   "FOLDER on a disk for keys and values that do not fit in memory [they must fit]");
   verb.add_flag("--scratch-encrypt", scratch_encrypt, "Encrypt what goes to --scratch with a key of this process");
-  verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8")->capture_default_str();
+  verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8, q4")->capture_default_str();
 }
 
 void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {
@@ -73,7 +73,7 @@ void WorkspaceOptions::validate() const {
 
 KvType WorkspaceOptions::parsed_kv_type() const {
   const auto type = parse_kv_type(kv_type);
-  if (!type) throw Error(ErrorKind::kUsage, fmt::format("--kv-type {}: expected f32, f16, bf16 or q8", kv_type));
+  if (!type) throw Error(ErrorKind::kUsage, fmt::format("--kv-type {}: expected f32, f16, bf16, q8 or q4", kv_type));
   return *type;
 }
 

@@ -99,7 +99,7 @@ void read_pages(benchmark::State& state, CpuPath path, KvType type, Index group)
 void register_all() {
   for (const CpuPath path : usable_cpu_paths()) {
     if (path == CpuPath::kScalar || path == CpuPath::kAmx) continue;  // amx takes the kernel of avx512
-    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    for (const KvType type : kKvTypes) {
       const std::string of = std::string(name(path)) + "/" + std::string(name(type));
       for (const auto& [tokens, heads] : {std::pair<Index, Index>{1, 1}, {1, 4}, {1, 8}, {8, 1}, {8, 4}}) {
         const std::string id =

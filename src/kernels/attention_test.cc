@@ -11,8 +11,6 @@
 namespace jericho {
 namespace {
 
-constexpr std::array<KvType, 4> kTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
-
 // Keys and values of one KV head on separate pages, so that a read beyond a page is seen by the sanitizer.
 class Cache {
  public:
@@ -89,7 +87,7 @@ class AttentionOnPath : public testing::TestWithParam<std::tuple<CpuPath, KvType
   }
 };
 INSTANTIATE_TEST_SUITE_P(Paths, AttentionOnPath,
-                         testing::Combine(testing::ValuesIn(usable_cpu_paths()), testing::ValuesIn(kTypes)),
+                         testing::Combine(testing::ValuesIn(usable_cpu_paths()), testing::ValuesIn(kKvTypes)),
                          [](const auto& test) {
                            return std::string(name(std::get<0>(test.param))) + "_" +
                                   std::string(name(std::get<1>(test.param)));
@@ -226,7 +224,7 @@ TEST_P(AttentionOnPath, EqualsReferenceForValuesThatAreTheFirstColumnsOfTheKeys)
 
 TEST(Attention, NarrowerValuesAreTheFirstColumnsOfAllOfThem) {
   flush_subnormals();
-  for (const KvType type : kTypes) {
+  for (const KvType type : kKvTypes) {
     const Cache cache(type, 40, 90, 16);
     const std::vector<float> q = random_row(40, 17);
     std::vector<float> all(40), first(40, 9.0f);
@@ -307,7 +305,7 @@ TEST(Attention, ReferenceIsNearTheFormulaInDouble) {
 
 TEST(Attention, PositionsOutsideTheWindowChangeNothing) {
   flush_subnormals();
-  for (const KvType type : kTypes) {
+  for (const KvType type : kKvTypes) {
     const Cache shorter(type, 32, 80, 9);
     const Cache longer(type, 32, 160, 9);  // the same positions, and more
     const std::vector<float> q = random_row(32, 10);

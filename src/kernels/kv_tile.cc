@@ -6,20 +6,15 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <utility>
 
 #include "base/half.h"
 
 namespace jericho {
 namespace {
 
-constexpr std::array<std::pair<KvType, std::string_view>, 4> kNames = {
-    {{KvType::kF32, "f32"}, {KvType::kF16, "f16"}, {KvType::kBF16, "bf16"}, {KvType::kQ8, "q8"}}};
+constexpr std::array<std::string_view, kKvTypes.size()> kNames = {"f32", "f16", "bf16", "q8", "q4"};
 
 F16* q8_scales(std::byte* tile, Index head_dim) { return reinterpret_cast<F16*>(tile + kPageTokens * head_dim); }
-const F16* q8_scales(const std::byte* tile, Index head_dim) {
-  return reinterpret_cast<const F16*>(tile + kPageTokens * head_dim);
-}
 
 void store_q8(const float* x, Index head_dim, Index slot, std::byte* tile) {
   auto* codes = reinterpret_cast<std::int8_t*>(tile) + slot * head_dim;
@@ -42,27 +37,51 @@ void store_q8(const float* x, Index head_dim, Index slot, std::byte* tile) {
   }
 }
 
+void store_q4(const float* x, Index head_dim, Index slot, std::byte* tile) {
+  const Index row_bytes = ceil_div(head_dim, 2);
+  auto* codes = reinterpret_cast<std::uint8_t*>(tile) + slot * row_bytes;
+  std::fill_n(codes, row_bytes, std::uint8_t{0});
+  std::byte* scales = tile + kPageTokens * row_bytes + 2 * slot * kv_groups(head_dim);
+  for (Index g = 0; g < kv_groups(head_dim); ++g) {
+    const Index begin = g * 32;
+    const Index end = std::min(head_dim, begin + 32);
+    float largest = 0;  // in magnitude
+    bool finite = true;
+    for (Index d = begin; d < end; ++d) {
+      finite = finite && std::isfinite(x[d]);
+      if (std::abs(x[d]) > std::abs(largest)) largest = x[d];
+    }
+    const F16 stored =
+        to_f16(finite ? std::clamp(largest / -8.0f, -65504.0f, 65504.0f) : std::numeric_limits<float>::quiet_NaN());
+    std::memcpy(scales + 2 * g, &stored, 2);
+    const float scale = to_float(stored);
+    for (Index d = begin; d < end; ++d) {
+      const float code = finite && scale != 0 ? std::clamp(std::nearbyint(x[d] / scale), -8.0f, 7.0f) : 0.0f;
+      codes[d / 2] |= static_cast<std::uint8_t>(static_cast<int>(code + 8.0f) << (d % 2 * 4));
+    }
+  }
+}
+
 }  // namespace
 
-std::string_view name(KvType type) { return kNames[static_cast<std::size_t>(type)].second; }
+std::string_view name(KvType type) { return kNames[static_cast<std::size_t>(type)]; }
 
 std::optional<KvType> parse_kv_type(std::string_view text) {
-  for (const auto& [type, type_name] : kNames) {
-    if (type_name == text) return type;
-  }
-  return std::nullopt;
+  const auto found = std::find(kNames.begin(), kNames.end(), text);
+  if (found == kNames.end()) return std::nullopt;
+  return kKvTypes[static_cast<std::size_t>(found - kNames.begin())];
 }
 
-Bytes kv_tile_bytes(KvType type, Index head_dim) {
-  Index per_token = 0;
-  switch (type) {
-    case KvType::kF32: per_token = 4 * head_dim; break;
-    case KvType::kF16:
-    case KvType::kBF16: per_token = 2 * head_dim; break;
-    case KvType::kQ8: per_token = head_dim + 2 * kv_groups(head_dim); break;
-  }
-  return round_up(Bytes{kPageTokens * per_token}, 64_B);
+KvCode kv_code(KvType type, const std::byte* tile, Index head_dim, Index slot, Index d) {
+  const Index row_bytes = type == KvType::kQ8 ? head_dim : ceil_div(head_dim, 2);
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(tile) + slot * row_bytes;
+  KvCode out;
+  std::memcpy(&out.scale.bits, tile + kPageTokens * row_bytes + 2 * (slot * kv_groups(head_dim) + d / 32), 2);
+  out.code = type == KvType::kQ8 ? static_cast<std::int8_t>(codes[d]) : (codes[d / 2] >> (d % 2 * 4) & 15) - 8;
+  return out;
 }
+
+Bytes kv_tile_bytes(KvType type, Index head_dim) { return round_up(kv_row_bytes(type, head_dim) * kPageTokens, 64_B); }
 
 void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) {
   switch (type) {
@@ -78,6 +97,7 @@ void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte
       return;
     }
     case KvType::kQ8: store_q8(x, head_dim, slot, tile); return;
+    case KvType::kQ4: store_q4(x, head_dim, slot, tile); return;
   }
 }
 
@@ -94,12 +114,13 @@ void kv_load(KvType type, const std::byte* tile, Index head_dim, Index slot, flo
       for (Index d = 0; d < head_dim; ++d) out[d] = to_float(row[d]);
       return;
     }
-    case KvType::kQ8: {
-      const auto* codes = reinterpret_cast<const std::int8_t*>(tile) + slot * head_dim;
-      const F16* scales = q8_scales(tile, head_dim) + slot * kv_groups(head_dim);
-      for (Index d = 0; d < head_dim; ++d) out[d] = static_cast<float>(codes[d]) * to_float(scales[d / 32]);
+    case KvType::kQ8:
+    case KvType::kQ4:
+      for (Index d = 0; d < head_dim; ++d) {
+        const KvCode stored = kv_code(type, tile, head_dim, slot, d);
+        out[d] = static_cast<float>(stored.code) * to_float(stored.scale);
+      }
       return;
-    }
   }
 }
 

@@ -3,31 +3,55 @@
 //   q8              codes [16][D], then f16 scales [16][groups]: groups of min(32, D) along D, the last may be shorter;
 //                   s = f16(min(absmax / 127, 65504)), code = clamp(rint(x / s), -127, 127), all 0 where s is 0;
 //                   a group with a value that is not finite gets scale NaN
+//   q4              codes [16][D / 2], two columns a byte, the even one low, then scales as q8, rows of an odd D are padded;
+//                   s = f16(clamp(m / -8, -65504, 65504)), m the value of largest magnitude, the first where several are;
+//                   code = clamp(rint(x / s), -8, 7), stored plus 8, all 0 where s is 0; NaN as q8
 // Tiles start on cache lines. The stored form of a position depends on that position alone.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/half.h"
 #include "base/index.h"
 
 namespace jericho {
 
 inline constexpr Index kPageTokens = 16;  // positions per tile and per KV page
 
-enum class KvType { kF32, kF16, kBF16, kQ8 };
+enum class KvType { kF32, kF16, kBF16, kQ8, kQ4 };
+inline constexpr std::array kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4};
 
 std::string_view name(KvType type);
-std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "bf16", "q8"
+std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "bf16", "q8", "q4"
 
-constexpr Index kv_groups(Index head_dim) { return ceil_div(head_dim, 32); }  // of q8, per token
+constexpr Index kv_groups(Index head_dim) { return ceil_div(head_dim, 32); }  // of q8 and q4, per token
+// What a key or value of head_dim takes, without the padding of tiles.
+constexpr Bytes kv_row_bytes(KvType type, Index head_dim) {
+  switch (type) {
+    case KvType::kF32: return {4 * head_dim};
+    case KvType::kF16:
+    case KvType::kBF16: return {2 * head_dim};
+    case KvType::kQ8: return {head_dim + 2 * kv_groups(head_dim)};
+    case KvType::kQ4: return {ceil_div(head_dim, 2) + 2 * kv_groups(head_dim)};
+  }
+  return {};
+}
 Bytes kv_tile_bytes(KvType type, Index head_dim);
 
 // Stores x[D] at slot (position mod 16) of the tile. This is the reference twin of the table's entry
 // (kernels.h), with integer and correctly rounded operations only.
 void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);
+
+// Column d of a slot of a q8 or q4 tile: value = code * scale of its group.
+struct KvCode {
+  int code = 0;
+  F16 scale{};
+};
+KvCode kv_code(KvType type, const std::byte* tile, Index head_dim, Index slot, Index d);
 
 // Reads a slot back as fp32, out[D].
 void kv_load(KvType type, const std::byte* tile, Index head_dim, Index slot, float* out);

@@ -102,7 +102,7 @@ void register_all() {
     add("glu", path, "relu2", [=](benchmark::State& state) { glu(state, path, Activation::kRelu2); });
     add("quantize_q8", path, "", [=](benchmark::State& state) { quantize_q8(state, path); });
     add("round_bf16", path, "", [=](benchmark::State& state) { round_bf16(state, path); });
-    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    for (const KvType type : kKvTypes) {
       add("kv_store", path, std::string(name(type)), [=](benchmark::State& state) { kv_store(state, path, type); });
     }
   }

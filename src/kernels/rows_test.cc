@@ -162,7 +162,7 @@ TEST_P(RowKernels, Bf16RowsEqualReference) {
 }
 
 TEST_P(RowKernels, StoredKeysEqualReferenceAndLeaveOtherSlotsAlone) {
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+  for (const KvType type : kKvTypes) {
     for (const Values values : kValues) {
       for (const Index head_dim : {1, 8, 24, 32, 48, 64, 80, 128, 200}) {
         const std::size_t bytes = kv_tile_bytes(type, head_dim).size();
@@ -183,6 +183,28 @@ TEST_P(RowKernels, StoredKeysEqualReferenceAndLeaveOtherSlotsAlone) {
       }
     }
   }
+}
+
+TEST(KvTile, Q4HoldsTwoColumnsAByteAndGivesTheLargestValueTheLowestCode) {
+  constexpr Index kDim = 34;  // a whole group and one of two columns
+  std::vector<float> x(kDim, 0.0f);
+  x[0] = 4.0f, x[1] = -4.0f, x[2] = 1.0f, x[3] = 0.25f, x[32] = -1.0f, x[33] = 1.0f;
+  std::vector<std::byte> tile(kv_tile_bytes(KvType::kQ4, kDim).size(), std::byte{0x77});
+  kv_store(KvType::kQ4, x.data(), kDim, 2, tile.data());
+  EXPECT_EQ(kv_row_bytes(KvType::kQ4, kDim), 21_B);  // 17 of codes, two scales
+  const std::byte* row = tile.data() + 2 * 17;
+  EXPECT_EQ(row[0], std::byte{0xf0});   // s = -0.5: codes -8 and 8, which is clamped to 7; plus 8
+  EXPECT_EQ(row[1], std::byte{0x86});   // -2, and -0.5 to even: 0
+  EXPECT_EQ(row[16], std::byte{0xf0});  // s = 0.125, of the first of two that are as large
+  EXPECT_EQ(tile[17], std::byte{0x77}) << "another slot";
+  std::vector<float> back(kDim);
+  kv_load(KvType::kQ4, tile.data(), kDim, 2, back.data());
+  EXPECT_EQ(back[0], 4.0f);
+  EXPECT_EQ(back[1], -3.5f);
+  EXPECT_EQ(back[2], 1.0f);
+  EXPECT_EQ(back[3], 0.0f);
+  EXPECT_EQ(back[32], -1.0f);
+  EXPECT_EQ(back[33], 0.875f);
 }
 
 TEST(RmsNorm, ReferenceIsAccurate) {

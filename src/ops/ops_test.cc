@@ -372,7 +372,7 @@ TEST_P(Ops, AttentionOfRowsTogetherHasTheBitsOfEachRowAlone) {
   rows.push_back({1, 12});
   for (Index p = 95; p < 100; ++p) rows.push_back({0, p});
   const auto T = static_cast<Index>(rows.size());
-  for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+  for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
     const Cache cache(context_, {type, L, K, D}, {100, 20, 30});
     for (const Index group : {1, 3, 40}) {
       const Index width = K * group * D;
@@ -423,7 +423,7 @@ TEST(KvLayout, OfALatentCacheHasNoTilesOfValues) {
 }
 
 TEST(KvLayout, KeepsTilesApartAndPagesWhole) {
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+  for (const KvType type : kKvTypes) {
     const KvLayout layout = {type, 3, 2, 40};
     Bytes end{};
     for (Index layer = 0; layer < 3; ++layer) {

@@ -41,14 +41,7 @@ Index end_of_run(std::span<const BatchRow> rows, Index first, Index limit) {
 }  // namespace
 
 Bytes KvLayout::bytes_per_token() const {
-  Index per_head = 0;
-  switch (type) {
-    case KvType::kF32: per_head = 4 * head_dim; break;
-    case KvType::kF16:
-    case KvType::kBF16: per_head = 2 * head_dim; break;
-    case KvType::kQ8: per_head = head_dim + 2 * kv_groups(head_dim); break;
-  }
-  return {tiles_per_head() * layers * kv_heads * per_head};
+  return kv_row_bytes(type, head_dim) * (tiles_per_head() * layers * kv_heads);
 }
 
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,

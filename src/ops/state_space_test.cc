@@ -33,7 +33,7 @@ TEST(StateLayout, AmountsToThePublishedBytesPerSequence) {
 
 TEST(StateLayout, PlacesEveryStateOnACacheLineWithoutOverlap) {
   for (const Index inner : {1, 5, 33, 96}) {
-    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    for (const KvType type : kKvTypes) {
       const StateLayout layout = mamba_layout(3, inner, type);
       Bytes end{};
       for (Index layer = 0; layer < 3; ++layer) {

@@ -328,13 +328,17 @@ std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const W
   const InferencePlanner with_scratch(config, weights, machine, spilling);
   const Bytes less = budget_of(with_scratch.plan(with_scratch.least()));
   if (less < refusal.smallest_budget) refusal.with_scratch = less;
-  for (const KvType type : {wish.kv_type, KvType::kQ8}) {
+  const auto token_bytes_of = [&](KvType type) { return kv_layout(config, type).bytes_per_token(); };
+  std::vector<KvType> types = {wish.kv_type};
+  for (const KvType type : {KvType::kQ8, KvType::kQ4}) {
+    if (token_bytes_of(type) < token_bytes_of(wish.kv_type)) types.push_back(type);
+  }
+  for (const KvType type : types) {
     InferenceWish other = wish;
     other.kv_type = type;
     const InferencePlanner with_type(config, weights, machine, other);
     refusal.largest_context.emplace_back(
         type, with_type.largest_context(budget, with_type.least_in_ram(), planner.model_context()));
-    if (type == KvType::kQ8) break;
   }
   return refusal;
 }
@@ -348,7 +352,7 @@ std::string budget_argument(Bytes budget) {
 std::string describe(const DoesNotFit& refusal) {
   const Plan& p = refusal.smallest;
   KvLayout reduced = p.kv;
-  reduced.type = KvType::kQ8;
+  reduced.type = KvType::kQ4;
   const Bytes reduced_kv = PagePool::pool_bytes(p.pages, reduced.page_bytes());
   const auto row = [](const std::string& what, Bytes needed, Bytes least, const std::string& how) {
     return fmt::format("  {:<22}{:>10}   {:>10}{}\n", what, format_bytes(needed), format_bytes(least),
@@ -365,7 +369,7 @@ std::string describe(const DoesNotFit& refusal) {
       row("weights", refusal.weights, least_weights, p.weights.whole ? "" : "the rest read from disk in every pass");
   if (p.kv.layers > 0) {
     text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv,
-                std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ8 ? "" : "--kv-type q8");
+                std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ4 ? "" : "--kv-type q4");
   }
   if (const Bytes states = p.of(Purpose::kStateSsm); states > Bytes{})
     text += row(fmt::format("states ({} sequence{})", p.sequences, p.sequences == 1 ? "" : "s"), states, states, "");

@@ -165,13 +165,16 @@ TEST_F(Planner, DoesNotPromiseABudgetBelowWhatTheStartTook) {
 TEST_F(Planner, TellsTheLargestContextThatFits) {
   const Bytes budget = plan(1_GiB, {.context = 512, .chunk = kSmallestChunk}).peak();
   const DoesNotFit no = refusal(budget, {.context = 1024});
-  ASSERT_EQ(no.largest_context.size(), 2u);
+  ASSERT_EQ(no.largest_context.size(), 3u);
   const auto [f16, most_f16] = no.largest_context[0];
   const auto [q8, most_q8] = no.largest_context[1];
+  const auto [q4, most_q4] = no.largest_context[2];
   EXPECT_EQ(f16, KvType::kF16);
   EXPECT_EQ(q8, KvType::kQ8);
+  EXPECT_EQ(q4, KvType::kQ4);
   EXPECT_EQ(most_f16, 512);
   EXPECT_GT(most_q8, most_f16);
+  EXPECT_GT(most_q4, most_q8);
   for (const auto& [type, most] : no.largest_context) {
     EXPECT_TRUE(fits(budget, {.context = most, .kv_type = type}));
     const bool whole = most == config_.max_position_embeddings;
@@ -181,7 +184,8 @@ TEST_F(Planner, TellsTheLargestContextThatFits) {
 
 TEST_F(Planner, TellsThatNoContextFits) {
   for (const auto& [type, most] : refusal(1_MiB).largest_context) EXPECT_EQ(most, 0) << name(type);
-  EXPECT_EQ(refusal(1_MiB, {.kv_type = KvType::kQ8}).largest_context.size(), 1u);
+  EXPECT_EQ(refusal(1_MiB, {.kv_type = KvType::kQ8}).largest_context.size(), 2u) << "q4 is smaller";
+  EXPECT_EQ(refusal(1_MiB, {.kv_type = KvType::kQ4}).largest_context.size(), 1u);
 }
 
 TEST_F(Planner, DescribesARefusalWithItsWayOut) {
@@ -189,7 +193,7 @@ TEST_F(Planner, DescribesARefusalWithItsWayOut) {
   const DoesNotFit asked = refusal(budget, {.context = 1024});
   EXPECT_THAT(
       describe(asked),
-      AllOf(HasSubstr("weights"), HasSubstr("kv (1024 tokens)"), HasSubstr("--kv-type q8"), HasSubstr("--chunk 32"),
+      AllOf(HasSubstr("weights"), HasSubstr("kv (1024 tokens)"), HasSubstr("--kv-type q4"), HasSubstr("--chunk 32"),
             HasSubstr("smallest budget that works as asked: --memory " + budget_argument(asked.smallest_budget)),
             HasSubstr("with f16 KV: 512 tokens")));
   EXPECT_THAT(describe(refusal(1_MiB)), AllOf(HasSubstr("smallest budget that works: --memory "),

@@ -78,8 +78,45 @@ struct Q8Tile {
   const std::int8_t* codes;
   const F16* scales;  // [16][groups]
 };
-HWY_INLINE Q8Tile q8_tile(const std::byte* tile, Index D) {
-  return {reinterpret_cast<const std::int8_t*>(tile), reinterpret_cast<const F16*>(tile + kPageTokens * D)};
+// Rows of codes of a tile that are read 64 at a time may end that far from the last one.
+inline constexpr Index kCodeSlack = 64;
+using TileCodes = std::int8_t[kPageTokens * kMaxKeyWidth + kCodeSlack];
+
+// Codes of a q4 tile as q8 has them. Of an even D the rows follow one another: 64 codes from 32 bytes at a time; what is
+// read and written beyond is of the same tile, and slack.
+HWY_INLINE void unpack_q4(const std::byte* tile, Index D, std::int8_t* out) {
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(tile);
+  if (D % 2 != 0) {
+    for (Index s = 0; s < kPageTokens; ++s) {
+      for (Index d = 0; d < D; ++d) {
+        out[s * D + d] = static_cast<std::int8_t>((bytes[s * (D / 2 + 1) + d / 2] >> (d % 2 * 4) & 15) - 8);
+      }
+    }
+    return;
+  }
+  const __m256i nibble = _mm256_set1_epi8(15), offset = _mm256_set1_epi8(8);
+  for (Index i = 0; i < kPageTokens * D / 2; i += 32) {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + i));
+    const __m256i even = _mm256_sub_epi8(_mm256_and_si256(both, nibble), offset);
+    const __m256i odd = _mm256_sub_epi8(_mm256_and_si256(_mm256_srli_epi16(both, 4), nibble), offset);
+    const __m256i low = _mm256_unpacklo_epi8(even, odd), high = _mm256_unpackhi_epi8(even, odd);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2 * i), _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2 * i + 32), _mm256_permute2x128_si256(low, high, 0x31));
+  }
+}
+
+template <KvType kType>
+inline constexpr bool kHasCodes = kType == KvType::kQ8 || kType == KvType::kQ4;
+
+// Where the scales of a tile are, and its codes: those of q4 are unpacked to `room` first.
+template <KvType kType>
+HWY_INLINE Q8Tile code_tile(const std::byte* tile, Index D, std::int8_t* room) {
+  if constexpr (kType == KvType::kQ4) {
+    unpack_q4(tile, D, room);
+    return {room, reinterpret_cast<const F16*>(tile + kPageTokens * ceil_div(D, 2))};
+  } else {
+    return {reinterpret_cast<const std::int8_t*>(tile), reinterpret_cast<const F16*>(tile + kPageTokens * D)};
+  }
 }
 
 // The scales of a tile as fp32, [16][groups].
@@ -290,10 +327,11 @@ HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries& queries, I
   for (int r = 0; r < kRows; ++r) store(acc[r], logit[r]);
 }
 
-// logit[r][slot] of rows row .. row + kRows - 1; `turned` is of the same tile, for q8 pages, its codes where kTurned.
+// logit[r][slot] of rows row .. row + kRows - 1. For pages of codes `codes` and `turned` are of the same tile, the codes of
+// the latter where kTurned.
 template <KvType kType, int kRows, bool kTurned>
-HWY_INLINE void tile_logits(const std::byte* tile, const TurnedKeys& turned, const Queries& q, Index D, Index row,
-                            float scale, float (*logit)[kAttentionBlock]) {
+HWY_INLINE void tile_logits(const std::byte* tile, const Q8Tile& codes, const TurnedKeys& turned, const Queries& q,
+                            Index D, Index row, float scale, float (*logit)[kAttentionBlock]) {
   if constexpr (kType == KvType::kF32) {
     float_logits<float, kRows>(reinterpret_cast<const float*>(tile), D, q, row, scale, logit);
   } else if constexpr (kType == KvType::kF16) {
@@ -301,7 +339,7 @@ HWY_INLINE void tile_logits(const std::byte* tile, const TurnedKeys& turned, con
   } else if constexpr (kType == KvType::kBF16) {
     bf16_logits<kRows>(reinterpret_cast<const BF16*>(tile), D, q, row, logit);
   } else {
-    q8_logits<kRows, kTurned>(q8_tile(tile, D), turned, q, D, row, scale, logit);
+    q8_logits<kRows, kTurned>(codes, turned, q, D, row, scale, logit);
   }
 }
 
@@ -327,8 +365,8 @@ struct StoredValues {
     return {reinterpret_cast<const Element*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d, D - d, D};
   }
 };
-struct StoredQ8Values {
-  const std::byte* const* tiles;
+struct StoredCodes {
+  const Q8Tile* tiles;
   Index D;
   const float* scales;  // [64][groups]
   struct Row {
@@ -346,8 +384,7 @@ struct StoredQ8Values {
   };
   HWY_INLINE Row row(Index j, Index d) const {
     const Index groups = kv_groups(D);
-    return {reinterpret_cast<const std::int8_t*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d,
-            scales + j * groups + d / 32, D, groups};
+    return {tiles[j / kPageTokens].codes + j % kPageTokens * D + d, scales + j * groups + d / 32, D, groups};
   }
 };
 // Of half a block, as fp32: [32][stride], the first at position `first` of the block.
@@ -366,11 +403,11 @@ struct StagedValues {
 };
 
 template <KvType kType>
-HWY_INLINE auto stored_values(const std::byte* const* tiles, Index D, const float* scales) {
+HWY_INLINE auto stored_values(const std::byte* const* tiles, const Q8Tile* codes, Index D, const float* scales) {
   if constexpr (kType == KvType::kF32) return StoredValues<float>{tiles, D};
   if constexpr (kType == KvType::kF16) return StoredValues<F16>{tiles, D};
   if constexpr (kType == KvType::kBF16) return StoredValues<BF16>{tiles, D};
-  if constexpr (kType == KvType::kQ8) return StoredQ8Values{tiles, D, scales};
+  if constexpr (kHasCodes<kType>) return StoredCodes{codes, D, scales};
 }
 
 // out[r][d ..] = fma chains over the positions, kVectors vectors of d at a time.

@@ -27,7 +27,7 @@ namespace jericho::kernels::HWY_NAMESPACE {
 
 template <KvType kType>
 HWY_INLINE void prepare_query(const float* q, Index D, float scale, Index row, Queries& out) {
-  if constexpr (kType == KvType::kQ8) {
+  if constexpr (kHasCodes<kType>) {
     const Index groups = out.groups();
     float scaled_sum[kMaxGroups];
     std::int32_t half_sum[2 * kMaxGroups];
@@ -105,7 +105,7 @@ HWY_INLINE void prefetch_tile(const std::byte* tile, Index bytes) {
   for (Index i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(tile + i), _MM_HINT_T0);
 }
 
-// Everything that a pass over the positions works on, some 300 KiB of stack at most; of narrow heads far less.
+// Everything that a pass over the positions works on, some 350 KiB of stack at most; of narrow heads far less.
 struct Pass {
   Queries queries;
   TurnedKeys keys;
@@ -115,6 +115,8 @@ struct Pass {
   alignas(64) float p[kMaxRows][kAttentionBlock];
   alignas(64) float value_scales[kAttentionBlock * kMaxGroups];
   alignas(64) float staged[kHalfBlock * kMaxKeyWidth];
+  TileCodes key_codes;  // of q4 pages, unpacked
+  TileCodes value_codes[kAttentionBlock / kPageTokens];
 };
 
 // Turns the logits of rows [first, last) into probabilities and rescales what was summed so far. The rows' corrections
@@ -142,12 +144,13 @@ template <KvType kType, bool kTurned>
 struct TileLogits {
   Pass& pass;
   const std::byte* tile;
+  Q8Tile codes;
   Index D;
   float scale;
   Index slot;
   template <int kRows>
   HWY_INLINE void operator()(Index row) const {
-    tile_logits<kType, kRows, kTurned>(tile, pass.keys, pass.queries, D, row, scale,
+    tile_logits<kType, kRows, kTurned>(tile, codes, pass.keys, pass.queries, D, row, scale,
                                        reinterpret_cast<float(*)[kAttentionBlock]>(&pass.p[row][slot]));
   }
 };
@@ -178,16 +181,19 @@ struct HalfBlockValues {
 template <KvType kType>
 HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, Index D, Index columns, Index stride,
                              Index block, Index first, Index last, Visible any) {
-  if constexpr (kType == KvType::kQ8) {
-    for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i)
-      load_scales(q8_tile(tiles[i], D), kv_groups(D), pass.value_scales + i * kPageTokens * kv_groups(D));
+  Q8Tile codes[kAttentionBlock / kPageTokens] = {};
+  if constexpr (kHasCodes<kType>) {
+    for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
+      codes[i] = code_tile<kType>(tiles[i], D, pass.value_codes[i]);
+      load_scales(codes[i], kv_groups(D), pass.value_scales + i * kPageTokens * kv_groups(D));
+    }
   }
   if constexpr (kType == KvType::kBF16) {
     for (Index r = first; r < last; ++r) {
       for (Index j = 0; j < kAttentionBlock; j += 16) store(round_to_bf16(load(pass.p[r] + j)), pass.p[r] + j);
     }
   }
-  const auto stored = stored_values<kType>(tiles, D, pass.value_scales);
+  const auto stored = stored_values<kType>(tiles, codes, D, pass.value_scales);
   for (Index half = 0; half < kAttentionBlock; half += kHalfBlock) {
     if (last - first <= kSharedRows) {
       in_shares(first, last, HalfBlockValues<kType, decltype(stored)>{pass, stored, columns, stride, block, half});
@@ -244,15 +250,18 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
       if (next != nullptr) prefetch_tile(next + kv.key_offset.count, key_bytes);
       const std::byte* keys = tiles + kv.key_offset.count;
       bool turned = false;
-      if constexpr (kType == KvType::kQ8) {
-        turn_scales(q8_tile(keys, D), kv_groups(D), pass.keys);
+      Q8Tile codes{};
+      if constexpr (kHasCodes<kType>) {
+        codes = code_tile<kType>(keys, D, pass.key_codes);
+        turn_scales(codes, kv_groups(D), pass.keys);
         if (last - first > kSharedRows) {
-          turn_codes(q8_tile(keys, D), D, pass.keys);
-          in_shares(first, last, TileLogits<kType, true>{pass, keys, D, logits.scale, i * kPageTokens});
+          turn_codes(codes, D, pass.keys);
+          in_shares(first, last, TileLogits<kType, true>{pass, keys, codes, D, logits.scale, i * kPageTokens});
           turned = true;
         }
       }
-      if (!turned) in_shares(first, last, TileLogits<kType, false>{pass, keys, D, logits.scale, i * kPageTokens});
+      if (!turned)
+        in_shares(first, last, TileLogits<kType, false>{pass, keys, codes, D, logits.scale, i * kPageTokens});
       // Between the products of two tiles: what is asked for at once beyond what can be under way is dropped.
       if (next != nullptr) prefetch_tile(next + kv.value_offset.count, value_bytes);
     }
@@ -298,6 +307,7 @@ void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logi
     case KvType::kF16: return attend_all<KvType::kF16>(kv, tokens, logits, q, out);
     case KvType::kBF16: return attend_all<KvType::kBF16>(kv, tokens, logits, q, out);
     case KvType::kQ8: return attend_all<KvType::kQ8>(kv, tokens, logits, q, out);
+    case KvType::kQ4: return attend_all<KvType::kQ4>(kv, tokens, logits, q, out);
   }
 }
 

@@ -165,9 +165,42 @@ HWY_INLINE void store_q8(const float* x, Index head_dim, Index slot, std::byte* 
   }
 }
 
+HWY_INLINE void store_q4(const float* x, Index head_dim, Index slot, std::byte* tile) {
+  const Index row_bytes = ceil_div(head_dim, 2);
+  auto* codes = reinterpret_cast<std::uint8_t*>(tile) + slot * row_bytes;
+  std::byte* scales = tile + kPageTokens * row_bytes + 2 * slot * kv_groups(head_dim);
+  for (Index g = 0; g < kv_groups(head_dim); ++g) {
+    const Index count = std::min<Index>(32, head_dim - g * 32);
+    const Group values = load_group(x + g * 32, count);
+    const float magnitude = absmax(values);
+    float largest = magnitude;  // NaN where a value is not finite
+    for (Index d = 0; d < count; ++d) {
+      if (std::abs(x[g * 32 + d]) != magnitude) continue;
+      largest = x[g * 32 + d];
+      break;
+    }
+    const F16 stored = to_f16(largest == largest ? std::clamp(largest / -8.0f, -65504.0f, 65504.0f) : largest);
+    std::memcpy(scales + 2 * g, &stored, 2);
+    const float scale = jericho::to_float(stored);
+    alignas(64) std::int8_t staged[32] = {};
+    if (scale < 0 || scale > 0) {
+      const auto rounded = [&](F32x16 v) HWY_ATTR {
+        return to_int(greater(lesser(rint(divide(v, set(scale))), set(7.0f)), set(-8.0f)));
+      };
+      store_i8(rounded(values.first), staged);
+      store_i8(rounded(values.second), staged + 16);
+    }
+    for (Index d = 0; d < count; d += 2) {
+      const int high = d + 1 < count ? staged[d + 1] + 8 : 0;
+      codes[g * 16 + d / 2] = static_cast<std::uint8_t>((staged[d] + 8) | high << 4);
+    }
+  }
+}
+
 void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile) {
   const Index whole = head_dim / 16 * 16;
   if (type == KvType::kQ8) return store_q8(x, head_dim, slot, tile);
+  if (type == KvType::kQ4) return store_q4(x, head_dim, slot, tile);
   if (type == KvType::kF32) {
     std::memcpy(tile + slot * head_dim * 4, x, static_cast<std::size_t>(head_dim) * 4);
   } else if (type == KvType::kF16) {

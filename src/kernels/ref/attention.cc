@@ -63,24 +63,26 @@ QuantizedQuery quantize_query(std::span<const float> q) {
   return out;
 }
 
-float q8_dot(const QuantizedQuery& q, const std::byte* key_tile, Index head_dim, Index slot) {
-  const auto* codes = reinterpret_cast<const std::int8_t*>(key_tile) + slot * head_dim;
-  const F16* scales = reinterpret_cast<const F16*>(key_tile + kPageTokens * head_dim) + slot * kv_groups(head_dim);
+float integer_dot(const QuantizedQuery& q, const KvHead& kv, const std::byte* key_tile, Index slot) {
   float acc = 0;
-  for (Index g = 0; g < kv_groups(head_dim); ++g) {
+  for (Index g = 0; g < kv_groups(kv.head_dim); ++g) {
     std::int32_t dot = 0;
-    for (Index d = g * 32; d < std::min(head_dim, g * 32 + 32); ++d)
-      dot += q.codes[static_cast<std::size_t>(d)] * codes[d];
-    acc = std::fma(q.scale[static_cast<std::size_t>(g)] * to_float(scales[g]), static_cast<float>(dot), acc);
+    for (Index d = g * 32; d < std::min(kv.head_dim, g * 32 + 32); ++d) {
+      dot += q.codes[static_cast<std::size_t>(d)] * kv_code(kv.type, key_tile, kv.head_dim, slot, d).code;
+    }
+    const float scale = to_float(kv_code(kv.type, key_tile, kv.head_dim, slot, g * 32).scale);
+    acc = std::fma(q.scale[static_cast<std::size_t>(g)] * scale, static_cast<float>(dot), acc);
   }
   return acc;
 }
+
+bool has_codes(KvType type) { return type == KvType::kQ8 || type == KvType::kQ4; }
 
 class Query {  // one head's query in the form its page type multiplies with
  public:
   Query(const KvHead& kv, std::span<const float> q, AttentionLogits logits)
       : kv_(kv), q_(q.begin(), q.end()), logits_(logits) {
-    if (kv.type == KvType::kQ8) quantized_ = quantize_query(q);
+    if (has_codes(kv.type)) quantized_ = quantize_query(q);
     if (kv.type == KvType::kBF16) {
       for (float& value : q_) value = to_float(to_bf16(value * logits.scale));
     }
@@ -92,9 +94,8 @@ class Query {  // one head's query in the form its page type multiplies with
 
  private:
   [[nodiscard]] float product(Index position) const {
-    if (kv_.type == KvType::kQ8) {
-      return q8_dot(quantized_, tile(kv_, position, kv_.key_offset), kv_.head_dim, position % kPageTokens) *
-             logits_.scale;
+    if (has_codes(kv_.type)) {
+      return integer_dot(quantized_, kv_, tile(kv_, position, kv_.key_offset), position % kPageTokens) * logits_.scale;
     }
     const std::vector<float> key = stored(kv_, position, kv_.key_offset);
     return kv_.type == KvType::kBF16 ? bf16_dot(q_, key) : lane_dot(q_, key) * logits_.scale;
