@@ -61,6 +61,7 @@ Generated generate(Workspace& workspace, SequenceId sequence, std::span<const fl
     } else if (is_full(generated)) {
       generated.stopped_by = "length";  // nobody will ask for the logits after the last token
     } else {
+      workspace.relieve();
       const BatchItem item = {sequence, {&token, 1}, LogitRows::kLast};
       const auto before = Clock::now();
       logits = session.forward({&item, 1}).row(0);

@@ -25,7 +25,9 @@ constexpr timespec kPoll = {0, 100'000'000};  // how long the end of the program
 
 Interrupts::Interrupts() {
   const sigset_t set = stop_signals();
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  sigset_t blocked = set;
+  sigaddset(&blocked, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   waiter_ = std::jthread([this, set](const std::stop_token& ending) {
     while (!ending.stop_requested()) {
       if (sigtimedwait(&set, nullptr, &kPoll) < 0) continue;

@@ -1,5 +1,5 @@
 // Ctrl-C and SIGTERM as a stop request: long work looks at the token and ends cleanly with code 130; the second one
-// ends at once.
+// ends at once. SIGUSR1, which asks for memory, is left to who can give any (memory/pressure.h).
 #pragma once
 
 #include <stop_token>

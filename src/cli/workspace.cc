@@ -202,6 +202,8 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
                                        budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate,
                                        ScratchOptions{.dir = options_.scratch, .encrypt = options_.scratch_encrypt});
   open_prefix_store();
+  least_context_ = options_.context ? plan_.context : std::min(plan_.context, wish.context_needed);
+  if (beside_ == nullptr) pressure_ = std::make_unique<PressureWatch>();
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -224,6 +226,20 @@ void Workspace::open_prefix_store() {
       make_io_backend());
   prefixes_.emplace(*prefix_store_, *session_,
                     root_key({.model = model, .kv = kv, .adapter = {}, .tenant = options_.tenant}));
+}
+
+void Workspace::relieve() {
+  const std::string who = pressure_ ? pressure_->take() : std::string();
+  if (who.empty()) return;
+  const Bytes before = ledger_->cap(Tier::kRam);
+  const Bytes target{before.count / 10 * 9};
+  const auto reserved = [&] { return ledger_->snapshot().total(Tier::kRam).reserved; };
+  ledger_->set_cap(Tier::kRam, target);
+  const Bytes given = reserved() > target ? session_->give_back(reserved() - target, least_context_) : Bytes{};
+  ledger_->set_cap(Tier::kRam, std::max(target, reserved()));
+  fmt::print(stderr, "\nnote: {} asks for memory: {} given back, the budget is {} now, was {}{}\n", who,
+             format_bytes(given), format_bytes(ledger_->cap(Tier::kRam)), format_bytes(before),
+             reserved() > target ? "; the rest is in use" : "");
 }
 
 std::string Workspace::memory_report() const {

@@ -21,6 +21,7 @@
 #include "memory/budget.h"
 #include "memory/io.h"
 #include "memory/ledger.h"
+#include "memory/pressure.h"
 #include "models/config.h"
 #include "models/weights.h"
 #include "ops/context.h"
@@ -93,6 +94,10 @@ class Workspace {
   [[nodiscard]] std::span<const std::byte> weight_bytes() const { return model_->weights().bytes(); }
   [[nodiscard]] double load_seconds() const { return load_seconds_; }
 
+  // Between two steps: where the machine runs short of memory or SIGUSR1 came, lowers the budget by a tenth, gives back
+  // what the verb can do without and says so on stderr. Lowers it no further than to what is in use.
+  void relieve();
+
   // What a step reads of keys and values that are not in RAM; nothing where all are.
   [[nodiscard]] std::optional<Bytes> cold_bytes() const;
 
@@ -126,6 +131,8 @@ class Workspace {
   std::unique_ptr<PrefixStore> prefix_store_;
   std::optional<StoredPrefixes> prefixes_;
   double load_seconds_ = 0;
+  std::unique_ptr<PressureWatch> pressure_;
+  Index least_context_ = 0;  // that relieve() leaves
 };
 
 }  // namespace jericho::cli

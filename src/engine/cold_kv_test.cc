@@ -69,6 +69,28 @@ TEST_P(ColdKvOf, GivesTheBitsOfAllPagesInRamForChunksAndSingleSteps) {
   }
 }
 
+TEST_P(ColdKvOf, GivesTheBitsOfAllPagesInRamAfterItGaveThemBack) {
+  const InferenceWish wish = {.context = 900, .chunk = 48};
+  const std::vector<TokenId> tokens = text(900, 1);
+  Plan roomy = cold(wish);
+  roomy.pages += 30;
+  for (PlanRow& row : roomy.run) {
+    if (row.purpose == Purpose::kKvPages) row.bytes += 30 * roomy.kv.page_bytes();
+  }
+  const auto all_of = make(warm(wish)), few_of = make(roomy);
+  Session &all = *all_of, &few = *few_of;
+  const SequenceId a = all.open(), b = few.open();
+  all.prefill(a, std::span(tokens).first(600));
+  few.prefill(b, std::span(tokens).first(600));
+  const Index before = few.cold()->pages(b);
+  EXPECT_GE(few.give_back(1_GiB, 900), 29 * roomy.kv.page_bytes());
+  EXPECT_GT(few.cold()->pages(b), before);
+  EXPECT_EQ(few.context(), 900);
+  const std::span<const TokenId> rest = std::span(tokens).subspan(600);
+  EXPECT_THAT(copy(few.prefill(b, rest)), BitEqual(copy(all.prefill(a, rest))));
+  EXPECT_EQ(few.give_back(1_GiB, 900), 0_B);
+}
+
 TEST_P(ColdKvOf, GivesTheBitsOfAllPagesInRamForSequencesThatComeAndGo) {
   const InferenceWish wish = {.context = 400, .sequences = 3, .chunk = 40};
   const auto all_of = make(warm(wish)), few_of = make(cold(wish));

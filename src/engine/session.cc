@@ -169,6 +169,25 @@ bool Session::store_group(Sequence& sequence) {
   return true;
 }
 
+Bytes Session::give_back(Bytes wanted, Index least_context) {
+  if (!pages_ || plan_.sequences > 1) return {};
+  const Bytes before = pages_->arena().size();
+  const Index next_step = ceil_div(plan_.limits.rows, kPageTokens) + 1;
+  const Index least = cold_ ? cold_->group_pages() + next_step : ceil_div(least_context, kPageTokens);
+  const Index pages = std::min(ceil_div(wanted.count, plan_.kv.page_bytes().count), pages_->capacity() - least);
+  if (pages <= 0) return {};
+  try {
+    Sequence& only = sequences_.front();
+    const auto whole_group = [&] { return only.length / kPageTokens - cold_pages(only) >= cold_->group_pages(); };
+    while (cold_ && pages_->free_pages() < pages && whole_group() && store_group(only)) {
+    }
+  } catch (const Error&) {  // a disk that takes no more: what is free goes
+  }
+  pages_->retire(pages);
+  if (!cold_) plan_.context = std::min(plan_.context, std::max(least_context, pages_->capacity() * kPageTokens));
+  return before - pages_->arena().size();
+}
+
 void Session::preempt(Sequence& sequence) {
   const Bytes bytes = (std::ssize(sequence.pages) - cold_pages(sequence)) * plan_.kv.page_bytes();
   PreemptionCost cost{.tokens = sequence.length, .bytes = bytes, .seconds_per_token = seconds_per_token_};

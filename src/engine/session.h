@@ -77,6 +77,11 @@ class Session {
   // A page of which all positions were read; empty while it is not in RAM.
   [[nodiscard]] std::span<const std::byte> page(SequenceId sequence, Index index) const;
 
+  // Gives memory of the pool's pages back, up to about `wanted`, and returns how much, in RAM. Pages that are free go first;
+  // with a scratch file the oldest that are not; without one context() may fall, not below `least_context`. Several
+  // sequences keep what the plan gave them. Between two calls of forward().
+  Bytes give_back(Bytes wanted, Index least_context);
+
   [[nodiscard]] const Preemptions& preemptions() const { return preemptions_; }
   [[nodiscard]] const ColdKv* cold() const { return cold_.get(); }  // null where all pages stay in RAM
 

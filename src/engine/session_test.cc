@@ -68,6 +68,30 @@ TEST_F(SessionTest, BacksPagesAsTheyAreUsedWhenToldTo) {
   EXPECT_LT(used(), p.of(Purpose::kKvPages));
 }
 
+TEST_F(SessionTest, GivesBackThePagesThatNoTokenUsesAndEndsItsContextThere) {
+  const Plan p = plan({.context = 640, .chunk = 64});
+  Session other(machine_.context, *model_, p, KvBacking::kPopulate);
+  Session session(machine_.context, *model_, p, KvBacking::kPopulate);
+  const auto reserved = [&] { return machine_.ledger.snapshot().cell(Tier::kRam, Purpose::kKvPages).reserved; };
+  const SequenceId sequence = session.open(), whole = other.open();
+  session.prefill(sequence, text(64, 1));
+  other.prefill(whole, text(64, 1));
+  const Bytes before = reserved();
+  EXPECT_EQ(session.give_back(10 * p.kv.page_bytes(), 100), 10 * p.kv.page_bytes());
+  EXPECT_EQ(before - reserved(), 10 * p.kv.page_bytes());
+  EXPECT_EQ(session.context(), 480);
+  EXPECT_EQ(session.give_back(1_GiB, 100), 23 * p.kv.page_bytes());  // 7 pages hold 100 tokens
+  EXPECT_EQ(session.context(), 112);
+  EXPECT_EQ(session.give_back(1_GiB, 100), 0_B);
+  EXPECT_THAT(copy(session.prefill(sequence, text(48, 2))), BitEqual(copy(other.prefill(whole, text(48, 2)))));
+  EXPECT_THROW(session.prefill(sequence, text(1, 3)), Error);
+}
+
+TEST_F(SessionTest, KeepsThePagesThatSeveralSequencesWerePromised) {
+  Session session(machine_.context, *model_, plan({.context = 64, .sequences = 2}), KvBacking::kPopulate);
+  EXPECT_EQ(session.give_back(1_GiB, 16), 0_B);
+}
+
 TEST_F(SessionTest, CountsTheTokensOfEachSequence) {
   Session session(machine_.context, *model_, plan({.context = 64, .sequences = 2, .chunk = 16}), KvBacking::kPopulate);
   const SequenceId a = session.open(), b = session.open();

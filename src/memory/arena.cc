@@ -35,7 +35,8 @@ std::byte* map_aligned(std::size_t size, std::size_t alignment) {
 }  // namespace
 
 Arena::Arena(Lease lease, ArenaOptions options) : lease_(std::move(lease)) {
-  const std::size_t size = lease_.size().size();
+  mapped_ = lease_.size();
+  const std::size_t size = mapped_.size();
   JERICHO_CHECK(lease_.tier() == Tier::kRam && lease_.size() == arena_bytes(lease_.size()) && lease_.used().count == 0,
                 "an arena of {} B needs a fresh lease of whole pages in RAM", lease_.size().count);
   if (size == 0) return;
@@ -59,30 +60,45 @@ Arena::Arena(Lease lease, ArenaOptions options) : lease_(std::move(lease)) {
 }
 
 Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, lease_.size().size());
+  if (data_ != nullptr) munmap(data_, mapped_.size());
 }
 
 void Arena::swap(Arena& other) noexcept {
   lease_.swap(other.lease_);
+  std::swap(mapped_, other.mapped_);
   std::swap(data_, other.data_);
   std::swap(populated_, other.populated_);
 }
 
+void Arena::check_within(Bytes offset, Bytes length) const {
+  JERICHO_CHECK(offset.count >= 0 && length.count >= 0 && offset <= mapped_ && length <= mapped_ - offset,
+                "[{}, +{}) of an arena of {}", offset.count, length.count, mapped_.count);
+}
+
 void Arena::commit(Bytes offset, Bytes length) {
-  JERICHO_CHECK(offset.count >= 0 && length.count >= 0 && offset <= size() && length <= size() - offset,
-                "commit [{}, +{}) of {}", offset.count, length.count, size().count);
+  check_within(offset, length);
   if (!populated_) lease_.commit(length);
 }
 
-void Arena::release(Bytes offset, Bytes length) {
-  JERICHO_CHECK(offset.count >= 0 && length.count >= 0 && offset <= size() && length <= size() - offset &&
-                    offset == arena_bytes(offset) && length == arena_bytes(length),
-                "release [{}, +{}) of {}", offset.count, length.count, size().count);
-  if (length.count == 0) return;
-  const int failed = madvise(data_ + offset.count, length.size(), MADV_DONTNEED);
+void Arena::drop(Bytes offset, Bytes length) {
+  check_within(offset, length);
+  JERICHO_CHECK(offset == arena_bytes(offset) && length == arena_bytes(length), "[{}, +{}) is not of whole pages",
+                offset.count, length.count);
+  const int failed = length.count > 0 ? madvise(data_ + offset.count, length.size(), MADV_DONTNEED) : 0;
   JERICHO_CHECK(failed == 0, "madvise: {}", std::strerror(errno));
+}
+
+void Arena::release(Bytes offset, Bytes length) {
+  drop(offset, length);
+  if (length.count == 0) return;
   lease_.uncommit(length);
   populated_ = false;
+}
+
+void Arena::retire(Bytes offset, Bytes length, Bytes backed) {
+  drop(offset, length);
+  lease_.uncommit(populated_ ? length : backed);
+  lease_.shrink_to(lease_.size() - length);
 }
 
 void Arena::back_pages(std::byte* begin, std::size_t length) {

@@ -45,8 +45,8 @@ class Arena {
   ~Arena();
   void swap(Arena& other) noexcept;
 
-  [[nodiscard]] std::span<std::byte> bytes() const { return {data_, lease_.size().size()}; }
-  [[nodiscard]] Bytes size() const { return lease_.size(); }
+  [[nodiscard]] std::span<std::byte> bytes() const { return {data_, mapped_.size()}; }
+  [[nodiscard]] Bytes size() const { return lease_.size(); }  // bytes() less what was retired
   [[nodiscard]] Bytes used() const { return lease_.used(); }
   [[nodiscard]] const Lease& lease() const { return lease_; }
   [[nodiscard]] bool populated() const { return populated_; }
@@ -56,6 +56,9 @@ class Arena {
   void commit(Bytes offset, Bytes length);
   // Returns committed pages to the kernel; they read as zeros afterwards. Both numbers are multiples of 4096.
   void release(Bytes offset, Bytes length);
+  // Gives bytes back for good, memory and lease: nothing touches them again. `backed` of them were committed, all of them
+  // where the arena is populated(). The three are multiples of 4096.
+  void retire(Bytes offset, Bytes length, Bytes backed);
 
   // Backs every byte, 64 MiB at a time; `progress` runs after each step and may throw to end it. Throws
   // Error(kInterrupted) on a stop request and Error(kBudget) when the kernel has no memory; what was backed until then
@@ -65,8 +68,11 @@ class Arena {
 
  private:
   void back_pages(std::byte* begin, std::size_t length);
+  void drop(Bytes offset, Bytes length);
+  void check_within(Bytes offset, Bytes length) const;
 
   Lease lease_;
+  Bytes mapped_{};
   std::byte* data_ = nullptr;
   bool populated_ = false;
 };

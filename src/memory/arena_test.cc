@@ -123,12 +123,32 @@ TEST(Arena, RefusedMappingIsAnErrorAndReturnsTheLease) {
   EXPECT_EQ(ledger.live_leases(), 0);
 }
 
+TEST(Arena, RetiresBytesForGood) {
+  Ledger ledger({.ram = 16_MiB});
+  const auto books = [&] { return ledger.snapshot().total(Tier::kRam); };
+  Arena arena = make_arena(ledger, 64_KiB);
+  arena.commit(0_B, 16_KiB);
+  arena.bytes()[0] = arena.bytes()[65535] = std::byte{5};
+  arena.retire(8_KiB, 40_KiB, 8_KiB);
+  EXPECT_EQ(arena.size(), 24_KiB);
+  EXPECT_EQ(arena.used(), 8_KiB);
+  EXPECT_EQ(books().reserved, 24_KiB);
+  EXPECT_EQ(arena.bytes().size(), 65536u);
+  EXPECT_EQ(arena.bytes()[0], std::byte{5});
+  EXPECT_EQ(arena.bytes()[65535], std::byte{5});
+  arena.commit(48_KiB, 16_KiB);
+  arena.retire(0_B, 8_KiB, 8_KiB);
+  EXPECT_EQ(arena.used(), arena.size());
+  arena = {};
+  EXPECT_EQ(books().reserved, 0_B);
+}
+
 TEST(ArenaDeathTest, AbortsOnRangesOutsideAndOddLeases) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Ledger ledger({.ram = 16_MiB});
   Arena arena = make_arena(ledger, 64_KiB);
-  EXPECT_DEATH(arena.commit(60_KiB, 8_KiB), "commit");
-  EXPECT_DEATH(arena.release(0_B, 100_B), "release");
+  EXPECT_DEATH(arena.commit(60_KiB, 8_KiB), "of an arena of 65536");
+  EXPECT_DEATH(arena.release(0_B, 100_B), "not of whole pages");
   EXPECT_DEATH(Arena(ledger.require(Tier::kRam, Purpose::kAct, 100_B)), "whole pages");
 }
 

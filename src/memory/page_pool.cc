@@ -17,6 +17,8 @@ PagePool::PagePool(Arena arena, Bytes page_bytes, NullPage null)
   const std::int64_t pages = arena_.size().count / page_bytes.count;
   JERICHO_CHECK(pages >= 1 && pages <= std::numeric_limits<PageId>::max(), "{} pages", pages);
   records_.resize(static_cast<std::size_t>(pages) + first_);
+  end_ = static_cast<PageId>(records_.size());
+  capacity_ = static_cast<Index>(records_.size()) - 1;
   records_[kNullPage].references = 1;
   free_.reserve(records_.size());
 }
@@ -36,7 +38,7 @@ std::optional<PageId> PagePool::take() {
   if (!zeroed_) {
     id = free_.back();
     free_.pop_back();
-  } else if (untouched_ < records_.size()) {
+  } else if (untouched_ < end_) {
     id = untouched_++;
     arena_.commit((id - first_) * page_bytes_, page_bytes_);
   } else {
@@ -65,6 +67,28 @@ void PagePool::release(PageId id) {
   if (--records_[id].references > 0) return;
   free_.push_back(id);
   --in_use_;
+}
+
+void PagePool::retire_range(PageId first, PageId end, bool backed) {
+  const Bytes begin = round_up((first - first_) * page_bytes_, kPageSize);
+  const Bytes stop = (end - first_) * page_bytes_;
+  const Bytes length{(stop - begin).count / kPageSize.count * kPageSize.count};
+  if (length > Bytes{}) arena_.retire(begin, length, backed ? length : Bytes{});
+}
+
+Index PagePool::retire(Index pages) {
+  const Index fresh = std::min<Index>(pages, end_ - untouched_);
+  if (fresh > 0) {
+    retire_range(end_ - static_cast<PageId>(fresh), end_, false);
+    end_ -= static_cast<PageId>(fresh);
+  }
+  Index used = 0;
+  for (; used < pages - fresh && !free_.empty(); ++used) {
+    retire_range(free_.back(), free_.back() + 1, true);
+    free_.pop_back();
+  }
+  capacity_ -= fresh + used;
+  return fresh + used;
 }
 
 std::optional<PageId> PagePool::own(PageId id) {

@@ -43,15 +43,17 @@ class PagePool {
   // the caller's reference. Nothing, and nothing changed, when a copy is needed and no page is free.
   std::optional<PageId> own(PageId id);
 
+  // Gives back up to `pages` free pages for good; capacity() falls by as many as it returns. Whole 4096 bytes of them return
+  // to the machine, so pages that are not multiples of that leave crumbs.
+  Index retire(Index pages);
+
   [[nodiscard]] std::byte* data(PageId id) const;
   [[nodiscard]] std::uint32_t refcount(PageId id) const { return records_[id].references; }
   // Rises each time the page is handed out: (id, generation) names a content for as long as the pool lives.
   [[nodiscard]] std::uint32_t generation(PageId id) const { return records_[id].generation; }
 
   [[nodiscard]] Bytes page_bytes() const { return page_bytes_; }
-  [[nodiscard]] Index capacity() const {
-    return static_cast<Index>(records_.size()) - 1;
-  }  // pages that can be handed out
+  [[nodiscard]] Index capacity() const { return capacity_; }  // pages that can be handed out
   [[nodiscard]] Index free_pages() const { return capacity() - in_use_; }
   [[nodiscard]] const Arena& arena() const { return arena_; }
 
@@ -61,13 +63,16 @@ class PagePool {
     std::uint32_t generation = 0;
   };
   std::optional<PageId> take();  // like allocate(), content unspecified
+  void retire_range(PageId first, PageId end, bool backed);
 
   Arena arena_;
   Bytes page_bytes_;
   PageId first_;                 // the page at the arena's start
   std::vector<Record> records_;  // by id
   std::vector<PageId> free_;     // pages used before; the last released is the first reused
-  PageId untouched_ = 1;         // this page and those above were never handed out: still zero, not yet committed
+  PageId untouched_ = 1;         // this page and those up to end_ were never handed out: still zero, not yet committed
+  PageId end_ = 0;               // this page and those above are retired
+  Index capacity_ = 0;
   Index in_use_ = 0;
   bool zeroed_ = false;  // the page that take() returned last is untouched
 };

@@ -71,6 +71,47 @@ TEST(PagePool, ZeroesAPageThatHeldSomethingElse) {
   EXPECT_TRUE(all_zero(pool, kNullPage));
 }
 
+TEST(PagePool, GivesFreePagesBackForGood) {
+  for (const bool populate : {false, true}) {
+    Ledger ledger({.ram = 1_MiB});
+    PagePool pool = make_pool(ledger, 15, 4_KiB, {.huge_pages = false, .populate = populate});
+    const auto books = [&] { return ledger.snapshot().cell(Tier::kRam, Purpose::kKvPages); };
+    std::vector<PageId> held;
+    for (int i = 0; i < 6; ++i) held.push_back(pool.allocate().value());
+    std::memset(pool.data(held[4]), 7, 4096);
+    pool.release(held[2]);
+    pool.release(held[3]);
+    EXPECT_EQ(pool.retire(10), 10);  // nine never used, one used before
+    EXPECT_EQ(pool.capacity(), 5);
+    EXPECT_EQ(pool.free_pages(), 1);
+    EXPECT_EQ(books().reserved, 6 * 4_KiB);  // the null page too
+    EXPECT_EQ(pool.arena().bytes().size(), 16u * 4096);
+    EXPECT_TRUE(pool.allocate().has_value());
+    EXPECT_EQ(pool.allocate(), std::nullopt);
+    EXPECT_EQ(pool.retire(3), 0);
+    EXPECT_EQ(pool.data(held[4])[4095], std::byte{7});
+    for (const PageId id : {held[0], held[1], held[4], held[5]}) pool.release(id);
+    EXPECT_EQ(pool.retire(3), 3);
+    EXPECT_EQ(pool.capacity(), 2);
+    EXPECT_EQ(books().reserved, 3 * 4_KiB);
+    EXPECT_LE(books().used, books().reserved);
+  }
+}
+
+TEST(PagePool, KeepsTheBytesThatPagesShareWithTheirNeighbours) {
+  Ledger ledger({.ram = 1_MiB});
+  PagePool pool = make_pool(ledger, 15, 1536_B, {.huge_pages = false});
+  std::vector<PageId> held;
+  while (const auto id = pool.allocate()) held.push_back(*id);
+  for (const PageId id : held) std::memset(pool.data(id), static_cast<int>(id), 1536);
+  for (std::size_t i = 1; i < held.size(); i += 2) pool.release(held[i]);
+  EXPECT_EQ(pool.retire(7), 7);
+  for (std::size_t i = 0; i < held.size(); i += 2) {
+    const std::byte* page = pool.data(held[i]);
+    EXPECT_TRUE(std::all_of(page, page + 1536, [&](std::byte b) { return b == static_cast<std::byte>(held[i]); }));
+  }
+}
+
 TEST(PagePool, CountsUsedBytesAsPagesAreFirstTouched) {
   Ledger ledger({.ram = 1_MiB});
   PagePool pool = make_pool(ledger, 15, 4_KiB, {.huge_pages = false});

@@ -1,0 +1,22 @@
+// Where the control groups that limit our memory can be read (cgroups(7)): the hierarchies of /proc/self/mountinfo, our
+// place in each from /proc/self/cgroup, and the folders from there to the top.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace jericho {
+
+enum class GroupVersion : std::uint8_t { kV1, kV2 };
+
+struct GroupFolder {
+  GroupVersion version{};
+  std::string path{};  // as the process sees it, without the root below
+};
+
+// Of our group and all its ancestors that the mounts show, innermost first. Reads proc below `root`, which tests replace.
+std::vector<GroupFolder> memory_groups(const std::filesystem::path& root = "/");
+
+}  // namespace jericho
