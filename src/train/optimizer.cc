@@ -21,6 +21,8 @@ Bytes Optimizer::state_bytes() const { return part_offsets(state_parts()).back()
 
 Bytes Optimizer::scratch_bytes(int) const { return 0_B; }
 
+Bytes Optimizer::heap_bytes() const { return 0_B; }
+
 void Optimizer::start(std::span<std::byte>) const {}
 
 std::span<std::byte> Optimizer::part_bytes(std::span<std::byte> state, std::size_t index) const {

@@ -59,6 +59,8 @@ class Optimizer {
   [[nodiscard]] Bytes state_bytes() const;
   // What step() takes from its scratch.
   [[nodiscard]] virtual Bytes scratch_bytes(int threads) const;
+  // What libraries take from the heap inside step().
+  [[nodiscard]] virtual Bytes heap_bytes() const;
   // `state` comes zeroed.
   virtual void start(std::span<std::byte> state) const;
   // The gradient is the mean over the step's tokens, clipped; it may be overwritten.

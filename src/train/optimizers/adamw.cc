@@ -1,5 +1,6 @@
-// AdamW with both moments in fp32: see adamw.h.
-#include "train/optimizers/adamw.h"
+// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2) as torch.optim.AdamW has it, with both moments in fp32; the
+// loop is kernels/adamw.h.
+#include "train/optimizers/rules.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,11 +8,10 @@
 #include "base/math.h"
 #include "kernels/adamw.h"
 #include "kernels/training_kernels.h"
+#include "train/optimizers/elements.h"
 
 namespace jericho {
 namespace {
-
-constexpr Index kGrain = 16384;  // elements that one part of the pool's work updates
 
 class AdamW final : public Optimizer {
  public:
@@ -26,7 +26,7 @@ class AdamW final : public Optimizer {
             std::span<std::byte> state, Scratch&) const override {
     const auto t = static_cast<double>(update.number);
     const double lr = update.learning_rate;
-    const float decay = shape().role == TensorRole::kVector ? 0 : options_.weight_decay;
+    const float decay = options_.decay_of(shape());
     const AdamWStep how = {.beta1 = options_.beta1,
                            .beta2 = options_.beta2,
                            .epsilon = options_.epsilon,
@@ -39,7 +39,7 @@ class AdamW final : public Optimizer {
       kernels.adamw(how, gradient.data() + begin, end - begin, weight.data() + begin, m.data() + begin,
                     v.data() + begin);
     };
-    parallel_for(context.pool, shape().size(), kGrain, range);
+    parallel_for(context.pool, shape().size(), kUpdateGrain, range);
   }
 
  private:

@@ -1,0 +1,45 @@
+// Sums in a fixed order: see elements.h.
+#include "train/optimizers/elements.h"
+
+#include <array>
+#include <cmath>
+
+namespace jericho {
+
+double squares(const float* x, Index count) {
+  std::array<double, 8> lanes{};
+  Index i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (std::size_t lane = 0; lane < 8; ++lane) {
+      const auto value = static_cast<double>(x[static_cast<std::size_t>(i) + lane]);
+      lanes[lane] += value * value;
+    }
+  }
+  for (; i < count; ++i)
+    lanes[static_cast<std::size_t>(i % 8)] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (std::size_t half = 4; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+double sum_leaves(const Context& context, Index count, std::span<double> sums,
+                  FunctionRef<double(Index begin, Index end)> leaf) {
+  parallel_for(context.pool, count, kSumLeaf, [&](Index begin, Index end, int) {
+    sums[static_cast<std::size_t>(begin / kSumLeaf)] = leaf(begin, end);
+  });
+  auto left = static_cast<std::size_t>(ceil_div(count, kSumLeaf));
+  while (left > 1) {
+    for (std::size_t i = 0; i < left / 2; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
+    if (left % 2 != 0) sums[left / 2] = sums[left - 1];
+    left = (left + 1) / 2;
+  }
+  return left == 0 ? 0 : sums[0];
+}
+
+double norm(const Context& context, std::span<const float> x, std::span<double> sums) {
+  return std::sqrt(sum_leaves(context, std::ssize(x), sums,
+                              [&](Index begin, Index end) { return squares(x.data() + begin, end - begin); }));
+}
+
+}  // namespace jericho
