@@ -99,6 +99,17 @@ class TrainedModel(unittest.TestCase):
         self.assertEqual((got["questions"], got["choices"], got["chance"]), (count, 4 * count, 0.25))
         return got
 
+    def test_has_the_published_loss_on_stories_that_each_stand_alone(self):
+        model, text = DATA / "golden/stories260K/model.gguf", DATA / "text/tinystories-valid.txt"
+        if not model.exists() or not text.exists():
+            self.skipTest(f"{model} is absent: set JERICHO_DATA to the folder of test data")
+        stories = verbs.folder / "stories.txt"
+        stories.write_text("<|endoftext|>".join(text.read_text().split("<|endoftext|>")[:8]))
+        got = printed_json(verbs.run("eval", "-m", model, "--text", stories, "--per-document", "--kv-type", "f32", "--json"))
+        self.assertEqual((got["documents"], got["tokens"]), (8, 2512))
+        self.assertAlmostEqual(got["nll_per_token"], 1.119767, delta=1e-5)
+        self.assertAlmostEqual(got["bits_per_byte"], 0.763, delta=5e-4)
+
     def test_tells_an_ending_from_its_shuffled_words(self):
         got = self.accuracies("shuffled-words.jsonl", shuffled_words, 60)
         self.assertGreater(got["acc"], 0.9)
@@ -108,6 +119,32 @@ class TrainedModel(unittest.TestCase):
         got = self.accuracies("swapped-neighbours.jsonl", swapped_neighbours, 100)
         self.assertGreater(got["acc"], 0.9)
         self.assertGreater(got["acc_norm"], 0.9)
+
+
+class Documents(Eval):
+    def documents(self, text, *more):
+        path = verbs.folder / "documents.txt"
+        path.write_text(text)
+        return self.eval("-m", self.model, "--text", path, "--per-document", *more)
+
+    def test_a_document_has_the_same_loss_alone_and_among_others(self):
+        one = printed_json(self.documents("the cat sat on the mat"))
+        twice = printed_json(self.documents("the cat sat on the mat\n<|endoftext|>\n\n  the cat sat on the mat <|endoftext|>\n"))
+        self.assertEqual((one["documents"], twice["documents"]), (1, 2))
+        self.assertEqual(twice["tokens"], 2 * one["tokens"])
+        self.assertAlmostEqual(twice["nll_per_token"], one["nll_per_token"], delta=1e-12)
+        other = printed_json(self.documents("the cat sat on the mat --- the dog", "--separator", "---"))
+        self.assertEqual(other["documents"], 2)
+
+    def test_a_long_document_is_cut(self):
+        got = printed_json(self.documents("the cat sat on the mat and the dog ran " * 40, "-c", "16"))
+        self.assertEqual((got["documents"], got["tokens"]), (1, 15))
+
+    def test_an_empty_text_and_choices_are_refused(self):
+        self.assertEqual(self.documents("<|endoftext|>\n").returncode, 1)
+        done = self.eval("-m", self.model, "--choices", self.choices, "--per-document")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--per-document", done.stderr)
 
 
 class Choices(Eval):

@@ -26,6 +26,8 @@ struct EvalOptions {
   std::string text{};
   std::string choices{};
   std::string reference{};
+  bool per_document = false;
+  std::string separator = "<|endoftext|>";
 
   void validate() const {
     if (text.empty() == choices.empty()) {
@@ -36,12 +38,22 @@ struct EvalOptions {
       throw Error(ErrorKind::kUsage,
                   "--reference: compares on a --text, not on --choices; name both models to compare their answers");
     }
+    if (per_document && text.empty())
+      throw Error(ErrorKind::kUsage, "--per-document: is about the documents of a --text");
+    if (separator.empty()) throw Error(ErrorKind::kUsage, "--separator: expected a text");
     workspace.validate();
   }
 
   [[nodiscard]] EvalTask task() const {
-    if (choices.empty()) return {.text = read_text_file(text), .reference = reference};
-    return {.questions = parse_choices(read_text_file(choices), choices)};
+    EvalTask task;
+    if (choices.empty()) {
+      task.text = read_text_file(text);
+      if (per_document) task.separator = separator;
+      task.reference = reference;
+    } else {
+      task.questions = parse_choices(read_text_file(choices), choices);
+    }
+    return task;
   }
 };
 
@@ -105,6 +117,9 @@ void add_eval(CLI::App& app, Run& chosen) {
   auto options = std::make_shared<EvalOptions>();
   verb->add_option("-m,--model,MODEL", options->models, "MODELs: .gguf files or Hugging Face directories")->required();
   verb->add_option("--text", options->text, "FILE with the text");
+  verb->add_flag("--per-document", options->per_document,
+                 "Evaluate each document of the text alone, every token scored, cut at -c tokens");
+  verb->add_option("--separator", options->separator, "TEXT between documents")->capture_default_str();
   verb->add_option("--choices", options->choices,
                    "FILE of JSON lines: {\"context\": \"...\", \"choices\": [\"...\", \"...\"], \"label\": 0}");
   verb->add_option("--reference", options->reference,

@@ -98,15 +98,18 @@ ModelResult evaluate_text(const WorkspaceOptions& options, const EvalTask& task,
   workspace.plan_and_load(wish, growth, stop, reference ? reference->cost_beside(wish) : Bytes{});
   if (reference) reference->plan_and_load(wish, Bytes{}, stop);
   Progress progress("evaluating");
-  const PerplexityInput input = {ids, tokenizer.adds_bos() ? tokenizer.bos() : std::nullopt, window,
-                                 [&](TokenId id) { return static_cast<Index>(tokenizer.piece(id).size()); }};
+  const std::vector<Passage> passages =
+      task.separator ? documents_of(tokenizer, task.text, *task.separator, window) : windows_of(tokenizer, ids, window);
   const auto start = std::chrono::steady_clock::now();
   const Perplexity figures =
-      perplexity(workspace.context(), workspace.session(), reference ? &reference->session() : nullptr, input, stop,
+      perplexity(workspace.context(), workspace.session(), reference ? &reference->session() : nullptr, passages, stop,
                  [&](Index done, Index total) { progress.update(done, total); });
   const double seconds = seconds_since(start);
   ModelResult result = result_of(workspace, window);
-  add_speed(workspace, reference.get(), figures.windows * window, window, 0.5, seconds, result);
+  Index read = 0;
+  for (const Passage& passage : passages) read += std::ssize(passage.ids);
+  add_speed(workspace, reference.get(), read, read / std::ssize(passages), task.separator ? 1 : 0.5, seconds, result);
+  result.per_document = task.separator.has_value();
   result.has_reference = reference != nullptr;
   result.perplexity = figures;
   return result;

@@ -19,6 +19,7 @@ namespace jericho::cli {
 
 struct EvalTask {
   std::string text{};                       // perplexity of it
+  std::optional<std::string> separator{};   // of its documents, each evaluated alone; none: windows over all of it
   std::vector<ChoiceQuestion> questions{};  // or, where there are any, accuracy on these
   std::string reference{};                  // a model to hold the text's probabilities against; empty: none
 };
@@ -29,7 +30,8 @@ struct ModelResult {
   Bytes weights{};                 // of the tensors used, as the file keeps them
   Bytes memory{};                  // the most the ledger had in use, of both models where there is a reference
   bool has_reference = false;
-  Index context = 0;  // tokens per window, or the most of a choice's input
+  bool per_document = false;
+  Index context = 0;  // tokens per window, the most of a document, or the most of a choice's input
   std::optional<Perplexity> perplexity{};
   std::optional<ChoiceAccuracy> accuracy{};
   double tokens_per_second =

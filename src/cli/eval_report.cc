@@ -18,11 +18,12 @@ std::string with_error(const Estimate& value) {
   return fmt::format("{:.4f} +/- {:.4f}", value.mean, value.standard_error);
 }
 
-std::string lines_of(const Perplexity& p, Index context) {
+std::string lines_of(const Perplexity& p, bool per_document, Index context) {
   std::string text =
       fmt::format("perplexity      {:.4f} +/- {:.4f}\nnll per token   {:.6f} +/- {:.6f} nats\nbits per byte   {:.4f}\n",
                   p.ppl, p.ppl_stderr, p.nll.mean, p.nll.standard_error, p.bits_per_byte);
-  text += fmt::format("scored          {} tokens in {} windows of {}\n", p.tokens, p.windows, context);
+  text += fmt::format("scored          {} tokens in {} {} {}\n", p.tokens, p.passages,
+                      per_document ? "documents, each of at most" : "windows of", context);
   if (!p.divergence) return text;
   return text + fmt::format("KL(reference)   {:.6f} +/- {:.6f} nats per token\nsame top token  {:.2f} +/- {:.2f} %\n",
                             p.divergence->kl.mean, p.divergence->kl.standard_error, 100 * p.divergence->top1.mean,
@@ -171,14 +172,14 @@ nlohmann::json json_of(const PairedDifference& difference) {
           {"significant", difference.significant}};
 }
 
-void add_figures(const Perplexity& p, nlohmann::json& json) {
+void add_figures(const Perplexity& p, bool per_document, nlohmann::json& json) {
   json.update({{"ppl", p.ppl},
                {"ppl_stderr", p.ppl_stderr},
                {"nll_per_token", p.nll.mean},
                {"bits_per_byte", p.bits_per_byte},
                {"tokens", p.tokens},
                {"bytes", p.bytes},
-               {"windows", p.windows}});
+               {per_document ? "documents" : "windows", p.passages}});
   if (!p.divergence) return;
   json["kl"] = p.divergence->kl.mean;
   json["kl_stderr"] = p.divergence->kl.standard_error;
@@ -203,8 +204,8 @@ void add_figures(const ChoiceAccuracy& a, nlohmann::json& json) {
 }  // namespace
 
 std::string report(const ModelResult& result) {
-  std::string text =
-      result.perplexity ? lines_of(*result.perplexity, result.context) : lines_of(*result.accuracy, result.context);
+  std::string text = result.perplexity ? lines_of(*result.perplexity, result.per_document, result.context)
+                                       : lines_of(*result.accuracy, result.context);
   text += fmt::format("speed           {:.1f} tok/s{}\n", result.tokens_per_second, after_speed(result.held));
   text += fmt::format("weights         {:.4g} GiB\n", gib(result.weights));
   text +=
@@ -242,7 +243,7 @@ nlohmann::json to_json(const ModelResult& result) {
     json["error"] = result.failure->what();
     return json;
   }
-  if (result.perplexity) add_figures(*result.perplexity, json);
+  if (result.perplexity) add_figures(*result.perplexity, result.per_document, json);
   if (result.accuracy) add_figures(*result.accuracy, json);
   json["context"] = result.context;
   json["tokens_per_second"] = result.tokens_per_second;

@@ -19,6 +19,7 @@ void add_chat(CLI::App& app, Run& chosen);
 void add_eval(CLI::App& app, Run& chosen);
 void add_logits(CLI::App& app, Run& chosen);
 void add_tokenize(CLI::App& app, Run& chosen);
+void add_train_tokenizer(CLI::App& app, Run& chosen);
 void add_convert(CLI::App& app, Run& chosen);
 void add_diff(CLI::App& app, Run& chosen);
 void add_inspect(CLI::App& app, Run& chosen);

@@ -160,7 +160,9 @@ SideFile json_file(std::string name, const json& value) {
   }
 }
 
-std::vector<SideFile> files_of(const Metadata& metadata) {
+}  // namespace
+
+std::vector<SideFile> hugging_face_tokenizer(const Metadata& metadata) {
   Metadata emptied = metadata;  // the reader frees what it has read
   const TokenizerParts parts = read_gguf_tokenizer(emptied);
   const std::string& model = metadata.require_text(key("model"));
@@ -186,10 +188,8 @@ std::vector<SideFile> files_of(const Metadata& metadata) {
   return files;
 }
 
-}  // namespace
-
 std::vector<SideFile> hugging_face_tokenizer(const ModelFile& gguf) {
-  return with_context([&] { return gguf.path().string(); }, [&] { return files_of(gguf.metadata()); });
+  return with_context([&] { return gguf.path().string(); }, [&] { return hugging_face_tokenizer(gguf.metadata()); });
 }
 
 }  // namespace jericho

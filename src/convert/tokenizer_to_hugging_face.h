@@ -7,6 +7,7 @@
 
 namespace jericho {
 
+class Metadata;
 class ModelFile;
 
 struct SideFile {
@@ -20,5 +21,7 @@ struct SideFile {
 // Error(kInput) when the file has no tokenizer or a token is not UTF-8; Error(kUnsupported) for a model kind or a way
 // to cut text for which there is no file.
 std::vector<SideFile> hugging_face_tokenizer(const ModelFile& gguf);
+// The same of keys that are no file's.
+std::vector<SideFile> hugging_face_tokenizer(const Metadata& metadata);
 
 }  // namespace jericho

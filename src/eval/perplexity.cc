@@ -1,4 +1,4 @@
-// Scoring windows: see perplexity.h. Probabilities in double with base/math.h, rows over the pool, sums in token order,
+// Scoring passages: see perplexity.h. Probabilities in double with base/math.h, rows over the pool, sums in token order,
 // so that the figure does not depend on threads or chunks.
 #include "eval/perplexity.h"
 
@@ -35,21 +35,21 @@ struct Scores {  // one entry per scored token, in order
   std::vector<double> same_top;
 };
 
-// Feeds one window to both sessions in step and scores its second half.
-class WindowScorer {
+// Feeds one passage to both sessions in step and scores what is to be scored.
+class PassageScorer {
  public:
-  WindowScorer(const Context& context, Session& session, Session* reference)
+  PassageScorer(const Context& context, Session& session, Session* reference)
       : context_(context), session_(session), reference_(reference) {}
 
-  void score(std::span<const TokenId> window, Scores& scores) {
+  void score(const Passage& passage, Scores& scores) {
+    const std::span<const TokenId> window(passage.ids);
     const SequenceId model_sequence = session_.open();
     const SequenceId reference_sequence = reference_ != nullptr ? reference_->open() : 0;
-    const auto first_scored = static_cast<Index>(window.size()) / 2;
     const Index chunk = reference_ != nullptr ? std::min(session_.chunk(), reference_->chunk()) : session_.chunk();
     const auto size = static_cast<Index>(window.size());
     for (Index begin = 0; begin < size;) {
-      const bool scored = begin >= first_scored;
-      const Index end = std::min(begin + chunk, scored ? size : first_scored);
+      const bool scored = begin >= passage.first;
+      const Index end = std::min(begin + chunk, scored ? size : passage.first);
       const BatchItem item = {model_sequence,
                               window.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
                               scored ? LogitRows::kAll : LogitRows::kNone};
@@ -96,32 +96,65 @@ class WindowScorer {
 
 }  // namespace
 
-Perplexity perplexity(const Context& context, Session& session, Session* reference, const PerplexityInput& input,
-                      const std::stop_token& stop, const std::function<void(Index, Index)>& progress) {
-  JERICHO_CHECK(input.context >= 4 && input.context <= session.context(), "windows of {} in a context of {}",
-                input.context, session.context());
-  const Index windows = static_cast<Index>(input.ids.size()) / input.context;
+std::vector<Passage> windows_of(const Tokenizer& tokenizer, std::span<const TokenId> ids, Index context) {
+  JERICHO_CHECK(context >= 4, "windows of {}", context);
+  const Index windows = std::ssize(ids) / context;
   if (windows == 0) {
     throw Error(ErrorKind::kInput,
                 fmt::format("the text has {} tokens, less than one window of {}; give a longer text or a smaller -c",
-                            input.ids.size(), input.context));
+                            ids.size(), context));
   }
-  WindowScorer scorer(context, session, reference);
-  Scores scores;
-  Index bytes = 0;
-  std::vector<TokenId> window(static_cast<std::size_t>(input.context));
+  std::vector<Passage> passages;
   for (Index w = 0; w < windows; ++w) {
+    Passage passage{.first = context / 2};
+    const auto begin = ids.begin() + w * context;
+    passage.ids.assign(begin, begin + context);
+    if (tokenizer.adds_bos() && tokenizer.bos()) passage.ids[0] = *tokenizer.bos();
+    for (Index j = passage.first + 1; j < context; ++j)
+      passage.bytes += std::ssize(tokenizer.piece(passage.ids[static_cast<std::size_t>(j)]));
+    passages.push_back(std::move(passage));
+  }
+  return passages;
+}
+
+std::vector<Passage> documents_of(const Tokenizer& tokenizer, std::string_view text, std::string_view separator,
+                                  Index context) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  std::vector<Passage> passages;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(separator, at), text.size());
+    std::string_view document = text.substr(at, end - at);
+    at = end + separator.size();
+    document.remove_prefix(std::min(document.find_first_not_of(kSpace), document.size()));
+    document = document.substr(0, document.find_last_not_of(kSpace) + 1);
+    Passage passage{.ids = tokenizer.encode(document)};
+    if (std::ssize(passage.ids) > context) passage.ids.resize(static_cast<std::size_t>(context));
+    if (passage.ids.size() < 2 || document.empty()) continue;
+    const std::size_t unscored = 1;
+    passage.bytes = std::ssize(tokenizer.decode(std::span<const TokenId>(passage.ids).subspan(unscored)));
+    passages.push_back(std::move(passage));
+  }
+  if (passages.empty())
+    throw Error(ErrorKind::kInput, fmt::format("the text has no document between separators '{}'", separator));
+  return passages;
+}
+
+Perplexity perplexity(const Context& context, Session& session, Session* reference, std::span<const Passage> passages,
+                      const std::stop_token& stop, const std::function<void(Index, Index)>& progress) {
+  PassageScorer scorer(context, session, reference);
+  Scores scores;
+  Index bytes = 0, done = 0;
+  for (const Passage& passage : passages) {
     if (stop.stop_requested())
-      throw Error(ErrorKind::kInterrupted, fmt::format("interrupted after {} of {} windows", w, windows));
-    std::copy_n(input.ids.begin() + w * input.context, input.context, window.begin());
-    if (input.bos) window[0] = *input.bos;
-    scorer.score(window, scores);
-    for (Index j = input.context / 2 + 1; j < input.context; ++j)
-      bytes += input.bytes(window[static_cast<std::size_t>(j)]);
-    if (progress) progress(w + 1, windows);
+      throw Error(ErrorKind::kInterrupted, fmt::format("interrupted after {} of {} passages", done, passages.size()));
+    JERICHO_CHECK(std::ssize(passage.ids) <= session.context(), "a passage of {} in a context of {}",
+                  passage.ids.size(), session.context());
+    scorer.score(passage, scores);
+    bytes += passage.bytes;
+    if (progress) progress(++done, std::ssize(passages));
   }
   Perplexity result;
-  result.windows = windows;
+  result.passages = std::ssize(passages);
   result.tokens = static_cast<Index>(scores.nll.size());
   result.bytes = bytes;
   result.nll = estimate(scores.nll);
