@@ -25,5 +25,6 @@ void add_diff(CLI::App& app, Run& chosen);
 void add_inspect(CLI::App& app, Run& chosen);
 void add_audit(CLI::App& app, Run& chosen);
 void add_bench(CLI::App& app, Run& chosen);
+void add_train(CLI::App& app, Run& chosen);
 
 }  // namespace jericho::cli

@@ -45,7 +45,7 @@ class Apollo final : public Optimizer {
     const Buffers at = take(scratch);
     const MatrixView<float> basis(at.basis.data(), projection_.rank(), projection_.small());
     draw_(context, update.key, static_cast<std::uint32_t>((update.number - 1) / options_.refresh), basis);
-    projection_.project(context, basis, gradient, at.turned, at.r);
+    projection_.project(context, basis, gradient, at.cells, at.r);
     const Betas betas{options_.beta1, options_.beta2};
     moments_.update(context, state, [&](Index begin, std::span<float> m, std::span<float> v) {
       for (std::size_t i = 0; i < m.size(); ++i) {
@@ -78,7 +78,8 @@ class Apollo final : public Optimizer {
   float& previous_norm(std::span<std::byte> state) const { return part<float>(state, moments_.parts().size())[0]; }
 
   struct Buffers {
-    std::span<float> basis, turned, r, n, factors;
+    std::span<float> basis, r, n, factors;
+    std::span<std::uint32_t> cells;
     std::span<double> sums;
   };
   template <class S>
@@ -86,7 +87,7 @@ class Apollo final : public Optimizer {
     Buffers at;
     const Index basis = projection_.rank() * projection_.small();
     at.basis = scratch.template take<float>(basis);
-    at.turned = scratch.template take<float>(projection_.from_right() ? basis : 0);
+    at.cells = scratch.template take<std::uint32_t>(projection_.cells());
     at.r = scratch.template take<float>(projection_.size());
     at.n = scratch.template take<float>(projection_.size());
     at.factors = scratch.template take<float>(projection_.size() / projection_.rank());

@@ -23,23 +23,8 @@ double squares(const float* x, Index count) {
   return lanes[0];
 }
 
-double sum_leaves(const Context& context, Index count, std::span<double> sums,
-                  FunctionRef<double(Index begin, Index end)> leaf) {
-  parallel_for(context.pool, count, kSumLeaf, [&](Index begin, Index end, int) {
-    sums[static_cast<std::size_t>(begin / kSumLeaf)] = leaf(begin, end);
-  });
-  auto left = static_cast<std::size_t>(ceil_div(count, kSumLeaf));
-  while (left > 1) {
-    for (std::size_t i = 0; i < left / 2; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
-    if (left % 2 != 0) sums[left / 2] = sums[left - 1];
-    left = (left + 1) / 2;
-  }
-  return left == 0 ? 0 : sums[0];
-}
-
 double norm(const Context& context, std::span<const float> x, std::span<double> sums) {
-  return std::sqrt(sum_leaves(context, std::ssize(x), sums,
-                              [&](Index begin, Index end) { return squares(x.data() + begin, end - begin); }));
+  return std::sqrt(sum_squares(context, x, sums));
 }
 
 }  // namespace jericho

@@ -39,7 +39,7 @@ class GaLore final : public Optimizer {
                                   projection_.small());
     if ((update.number - 1) % options_.refresh == 0)
       top_singular_vectors(context, projection_, gradient, at.gram, basis);
-    projection_.project(context, basis, gradient, at.turned, at.r);
+    projection_.project(context, basis, gradient, at.cells, at.r);
     const Betas betas{options_.beta1, options_.beta2};
     moments_.update(context, state, [&](Index begin, std::span<float> m, std::span<float> v) {
       float* const r = at.r.data() + begin;
@@ -48,7 +48,7 @@ class GaLore final : public Optimizer {
         r[i] = m[i] / (std::sqrt(v[i]) + options_.epsilon);
       }
     });
-    projection_.back(context, basis, at.r, at.turned, gradient);
+    projection_.back(context, basis, at.r, at.turned, at.cells, gradient);
     const double size = static_cast<double>(update.learning_rate) * betas.correction(update.number);
     const auto factor = static_cast<float>(size * static_cast<double>(options_.scale));
     const float keep = 1 - update.learning_rate * options_.decay_of(shape());
@@ -63,6 +63,7 @@ class GaLore final : public Optimizer {
   struct Buffers {
     std::span<double> gram;
     std::span<float> turned, r;
+    std::span<std::uint32_t> cells;
   };
   template <class S>
   Buffers take(S& scratch) const {
@@ -70,6 +71,7 @@ class GaLore final : public Optimizer {
     at.gram = scratch.template take<double>(projection_.small() * projection_.small());
     at.turned = scratch.template take<float>(projection_.rank() * projection_.small());
     at.r = scratch.template take<float>(projection_.size());
+    at.cells = scratch.template take<std::uint32_t>(projection_.cells());
     return at;
   }
 

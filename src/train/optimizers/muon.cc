@@ -71,6 +71,7 @@ class Muon final : public Optimizer {
     std::span<double> sums;
     std::span<float> x;  // where the gradient must be turned
     std::span<float> other, a, b;
+    std::span<std::uint32_t> cells;
   };
   template <class S>
   Buffers take(S& scratch) const {
@@ -82,20 +83,26 @@ class Muon final : public Optimizer {
     at.other = scratch.template take<float>(whole);
     at.a = scratch.template take<float>(square);
     at.b = scratch.template take<float>(square);
+    at.cells = scratch.template take<std::uint32_t>(
+        std::max({product_cells(length_, side_), product_cells(side_, side_), product_cells(side_, length_)}));
     return at;
   }
 
   // x <- a x + (b A + c A A) x with A = x x^T, five times.
   void orthogonalise(const Context& context, MatrixView<float> x, const Buffers& at) const {
     const MatrixView<float> a(at.a.data(), side_, side_), b(at.b.data(), side_, side_);
-    const MatrixView<float> turned(at.other.data(), length_, side_), copy(at.other.data(), side_, length_);
+    const MatrixView<float> product(at.other.data(), side_, length_);
+    const auto mix = [&](float alpha, const float* p, float beta, float* q, Index count) {  // q = alpha p + beta q
+      parallel_for(context.pool, count, kUpdateGrain, [&](Index begin, Index end, int) {
+        for (Index i = begin; i < end; ++i) q[i] = alpha * p[i] + beta * q[i];
+      });
+    };
     for (int i = 0; i < kSteps; ++i) {
-      transpose(context, x, turned);
-      multiply(context, x, turned, a);
-      std::copy_n(a.data(), side_ * side_, b.data());
-      multiply_add(context, kB, kC, a, a, b);
-      std::copy_n(x.data(), side_ * length_, copy.data());
-      multiply_add(context, kA, 1, b, copy, x);
+      multiply_transposed(context, x, x, at.cells, a);
+      multiply(context, a, a, at.cells, b);
+      mix(kB, a.data(), kC, b.data(), side_ * side_);
+      multiply(context, b, x, at.cells, product);
+      mix(1, product.data(), kA, x.data(), side_ * length_);
     }
   }
 

@@ -1,49 +1,35 @@
-// Tiles of four rows by 256 columns: see products.h.
+// Parts of the right operand, and what multiplies with them: see products.h.
 #include "train/optimizers/products.h"
-
-#include <algorithm>
-#include <array>
 
 namespace jericho {
 namespace {
 
-constexpr Index kRows = 4, kCols = 256;
-
-template <class Store>
-void tiles(const Context& context, MatrixView<const float> a, MatrixView<const float> b, const Store& store) {
-  const Index m = a.extent(0), depth = a.extent(1), n = b.extent(1);
-  const Index across = ceil_div(n, kCols);
-  parallel_for(context.pool, ceil_div(m, kRows) * across, 1, [&](Index begin, Index end, int) {
-    for (Index tile = begin; tile < end; ++tile) {
-      const Index row = tile / across * kRows, rows = std::min(kRows, m - row);
-      const Index col = tile % across * kCols, cols = std::min(kCols, n - col);
-      std::array<std::array<float, kCols>, kRows> sums{};
-      for (Index k = 0; k < depth; ++k) {
-        const float* const right = b.row(k).data() + col;
-        for (Index r = 0; r < rows; ++r) {
-          const float left = a.row(row + r)[static_cast<std::size_t>(k)];
-          float* const sum = sums[static_cast<std::size_t>(r)].data();
-          for (Index c = 0; c < cols; ++c) sum[c] += left * right[c];
-        }
-      }
-      for (Index r = 0; r < rows; ++r) store(row + r, col, sums[static_cast<std::size_t>(r)].data(), cols);
-    }
-  });
+void by_parts(const Context& context, MatrixView<const float> a, MatrixView<const float> b, WeightSide side,
+              std::span<std::uint32_t> cells, MatrixView<float> c) {
+  const Index n = c.extent(1), k = a.extent(1);
+  const ConstFloatRows left = {reinterpret_cast<const std::byte*>(a.data()), DType::kF32, a.extent(0), k,
+                               a.row_stride()};
+  const FloatRows out = {reinterpret_cast<std::byte*>(c.data()), DType::kF32, c.extent(0), n, c.row_stride()};
+  for (Index first = 0; first < n; first += kProductColumns) {
+    const Index count = std::min(kProductColumns, n - first);
+    const MatrixView<const float> part = side == WeightSide::kInput
+                                             ? MatrixView<const float>(b.data() + first, k, count, b.row_stride())
+                                             : MatrixView<const float>(b.row(first).data(), count, k, b.row_stride());
+    const PackedRight packed = pack_weight(context, DType::kF32, part, side, cells);
+    dense(context, DType::kF32, left, packed, DenseStore::kSet, out.columns(first, count));
+  }
 }
 
 }  // namespace
 
-void multiply(const Context& context, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
-  tiles(context, a, b,
-        [&](Index row, Index col, const float* sums, Index cols) { std::copy_n(sums, cols, c.row(row).data() + col); });
+void multiply(const Context& context, MatrixView<const float> a, MatrixView<const float> b,
+              std::span<std::uint32_t> cells, MatrixView<float> c) {
+  by_parts(context, a, b, WeightSide::kInput, cells, c);
 }
 
-void multiply_add(const Context& context, float alpha, float beta, MatrixView<const float> a, MatrixView<const float> b,
-                  MatrixView<float> c) {
-  tiles(context, a, b, [&](Index row, Index col, const float* sums, Index cols) {
-    float* const out = c.row(row).data() + col;
-    for (Index i = 0; i < cols; ++i) out[i] = alpha * out[i] + beta * sums[i];
-  });
+void multiply_transposed(const Context& context, MatrixView<const float> a, MatrixView<const float> b,
+                         std::span<std::uint32_t> cells, MatrixView<float> c) {
+  by_parts(context, a, b, WeightSide::kOutput, cells, c);
 }
 
 void transpose(const Context& context, MatrixView<const float> x, MatrixView<float> out) {

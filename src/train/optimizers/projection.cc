@@ -22,25 +22,28 @@ std::vector<Index> Projection::extents() const {
   return right_ ? std::vector<Index>{large_, rank_} : std::vector<Index>{rank_, large_};
 }
 
+Index Projection::cells() const {
+  return right_ ? std::max(product_cells(small_, rank_), product_cells(rank_, small_))
+                : std::max(product_cells(small_, large_), product_cells(rank_, large_));
+}
+
 void Projection::project(const Context& context, MatrixView<const float> basis, MatrixView<const float> gradient,
-                         std::span<float> turned, std::span<float> r) const {
+                         std::span<std::uint32_t> cells, std::span<float> r) const {
   if (right_) {
-    const MatrixView<float> columns(turned.data(), small_, rank_);
-    transpose(context, basis, columns);
-    multiply(context, gradient, columns, {r.data(), large_, rank_});
+    multiply_transposed(context, gradient, basis, cells, {r.data(), large_, rank_});
   } else {
-    multiply(context, basis, gradient, {r.data(), rank_, large_});
+    multiply(context, basis, gradient, cells, {r.data(), rank_, large_});
   }
 }
 
 void Projection::back(const Context& context, MatrixView<const float> basis, std::span<const float> r,
-                      std::span<float> turned, MatrixView<float> out) const {
+                      std::span<float> turned, std::span<std::uint32_t> cells, MatrixView<float> out) const {
   if (right_) {
-    multiply(context, MatrixView<const float>(r.data(), large_, rank_), basis, out);
+    multiply(context, MatrixView<const float>(r.data(), large_, rank_), basis, cells, out);
   } else {
     const MatrixView<float> columns(turned.data(), small_, rank_);
     transpose(context, basis, columns);
-    multiply(context, columns, MatrixView<const float>(r.data(), rank_, large_), out);
+    multiply(context, columns, MatrixView<const float>(r.data(), rank_, large_), cells, out);
   }
 }
 

@@ -25,12 +25,14 @@ class Projection {
   [[nodiscard]] std::vector<Index> extents() const;  // of R
   [[nodiscard]] Index size() const { return rank_ * large_; }
 
-  // R of the gradient. `turned` has rank * small values, used from the right only.
+  // What both of these take: `cells`.
+  [[nodiscard]] Index cells() const;
+  // R of the gradient.
   void project(const Context& context, MatrixView<const float> basis, MatrixView<const float> gradient,
-               std::span<float> turned, std::span<float> r) const;
-  // out = R P or P^T R, of the gradient's shape.
+               std::span<std::uint32_t> cells, std::span<float> r) const;
+  // out = R P or P^T R, of the gradient's shape. `turned` has rank * small values, used from the left only.
   void back(const Context& context, MatrixView<const float> basis, std::span<const float> r, std::span<float> turned,
-            MatrixView<float> out) const;
+            std::span<std::uint32_t> cells, MatrixView<float> out) const;
 
  private:
   bool right_;

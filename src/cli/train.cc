@@ -1,0 +1,290 @@
+// jericho train: a model from texts, as a YAML file describes it, under the budget. Parses the flags, keeps the books, reads
+// texts and tokenizer, and prints what train/trainer.h reports: a line per some steps on stderr, a record of each in
+// train.log.jsonl of the run's folder (docs/training.md).
+#include <malloc.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+#include "cli/write_file.h"
+#include "memory/available.h"
+#include "memory/budget.h"
+#include "memory/process_memory.h"
+#include "models/families.h"
+#include "plan/plan.h"
+#include "plan/roofs.h"
+#include "text/load_tokenizer.h"
+#include "train/trainer.h"
+
+namespace jericho::cli {
+namespace {
+
+struct Options {
+  std::string config{};
+  std::vector<std::string> sets{};
+  std::string memory = "auto";
+  bool overcommit = false;
+  int threads = 0;
+  bool dry_run = false;
+};
+
+// The words of config.json, completed by what the tokenizer says.
+nlohmann::json complete_config(nlohmann::json model, const Tokenizer& tokenizer) {
+  if (!model.contains("architectures")) model["architectures"] = {"LlamaForCausalLM"};
+  if (!model.contains("vocab_size")) model["vocab_size"] = tokenizer.size();
+  if (tokenizer.bos()) model["bos_token_id"] = *tokenizer.bos();
+  if (tokenizer.eos()) model["eos_token_id"] = *tokenizer.eos();
+  if (model["architectures"] == nlohmann::json{"LlamaForCausalLM"} && !model.contains("model_type"))
+    model["model_type"] = "llama";
+  model["torch_dtype"] = "float32";
+  const Index vocabulary = model["vocab_size"].get<Index>();
+  if (vocabulary < tokenizer.size()) {
+    throw Error(ErrorKind::kUsage,
+                fmt::format("model.vocab_size: {} is below the tokenizer's {}", vocabulary, tokenizer.size()));
+  }
+  return model;
+}
+
+constexpr std::array<const char*, 8> kTokenizerFiles = {
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",     "merges.txt",      "chat_template.jinja"};
+
+std::optional<std::string> read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::nullopt;
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+std::vector<Checkpoints::SideFile> side_files(const std::filesystem::path& tokenizer, const nlohmann::json& config) {
+  std::vector<Checkpoints::SideFile> files = {{"config.json", config.dump(2) + "\n"}};
+  if (!std::filesystem::is_directory(tokenizer)) {
+    files.push_back({tokenizer.filename().string(), read_file(tokenizer).value_or("")});
+    return files;
+  }
+  for (const char* name : kTokenizerFiles) {
+    if (auto bytes = read_file(tokenizer / name)) files.push_back({name, std::move(*bytes)});
+  }
+  return files;
+}
+
+// A record per line; what a killed run wrote beyond its last checkpoint is dropped when it goes on.
+class RunLog {
+ public:
+  explicit RunLog(std::filesystem::path path) : path_(std::move(path)) {}
+  void keep_until(Index step) const {
+    std::ifstream in(path_);
+    if (!in) return;
+    std::string kept, line;
+    while (std::getline(in, line)) {
+      const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
+      if (record.is_object() && record.value("step", Index{0}) <= step) kept += line + "\n";
+    }
+    write_file_atomically(path_, kept);
+  }
+  void add(const nlohmann::json& record) const {
+    std::ofstream out(path_, std::ios::app);
+    out << record.dump() << "\n";
+    out.close();
+    if (!out) fmt::print(stderr, "note: {}: a record could not be written; is the disk full?\n", path_.string());
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<long>(seconds);
+  if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole % 3600 / 60);
+  if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
+  return fmt::format("{}s", whole);
+}
+
+std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Bytes runtime, Bytes data, Bytes margin,
+                      Bytes budget) {
+  std::string text = fmt::format(
+      "plan: {} of {} sequences of {} tokens at once, {}, {} products\n", p.pass.sequences, options.step_sequences,
+      options.sequence_tokens, p.pass.recompute == Recompute::kNone ? "no recomputation" : "every block computed again",
+      options.compute == DType::kBF16 ? "bf16" : "fp32");
+  const auto row = [&](const char* what, Bytes bytes) {
+    text += fmt::format("  {:<24}{:>12}\n", what, format_bytes(bytes));
+  };
+  row("weights (fp32)", p.weights);
+  row("gradients", p.gradients);
+  row("optimizer", p.optimizer + p.scratch + p.heap);
+  row("activations, saved", p.activations.saved);
+  row("activations, live", p.activations.live);
+  row("logits of a chunk", p.activations.logits);
+  row("data", data);
+  row("code and tokenizer", runtime);
+  row("margin", margin);
+  row("together", p.total() + runtime + data + margin);
+  row("budget", budget);
+  return text;
+}
+
+// The most that reading the texts and keeping their tokens takes: see TokenStore::read().
+Bytes data_bytes(const TrainOptions& options) {
+  Bytes total{}, largest{};
+  for (const auto* files : {&options.train_files, &options.valid_files}) {
+    for (const std::string& file : *files) {
+      std::error_code missing;
+      const auto size = std::filesystem::file_size(file, missing);
+      if (missing) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", file));
+      total += Bytes{static_cast<std::int64_t>(size)};
+      largest = std::max(largest, Bytes{static_cast<std::int64_t>(size)});
+    }
+  }
+  return largest * 5 + total * 3;
+}
+
+class Watch {
+ public:
+  Watch(const TrainOptions& options, const TrainingLayout& layout, Roof peak, const Ledger& ledger, Bytes budget)
+      : log_(options.output / "train.log.jsonl"),
+        flops_per_token_(6 * static_cast<double>(layout.multiplied_parameters())),
+        peak_(std::move(peak)),
+        ledger_(ledger),
+        budget_(budget) {}
+
+  [[nodiscard]] const RunLog& log() const { return log_; }
+  void step(const StepReport& r) const {
+    const double share = flops_per_token_ * r.tokens_per_second / (peak_.value * 1e12);
+    const Bytes used = read_process_memory().peak_rss;
+    fmt::print(
+        stderr, "step {}/{}  loss {:.4f}  lr {:.2e}  |g| {:.3f}  {:.0f} tok/s  {:.1f} % of {}  mem {}/{}  eta {}\n",
+        r.step, r.steps, r.loss, r.learning_rate, r.gradient_norm, r.tokens_per_second, 100 * share, peak_.name,
+        format_bytes(used), format_bytes(budget_), duration(static_cast<double>(r.steps - r.step) * r.step_seconds));
+    log_.add({{"step", r.step},
+              {"epoch", r.epoch},
+              {"tokens", r.tokens},
+              {"loss", r.loss},
+              {"lr", r.learning_rate},
+              {"grad_norm", r.gradient_norm},
+              {"tok_s", r.tokens_per_second},
+              {"step_s", r.step_seconds},
+              {"of_peak", share},
+              {"rss", used.count},
+              {"ledger_peak", ledger_.snapshot().total(Tier::kRam).peak_reserved.count},
+              {"time", std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count()}});
+  }
+  void eval(const EvalReport& r) const {
+    const std::string bits = r.bits_per_byte > 0 ? fmt::format(", {:.4f} bits per byte", r.bits_per_byte) : "";
+    fmt::print(stderr, "eval at {}: loss {:.4f} over {} tokens{}{}\n", r.step, r.loss, r.tokens, bits,
+               r.best ? ", the best so far" : "");
+    nlohmann::json record = {{"step", r.step}, {"eval_loss", r.loss}, {"eval_tokens", r.tokens}};
+    if (r.bits_per_byte > 0) record["eval_bits_per_byte"] = r.bits_per_byte;
+    log_.add(record);
+  }
+
+ private:
+  RunLog log_;
+  double flops_per_token_;
+  Roof peak_;
+  const Ledger& ledger_;
+  Bytes budget_;
+};
+
+int train(const Options& flags, const std::stop_token& stop) {
+  if (flags.threads < 0 || flags.threads > 1024)
+    throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", flags.threads));
+  TrainOptions options = read_train_options(flags.config, flags.sets);
+  const int threads = flags.threads > 0 ? flags.threads : physical_cores();
+  const std::unique_ptr<Tokenizer> tokenizer = std::filesystem::is_directory(options.tokenizer)
+                                                   ? load_tokenizer_directory(options.tokenizer)
+                                                   : load_tokenizer_file(options.tokenizer);
+  const nlohmann::json json = complete_config(options.model, *tokenizer);
+  const ModelConfig config = with_context([] { return std::string("model"); }, [&] { return config_from_json(json); });
+  const TrainingLayout layout(config);
+  const AvailableMemory available = available_memory();
+  const Bytes budget = parse_budget(flags.memory, {.ram_total = available.total, .ram_available = available.available},
+                                    {.overcommit = flags.overcommit})
+                           .ram;
+  ThreadPool pool(threads);
+  prefault_code();
+  malloc_trim(0);
+  const Bytes runtime = read_process_memory().rss, data = data_bytes(options);
+  const auto margin = [&](Bytes planned) { return plan_margin(planned) + 4_MiB; };
+  const auto together = [&](Bytes planned) { return planned + runtime + data + margin(planned + runtime + data); };
+  Bytes room = budget - runtime - data;
+  room -= margin(budget);
+  const TrainingPlan plan = plan_training(config, layout, options, threads, room);
+  fmt::print(stderr, "{} parameters, {} multiplied per token\n", layout.parameters(), layout.multiplied_parameters());
+  fmt::print(stderr, "{}", plan_text(plan, options, runtime, data, margin(plan.total() + runtime + data), budget));
+  if (plan.total() > room) {
+    const TrainingPlan least = plan_training(config, layout, options, threads, 0_B);
+    throw Error(ErrorKind::kBudget,
+                fmt::format("the run needs more memory than --memory {} allows\n"
+                            "smallest budget that works: --memory {}",
+                            format_bytes(budget), budget_argument(together(least.total()) + 16_MiB)));
+  }
+  if (flags.dry_run) return 0;
+  Ledger ledger(LedgerCaps{.ram = budget});
+  Lease standing = ledger.require(Tier::kRam, Purpose::kRuntime, runtime);
+  standing.commit(standing.size());
+  const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
+  const auto read = [&](const std::vector<std::string>& files, const char* what) {
+    Progress progress(what);
+    return TokenStore::read(context, files, options.separator, *tokenizer, stop,
+                            [&](Bytes done, Bytes total) { progress.update(done.count, total.count); });
+  };
+  const TokenStore texts = read(options.train_files, "reading texts");
+  std::optional<TokenStore> valid;
+  if (!options.valid_files.empty()) valid = read(options.valid_files, "reading held-out texts");
+  fmt::print(stderr, "{} documents, {} tokens, {:.2f} bytes each\n", texts.documents(), texts.tokens(),
+             static_cast<double>(texts.text_bytes().count) / static_cast<double>(texts.tokens()));
+  const PeakKind kind = options.compute != DType::kBF16                         ? PeakKind::kF32
+                        : has_units(PeakKind::kBF16, context.kernels.path)      ? PeakKind::kBF16
+                        : has_units(PeakKind::kBF16Pairs, context.kernels.path) ? PeakKind::kBF16Pairs
+                                                                                : PeakKind::kF32;
+  Trainer trainer(context, options, config, layout, plan, texts, valid ? &*valid : nullptr,
+                  side_files(options.tokenizer, json));
+  const Watch watch(options, layout, measure_multiply(context, kind, context.kernels.path), ledger, budget);
+  const Index begun = Checkpoints(options.output, options.keep_last)
+                          .latest_progress()
+                          .value_or(nlohmann::json::object())
+                          .value("step", Index{0});
+  watch.log().keep_until(begun);
+  if (begun > 0) fmt::print(stderr, "going on from step {} of {}\n", begun, trainer.steps());
+  const bool done = trainer.run(
+      stop, {.step = [&](const StepReport& r) { watch.step(r); },
+             .eval = [&](const EvalReport& r) { watch.eval(r); },
+             .saved = [&](Index, const std::filesystem::path& folder,
+                          double seconds) { fmt::print(stderr, "saved {} in {:.1f} s\n", folder.string(), seconds); }});
+  if (!done) {
+    throw Error(ErrorKind::kInterrupted, "stopped; a checkpoint is saved, the same command goes on from it");
+  }
+  fmt::print("{}\n", (options.output / "checkpoints" / "latest").string());
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Run& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("train", "Train a model on texts, as CONFIG.yaml describes it");
+  verb->add_option("CONFIG", options->config, "a YAML file: docs/training.md lists the keys")->required();
+  verb->add_option("--set", options->sets, "KEY=VALUE in place of what the file says; may be given again");
+  verb->add_option("--memory", options->memory,
+                   "Most memory the process may take: 8GiB, 80%, auto (90 % of what is free), max")
+      ->envname("JERICHO_MEMORY")
+      ->capture_default_str();
+  verb->add_flag("--memory-overcommit", options->overcommit, "Allow a budget above what the machine has");
+  verb->add_option("-t,--threads", options->threads, "Threads [the physical cores]");
+  verb->add_flag("--dry-run", options->dry_run, "print the plan and end; exit code 3 where it does not fit");
+  verb->callback(
+      [options, &chosen] { chosen = [options](const std::stop_token& stop) { return train(*options, stop); }; });
+}
+
+}  // namespace jericho::cli

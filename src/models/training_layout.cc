@@ -1,0 +1,132 @@
+// From the list of weights to places in memory: see training_layout.h.
+#include "models/training_layout.h"
+
+#include <map>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "models/weight_list.h"
+
+namespace jericho {
+namespace {
+
+void refuse(const std::string& what) {
+  throw Error(
+      ErrorKind::kUnsupported,
+      fmt::format("training of models with {} is not supported; llama, mistral, qwen2, qwen3 and mobilellm are", what));
+}
+
+void refuse_what_cannot_be_trained(const ModelConfig& c) {
+  for (const LayerConfig& layer : c.layers) {
+    if (!layer.attention || layer.state_space != StateSpace::kNone) refuse("state spaces");
+    if (layer.feed_forward != FeedForward::kDense) refuse("experts");
+    if (layer.rope != LayerRope::kGlobal) refuse("layers without rotation or with one of their own");
+  }
+  if (c.latent.kv_lora_rank > 0) refuse("latent attention");
+  if (c.post_norms || c.sub_norms) refuse("norms after blocks or within them");
+  if (c.qk_norm == QkNorm::kProjection) refuse("a norm of all query heads at once");
+  if (c.attention_output_bias || c.mlp_bias) refuse("biases on outputs or in the feed-forward");
+  if (c.clip_qkv || c.attention_softcap != 0 || c.final_softcap != 0) refuse("clipped or capped values");
+  if (c.rope.scaling == RopeScaling::kLongRope || c.rope_divisors_in_file) refuse("rotation divisors");
+  if (c.norms_without_one) refuse("norms kept as w of 1 + w");
+  const Multipliers& m = c.multipliers;
+  const float factors = m.q * m.k * m.v * m.attention_out * m.gate * m.down * m.embedding * m.head;
+  if (factors != 1 || c.embedding_scale != 1 || c.residual_scale != 1 || c.logit_scale != 1) refuse("multipliers");
+  if (c.hidden_size % 2 != 0 || c.head_dim % 2 != 0 || c.intermediate_size % 2 != 0) refuse("odd sizes");
+}
+
+}  // namespace
+
+TrainingLayout::TrainingLayout(const ModelConfig& config) {
+  refuse_what_cannot_be_trained(config);
+  DecoderWeights views;
+  std::map<const void*, Index> of_view;
+  visit_weights(config, views, [&](const WeightSpec& spec, WeightView view) {
+    const StoredForm& form = spec.hugging_face;
+    if (form.parts.front().tensor_rows > 0 || form.transposed || form.factor != 1 || form.pairs.count > 0) {
+      refuse(fmt::format("tensors that are parts of '{}'", form.parts.front().name));
+    }
+    TrainedTensor tensor;
+    tensor.name = form.parts.front().name;
+    tensor.rows = spec.rows;
+    tensor.cols = spec.cols;
+    tensor.layer = spec.use.layer;
+    tensor.neutral = spec.neutral;
+    if (!spec.is_matrix()) tensor.kind = TrainedKind::kVector;
+    const void* key = std::visit([](auto* pointer) { return static_cast<const void*>(pointer); }, view);
+    of_view[key] = static_cast<Index>(tensors_.size());
+    tensors_.push_back(std::move(tensor));
+  });
+  const auto find = [&](const void* view) {
+    const auto found = of_view.find(view);
+    return found == of_view.end() ? Index{-1} : found->second;
+  };
+  const auto at = [&](Index index) -> TrainedTensor& { return tensors_[static_cast<std::size_t>(index)]; };
+  embedding_ = find(&views.embedding);
+  norm_ = find(&views.norm);
+  head_ = config.tie_word_embeddings ? embedding_ : find(&views.head);
+  at(embedding_).kind = TrainedKind::kEmbedding;
+  if (head_ != embedding_) at(head_).kind = TrainedKind::kHead;
+  for (const DecoderLayer& w : views.layers) {
+    layers_.push_back({.attention_norm = find(&w.attention_norm),
+                       .q = find(&w.q.matrix),
+                       .k = find(&w.k.matrix),
+                       .v = find(&w.v.matrix),
+                       .o = find(&w.o.matrix),
+                       .q_bias = find(&w.q.bias),
+                       .k_bias = find(&w.k.bias),
+                       .v_bias = find(&w.v.bias),
+                       .q_norm = find(&w.q_norm),
+                       .k_norm = find(&w.k_norm),
+                       .feed_forward_norm = find(&w.feed_forward_norm),
+                       .gate = find(&w.gate.matrix),
+                       .up = find(&w.up.matrix),
+                       .down = find(&w.down.matrix)});
+    const TrainedLayer& layer = layers_.back();
+    for (const Index index : {layer.q, layer.k}) at(index).head_rows = config.head_dim;
+    for (const Index index : {layer.o, layer.down}) at(index).residual_output = true;
+    for (const Index bias : {layer.q_bias, layer.k_bias, layer.v_bias}) {
+      if (bias >= 0) at(bias).neutral = 0;
+    }
+  }
+  for (TrainedTensor& tensor : tensors_) {
+    const Index values = round_up(tensor.size(), 16);
+    tensor.offset = weight_values_;
+    weight_values_ += values;
+    Index uses = tensor.layer >= 0 ? config.layer_passes : 1;
+    if (tensor.kind == TrainedKind::kEmbedding && head_ == embedding_) uses = 2;
+    for (Index use = 0; use < uses; ++use, gradient_values_ += values) tensor.gradients.push_back(gradient_values_);
+    if (tensor.kind == TrainedKind::kProjection) multiplied_ += uses * tensor.size();
+  }
+  multiplied_ += at(head_).size();
+}
+
+Index TrainingLayout::parameters() const {
+  Index count = 0;
+  for (const TrainedTensor& tensor : tensors_) count += tensor.size();
+  return count;
+}
+
+MatrixView<float> TrainingLayout::weight(std::span<float> weights, Index index) const {
+  const TrainedTensor& t = tensor(index);
+  return {weights.data() + t.offset, t.rows, t.cols};
+}
+
+MatrixView<const float> TrainingLayout::weight(std::span<const float> weights, Index index) const {
+  const TrainedTensor& t = tensor(index);
+  return {weights.data() + t.offset, t.rows, t.cols};
+}
+
+std::span<const float> TrainingLayout::vector(std::span<const float> weights, Index index) const {
+  const TrainedTensor& t = tensor(index);
+  return weights.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size()));
+}
+
+MatrixView<float> TrainingLayout::gradient(std::span<float> gradients, Index index, Index use) const {
+  const TrainedTensor& t = tensor(index);
+  return {gradients.data() + t.gradients[static_cast<std::size_t>(use)], t.rows, t.cols};
+}
+
+}  // namespace jericho

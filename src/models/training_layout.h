@@ -1,0 +1,76 @@
+// Where the weights of a model and their gradients lie while it is trained: every weight of the list (weight_list.h) as fp32
+// rows under the name its checkpoint gives it, and for each a gradient per use. A weight that is used more than once (an
+// embedding that is the head too, layers that run twice) has a gradient of each use, and they are added when the step's
+// micro-batches are done: so the sum does not depend on how the step was cut into micro-batches.
+// Start at TrainingLayout.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "models/config.h"
+#include "tensor/view.h"
+
+namespace jericho {
+
+enum class TrainedKind { kProjection, kEmbedding, kHead, kVector };
+
+struct TrainedTensor {
+  std::string name{};  // in a Hugging Face checkpoint
+  Index rows = 1;
+  Index cols = 0;
+  TrainedKind kind = TrainedKind::kProjection;
+  Index layer = -1;                // -1: of no layer
+  Index head_rows = 0;             // of q and k: rows of a head
+  float neutral = 1;               // the start value of vectors
+  bool residual_output = false;    // of a projection into the residual stream: o and down
+  Index offset = 0;                // of its values among all, a multiple of 16
+  std::vector<Index> gradients{};  // offsets of the gradient of each use
+
+  [[nodiscard]] Index size() const { return rows * cols; }
+  [[nodiscard]] bool is_matrix() const { return kind != TrainedKind::kVector; }
+};
+
+struct TrainedLayer {  // indices into tensors(); -1: has none
+  Index attention_norm = -1, q = -1, k = -1, v = -1, o = -1;
+  Index q_bias = -1, k_bias = -1, v_bias = -1;
+  Index q_norm = -1, k_norm = -1;
+  Index feed_forward_norm = -1, gate = -1, up = -1, down = -1;
+};
+
+class TrainingLayout {
+ public:
+  // Error(kUnsupported) that names what of the configuration cannot be trained.
+  explicit TrainingLayout(const ModelConfig& config);
+
+  [[nodiscard]] const std::vector<TrainedTensor>& tensors() const { return tensors_; }
+  [[nodiscard]] const TrainedTensor& tensor(Index index) const { return tensors_[static_cast<std::size_t>(index)]; }
+  [[nodiscard]] const std::vector<TrainedLayer>& layers() const { return layers_; }
+  [[nodiscard]] Index embedding() const { return embedding_; }
+  [[nodiscard]] Index norm() const { return norm_; }
+  [[nodiscard]] Index head() const { return head_; }  // the embedding where they are tied
+  [[nodiscard]] Index head_use() const { return head_ == embedding_ ? 1 : 0; }
+  [[nodiscard]] Index parameters() const;
+  // Of products, per token: every projection as often as it runs, and the head.
+  [[nodiscard]] Index multiplied_parameters() const { return multiplied_; }
+  [[nodiscard]] Index weight_values() const { return weight_values_; }  // fp32 values, padding included
+  [[nodiscard]] Index gradient_values() const { return gradient_values_; }
+
+  [[nodiscard]] MatrixView<float> weight(std::span<float> weights, Index index) const;
+  [[nodiscard]] MatrixView<const float> weight(std::span<const float> weights, Index index) const;
+  [[nodiscard]] std::span<const float> vector(std::span<const float> weights, Index index) const;
+  // Of use `use`; -1 is no tensor.
+  [[nodiscard]] MatrixView<float> gradient(std::span<float> gradients, Index index, Index use) const;
+
+ private:
+  std::vector<TrainedTensor> tensors_;
+  std::vector<TrainedLayer> layers_;
+  Index embedding_ = -1, norm_ = -1, head_ = -1;
+  Index multiplied_ = 0;
+  Index weight_values_ = 0;
+  Index gradient_values_ = 0;
+};
+
+}  // namespace jericho

@@ -1,0 +1,456 @@
+// Forward and backward of a decoder: see training_pass.h. Gradients are those of the formulas in the comments; residuals are
+// fp32, what products read has the compute type.
+#include "models/training_pass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "kernels/training_kernels.h"
+#include "models/blocks.h"
+#include "ops/training_rows.h"
+
+namespace jericho {
+namespace {
+
+constexpr Index kHeadRows = 256;  // tokens whose logits are there at once; whole token blocks
+
+template <class S>
+FloatRows take_rows(S& scratch, DType type, Index rows, Index cols) {
+  const Index bytes = type == DType::kF32 ? 4 : 2;
+  return {scratch.template take<std::byte>(rows * cols * bytes).data(), type, rows, cols, cols};
+}
+
+FloatRows as_rows(MatrixView<float> x) {
+  return {reinterpret_cast<std::byte*>(x.data()), DType::kF32, x.extent(0), x.extent(1), x.row_stride()};
+}
+
+std::span<float> values_of(MatrixView<float> x) {
+  return {x.data(), static_cast<std::size_t>(x.extent(0) * x.extent(1))};
+}
+
+CausalAttention attention_of(const ModelConfig& c, const TrainingPassOptions& o, Index window) {
+  return {.type = o.compute,
+          .heads = c.num_attention_heads,
+          .kv_heads = c.num_key_value_heads,
+          .head_dim = c.head_dim,
+          .window = window,
+          .scale = c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim))};
+}
+
+// Cells that the widest product packs.
+Index pack_cells(const TrainingLayout& layout, const TrainingPassOptions& o, Index tokens) {
+  Index cells = 0;
+  for (const TrainedTensor& tensor : layout.tensors()) {
+    if (tensor.kind != TrainedKind::kProjection) continue;
+    cells = std::max({cells, packed_weight_cells(o.compute, tensor.rows, tensor.cols),
+                      weight_gradient_cells(o.compute, tokens, tensor.rows, tensor.cols)});
+  }
+  const TrainedTensor& head = layout.tensor(layout.head());
+  return std::max(cells, weight_gradient_cells(o.compute, std::min(tokens, kHeadRows), head.rows, head.cols));
+}
+
+}  // namespace
+
+// What a block keeps for its backward pass.
+struct TrainingPass::Block {
+  FloatRows q, k, v;       // rotated
+  FloatRows raw_q, raw_k;  // before their norms, where there are such
+  FloatRows attended;
+  SoftmaxRows softmax;
+  MatrixView<float> middle;  // the residual stream between the two halves
+  FloatRows gate, up;
+
+  template <class S>
+  static Block take(S& scratch, const ModelConfig& c, const TrainingPassOptions& o, Index T) {
+    Block b;
+    b.q = take_rows(scratch, o.compute, T, c.query_size());
+    b.k = take_rows(scratch, o.compute, T, c.kv_size());
+    b.v = take_rows(scratch, o.compute, T, c.kv_size());
+    if (c.qk_norm != QkNorm::kNone) {
+      b.raw_q = take_rows(scratch, DType::kF32, T, c.query_size());
+      b.raw_k = take_rows(scratch, DType::kF32, T, c.kv_size());
+    }
+    b.attended = take_rows(scratch, o.compute, T, c.query_size());
+    b.softmax = {take_matrix(scratch, c.num_attention_heads, T), take_matrix(scratch, c.num_attention_heads, T)};
+    b.middle = take_matrix(scratch, T, c.hidden_size);
+    b.gate = take_rows(scratch, o.compute, T, c.intermediate_size);
+    b.up = take_rows(scratch, o.compute, T, c.intermediate_size);
+    return b;
+  }
+};
+
+// Kept through the whole pass.
+struct TrainingPass::Saved {
+  std::vector<MatrixView<float>> x;  // the input of each block, and the output of the last
+  std::vector<Block> blocks;         // one where blocks are computed again
+
+  template <class S>
+  static Saved take(S& scratch, const ModelConfig& c, const TrainingPassOptions& o, std::size_t steps, Index T) {
+    Saved saved;
+    for (std::size_t i = 0; i <= steps; ++i) saved.x.push_back(take_matrix(scratch, T, c.hidden_size));
+    const std::size_t blocks = o.recompute == Recompute::kNone ? steps : 1;
+    for (std::size_t i = 0; i < blocks; ++i) saved.blocks.push_back(Block::take(scratch, c, o, T));
+    return saved;
+  }
+};
+
+// Of the block that runs. The two halves of a block share their place.
+struct TrainingPass::Live {
+  MatrixView<float> cos, sin;  // of the batch's rows
+  FloatRows normed, dx;        // [T, hidden], the latter a gradient in the compute type
+  MatrixView<float> d;         // [T, hidden] gradient of the residual stream
+  MatrixView<float> dnormed;   // [T, hidden]
+  std::span<float> norm_row, partial;
+  std::span<std::uint32_t> cells;
+  // feed-forward
+  MatrixView<float> dh;
+  FloatRows h, dgate, dup;
+  // attention
+  MatrixView<float> q, k, v;  // fp32, forward and as gradients
+  FloatRows dattended, dq, dk, dv;
+  std::span<std::byte> attention;
+
+  template <class S>
+  static Live take(S& scratch, const ModelConfig& c, const TrainingLayout& layout, const TrainingPassOptions& o,
+                   Index T, Index leaves) {
+    Live b;
+    const Index C = c.hidden_size, F = c.intermediate_size;
+    b.cos = take_matrix(scratch, T, c.rope.dims / 2);
+    b.sin = take_matrix(scratch, T, c.rope.dims / 2);
+    b.normed = take_rows(scratch, o.compute, T, C);
+    b.dx = take_rows(scratch, o.compute, T, C);
+    b.d = take_matrix(scratch, T, C);
+    // Gradients of heads' norms lie in it too, where there are such.
+    b.dnormed = {scratch.template take<float>(T * std::max(C, c.query_size())).data(), T, C};
+    b.norm_row = scratch.template take<float>(o.threads * C);
+    b.partial = scratch.template take<float>(leaves * std::max(C, c.query_size()));
+    b.cells = scratch.template take<std::uint32_t>(pack_cells(layout, o, T));
+    {
+      const ScratchScope scope(scratch);
+      b.dh = take_matrix(scratch, T, F);
+      b.h = take_rows(scratch, o.compute, T, F);
+      b.dgate = take_rows(scratch, o.compute, T, F);
+      b.dup = take_rows(scratch, o.compute, T, F);
+    }
+    b.q = take_matrix(scratch, T, c.query_size());
+    b.k = take_matrix(scratch, T, c.kv_size());
+    b.v = take_matrix(scratch, T, c.kv_size());
+    b.dattended = take_rows(scratch, o.compute, T, c.query_size());
+    b.dq = take_rows(scratch, o.compute, T, c.query_size());
+    b.dk = take_rows(scratch, o.compute, T, c.kv_size());
+    b.dv = take_rows(scratch, o.compute, T, c.kv_size());
+    const Bytes thread = causal_attention_backward_scratch(attention_of(c, o, 0), o.sequence_tokens);
+    b.attention = scratch.template take<std::byte>(thread.count * o.threads);
+    return b;
+  }
+};
+
+struct TrainingPass::Head {
+  MatrixView<float> z;  // logits of a chunk of tokens
+  FloatRows dz;
+  std::span<std::uint32_t> output, input;  // the head packed for both its uses
+
+  template <class S>
+  static Head take(S& scratch, const ModelConfig& c, const TrainingPassOptions& o, Index rows) {
+    Head head;
+    head.z = take_matrix(scratch, rows, c.vocab_size);
+    head.dz =
+        o.compute == DType::kF32 ? as_rows(head.z) : take_rows(scratch, o.compute, rows, round_up(c.vocab_size, 2));
+    head.dz.cols = c.vocab_size;
+    const Index cells = packed_weight_cells(o.compute, c.vocab_size, c.hidden_size);
+    head.output = scratch.template take<std::uint32_t>(cells);
+    head.input = scratch.template take<std::uint32_t>(cells);
+    return head;
+  }
+};
+
+struct TrainingPass::Run {
+  const Context& context;
+  const MicroBatch& batch;
+  std::span<const float> weights;
+  std::span<float> gradients;
+  Index rows = 0;
+  std::vector<Index> blocks{}, leaves{};  // of tokens
+  Saved saved{};
+  Live live{};
+  Head head{};
+};
+
+TrainingPass::TrainingPass(const ModelConfig& config, const TrainingLayout& layout, const TrainingPassOptions& options)
+    : config_(config), layout_(layout), options_(options) {
+  JERICHO_CHECK(options.sequence_tokens % 2 == 0, "sequences of {} tokens", options.sequence_tokens);
+  for (Index layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (Index use = 0; use < config.layer_passes; ++use) steps_.push_back({layer, use});
+  }
+  const auto half = static_cast<std::size_t>(config.rope.dims / 2);
+  const auto positions = static_cast<std::size_t>(options.sequence_tokens);
+  cos_.resize(positions * half);
+  sin_.resize(positions * half);
+  const RopeTable rope(config.rope);
+  for (std::size_t p = 0; p < positions; ++p) {
+    rope.angles(static_cast<Index>(p), std::span(cos_).subspan(p * half, half),
+                std::span(sin_).subspan(p * half, half));
+  }
+}
+
+Index TrainingPass::head_rows(const TrainingPassOptions& options) {
+  return std::min(options.sequences * options.sequence_tokens, kHeadRows);
+}
+
+TrainingMemory TrainingPass::memory(const ModelConfig& config, const TrainingLayout& layout,
+                                    const TrainingPassOptions& options) {
+  const Index T = options.sequences * options.sequence_tokens;
+  const auto steps = static_cast<std::size_t>(config.num_hidden_layers * config.layer_passes);
+  const auto leaves = static_cast<Index>(token_blocks(options.sequences, options.sequence_tokens, kLeafTokens).size());
+  ScratchSize saved, live, logits;
+  Saved::take(saved, config, options, steps, T);
+  Live::take(live, config, layout, options, T, leaves);
+  Head::take(logits, config, options, head_rows(options));
+  return {saved.peak(), live.peak(), logits.peak()};
+}
+
+void TrainingPass::prepare(Run& run, const MicroBatch& batch, const Memory& memory) const {
+  run.rows = batch.sequences * batch.sequence_tokens;
+  JERICHO_CHECK(batch.sequences <= options_.sequences && batch.sequence_tokens == options_.sequence_tokens,
+                "{} sequences of {} tokens", batch.sequences, batch.sequence_tokens);
+  run.blocks = token_blocks(batch.sequences, batch.sequence_tokens);
+  run.leaves = token_blocks(batch.sequences, batch.sequence_tokens, kLeafTokens);
+  Scratch saved(memory.saved), live(memory.live), logits(memory.logits);
+  run.saved = Saved::take(saved, config_, options_, steps_.size(), run.rows);
+  run.live = Live::take(live, config_, layout_, options_, run.rows, static_cast<Index>(run.leaves.size()));
+  run.head = Head::take(logits, config_, options_, std::min(run.rows, head_rows(options_)));
+  const auto half = static_cast<std::size_t>(config_.rope.dims / 2);
+  // Rows of no segment are given position 0: nothing reads them.
+  std::fill_n(run.live.cos.data(), run.rows * static_cast<Index>(half), 1.0f);
+  std::fill_n(run.live.sin.data(), run.rows * static_cast<Index>(half), 0.0f);
+  for (const AttentionSegment& segment : batch.segments) {
+    std::copy_n(cos_.data(), static_cast<std::size_t>(segment.rows) * half, run.live.cos.row(segment.first).data());
+    std::copy_n(sin_.data(), static_cast<std::size_t>(segment.rows) * half, run.live.sin.row(segment.first).data());
+  }
+}
+
+void TrainingPass::forward(Run& run) const {
+  embedding_rows(run.context, layout_.weight(run.weights, layout_.embedding()), run.batch.tokens, run.saved.x[0]);
+  for (std::size_t step = 0; step < steps_.size(); ++step) {
+    const bool again = options_.recompute == Recompute::kBlock;
+    block_forward(run, step, run.saved.blocks[again ? 0 : step], true);
+  }
+}
+
+// middle = x + attention(norm(x)) Wo^T;  x' = middle + (act(n Wg^T) * (n Wu^T)) Wd^T, n = norm(middle)
+void TrainingPass::block_forward(Run& run, std::size_t step, const Block& b, bool with_output) const {
+  const Context& context = run.context;
+  const ModelConfig& c = config_;
+  const DType type = options_.compute;
+  const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(steps_[step].layer)];
+  const Live& live = run.live;
+  const MatrixView<float> x = run.saved.x[step];
+  const auto vector = [&](Index index) { return layout_.vector(run.weights, index); };
+  const auto product = [&](const FloatRows& input, Index weight, DenseStore store, const FloatRows& y) {
+    dense(context, type, input,
+          pack_weight(context, type, layout_.weight(run.weights, weight), WeightSide::kOutput, live.cells), store, y);
+  };
+  rms_norm_rows(context, x, vector(layer.attention_norm), c.rms_norm_eps, live.normed, live.norm_row);
+  // A head of queries or keys: bias, norm, rotation.
+  const auto rotated = [&](Index weight, Index bias, Index norm, MatrixView<float> y, const FloatRows& raw,
+                           const FloatRows& out) {
+    product(live.normed, weight, DenseStore::kSet, as_rows(y));
+    if (bias >= 0) add_bias(context, vector(bias), y);
+    if (norm >= 0) {
+      convert_rows(context, as_rows(y), raw);
+      const MatrixView<float> heads(y.data(), y.extent(0) * y.extent(1) / c.head_dim, c.head_dim);
+      rms_norm_rows(context, heads, vector(norm), c.rms_norm_eps, as_rows(heads), {});
+    }
+    rope_rows(context, y, c.head_dim, live.cos, live.sin, Turn::kForward, out);
+  };
+  rotated(layer.q, layer.q_bias, layer.q_norm, live.q, b.raw_q, b.q);
+  rotated(layer.k, layer.k_bias, layer.k_norm, live.k, b.raw_k, b.k);
+  if (layer.v_bias >= 0) {
+    product(live.normed, layer.v, DenseStore::kSet, as_rows(live.v));
+    add_bias(context, vector(layer.v_bias), live.v);
+    convert_rows(context, as_rows(live.v), b.v);
+  } else {
+    product(live.normed, layer.v, DenseStore::kSet, b.v);
+  }
+  const Index window = c.layers[static_cast<std::size_t>(steps_[step].layer)].window;
+  causal_attention(context, attention_of(c, options_, window), run.batch.segments, b.q, b.k, b.v, b.attended, b.softmax,
+                   live.attention);
+  convert_rows(context, as_rows(x), as_rows(b.middle));
+  product(b.attended, layer.o, DenseStore::kAdd, as_rows(b.middle));
+  rms_norm_rows(context, b.middle, vector(layer.feed_forward_norm), c.rms_norm_eps, live.normed, live.norm_row);
+  product(live.normed, layer.gate, DenseStore::kSet, b.gate);
+  product(live.normed, layer.up, DenseStore::kSet, b.up);
+  if (!with_output) return;
+  glu_rows(context, c.activation, b.gate, b.up, live.h);
+  const MatrixView<float> out = run.saved.x[step + 1];
+  convert_rows(context, as_rows(b.middle), as_rows(out));
+  product(live.h, layer.down, DenseStore::kAdd, as_rows(out));
+}
+
+// With d the gradient of x': dh = d Wd, dWd += d^T h; through the gate; dn = dg Wg + du Wu; d += norm'(dn).
+void TrainingPass::block_backward(Run& run, std::size_t step, const Block& b) const {
+  const Context& context = run.context;
+  const DType type = options_.compute;
+  const Step& s = steps_[step];
+  const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(s.layer)];
+  const Live& live = run.live;
+  const auto input_gradient = [&](const FloatRows& dy, Index weight, DenseStore store, const FloatRows& dx) {
+    dense(context, type, dy,
+          pack_weight(context, type, layout_.weight(run.weights, weight), WeightSide::kInput, live.cells), store, dx);
+  };
+  const auto weight_gradient = [&](const FloatRows& dy, const FloatRows& x, Index weight) {
+    add_weight_gradient(context, type, dy, x, run.blocks, live.cells, layout_.gradient(run.gradients, weight, s.use));
+  };
+  convert_rows(context, as_rows(live.d), live.dx);
+  input_gradient(live.dx, layer.down, DenseStore::kSet, as_rows(live.dh));
+  glu_backward(context, config_.activation, b.gate, b.up, live.dh, live.dgate, live.dup, live.h);
+  weight_gradient(live.dx, live.h, layer.down);
+  const std::span<const float> norm = layout_.vector(run.weights, layer.feed_forward_norm);
+  rms_norm_rows(context, b.middle, norm, config_.rms_norm_eps, live.normed, live.norm_row);
+  weight_gradient(live.dgate, live.normed, layer.gate);
+  weight_gradient(live.dup, live.normed, layer.up);
+  input_gradient(live.dgate, layer.gate, DenseStore::kSet, as_rows(live.dnormed));
+  input_gradient(live.dup, layer.up, DenseStore::kAdd, as_rows(live.dnormed));
+  rms_norm_backward(context, b.middle, norm, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, live.partial,
+                    values_of(layout_.gradient(run.gradients, layer.feed_forward_norm, s.use)));
+  attention_backward(run, step, b);
+}
+
+// The other half: da = d Wo, dWo += d^T a; attention; rotation back, norms and biases; dn = dq Wq + dk Wk + dv Wv.
+void TrainingPass::attention_backward(Run& run, std::size_t step, const Block& b) const {
+  const Context& context = run.context;
+  const ModelConfig& c = config_;
+  const DType type = options_.compute;
+  const Step& s = steps_[step];
+  const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(s.layer)];
+  const Live& live = run.live;
+  const auto pack = [&](Index weight) {
+    return pack_weight(context, type, layout_.weight(run.weights, weight), WeightSide::kInput, live.cells);
+  };
+  const auto gradient = [&](Index weight) { return layout_.gradient(run.gradients, weight, s.use); };
+  const auto weight_gradient = [&](const FloatRows& dy, const FloatRows& x, Index weight) {
+    add_weight_gradient(context, type, dy, x, run.blocks, live.cells, gradient(weight));
+  };
+  convert_rows(context, as_rows(live.d), live.dx);
+  dense(context, type, live.dx, pack(layer.o), DenseStore::kSet, live.dattended);
+  weight_gradient(live.dx, b.attended, layer.o);
+  // Rows of no segment attend to nothing.
+  for (const MatrixView<float> rows : {live.q, live.k, live.v}) set_zero(context, values_of(rows));
+  const Index window = c.layers[static_cast<std::size_t>(s.layer)].window;
+  causal_attention_backward(context, attention_of(c, options_, window), run.batch.segments, b.q, b.k, b.v, b.attended,
+                            live.dattended, b.softmax, live.q, live.k, live.v, live.attention);
+  const auto unrotated = [&](MatrixView<float> dy, Index norm, const FloatRows& raw, Index bias, const FloatRows& out) {
+    if (norm < 0) {
+      rope_rows(context, dy, c.head_dim, live.cos, live.sin, Turn::kBack, out);
+    } else {
+      rope_rows(context, dy, c.head_dim, live.cos, live.sin, Turn::kBack, as_rows(dy));
+      const Index heads = dy.extent(1) / c.head_dim, rows = dy.extent(0) * heads;
+      const MatrixView<float> dnorm(dy.data(), rows, c.head_dim);
+      const MatrixView<const float> x(reinterpret_cast<const float*>(raw.data), rows, c.head_dim);
+      // The gradient of a norm's input is gained: it begins at zero.
+      const MatrixView<float> dx(live.dnormed.data(), rows, c.head_dim);
+      std::vector<Index> leaves = run.leaves;
+      for (Index& leaf : leaves) leaf *= heads;
+      set_zero(context, values_of(dx));
+      rms_norm_backward(context, x, layout_.vector(run.weights, norm), c.rms_norm_eps, dnorm, dx, leaves, live.partial,
+                        values_of(gradient(norm)));
+      convert_rows(context, as_rows(MatrixView<float>(dx.data(), dy.extent(0), dy.extent(1))), out);
+    }
+    if (bias >= 0) add_column_sums(context, out, run.leaves, live.partial, values_of(gradient(bias)));
+  };
+  unrotated(live.q, layer.q_norm, b.raw_q, layer.q_bias, live.dq);
+  unrotated(live.k, layer.k_norm, b.raw_k, layer.k_bias, live.dk);
+  convert_rows(context, as_rows(live.v), live.dv);
+  if (layer.v_bias >= 0) add_column_sums(context, live.dv, run.leaves, live.partial, values_of(gradient(layer.v_bias)));
+  const std::span<const float> norm = layout_.vector(run.weights, layer.attention_norm);
+  rms_norm_rows(context, run.saved.x[step], norm, c.rms_norm_eps, live.normed, live.norm_row);
+  weight_gradient(live.dq, live.normed, layer.q);
+  weight_gradient(live.dk, live.normed, layer.k);
+  weight_gradient(live.dv, live.normed, layer.v);
+  dense(context, type, live.dq, pack(layer.q), DenseStore::kSet, as_rows(live.dnormed));
+  dense(context, type, live.dk, pack(layer.k), DenseStore::kAdd, as_rows(live.dnormed));
+  dense(context, type, live.dv, pack(layer.v), DenseStore::kAdd, as_rows(live.dnormed));
+  rms_norm_backward(context, run.saved.x[step], norm, c.rms_norm_eps, live.dnormed, live.d, run.leaves, live.partial,
+                    values_of(gradient(layer.attention_norm)));
+}
+
+// Logits chunk by chunk, each turned into its loss and gradient at once: no more than a chunk of them exists.
+void TrainingPass::head_pass(Run& run, std::span<double> losses) const {
+  const Context& context = run.context;
+  const DType type = options_.compute;
+  const Live& live = run.live;
+  const bool backward = !run.gradients.empty();
+  const MatrixView<float> x = run.saved.x.back();
+  const std::span<const float> norm = layout_.vector(run.weights, layout_.norm());
+  rms_norm_rows(context, x, norm, config_.rms_norm_eps, live.normed, live.norm_row);
+  const MatrixView<const float> head = layout_.weight(run.weights, layout_.head());
+  const PackedRight output = pack_weight(context, type, head, WeightSide::kOutput, run.head.output);
+  PackedRight input;
+  if (backward) input = pack_weight(context, type, head, WeightSide::kInput, run.head.input);
+  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
+  if (backward && type == DType::kBF16 && run.head.dz.stride != run.head.dz.cols) {  // pairs end in a zero
+    for (Index t = 0; t < run.head.z.extent(0); ++t) {
+      reinterpret_cast<BF16*>(run.head.dz.row(t))[run.head.dz.cols] = BF16{};
+    }
+  }
+  // Chunks end where token blocks do.
+  Index first = 0;
+  std::vector<Index> ends;
+  for (std::size_t block = 0; block < run.blocks.size(); ++block) {
+    ends.push_back(run.blocks[block] - first);
+    const Index next = block + 1 < run.blocks.size() ? run.blocks[block + 1] : run.rows + kHeadRows + 1;
+    if (next - first <= run.head.z.extent(0)) continue;
+    const Index rows = run.blocks[block] - first;
+    const FloatRows normed = live.normed.part(first, rows);
+    dense(context, type, normed, output, DenseStore::kSet, as_rows(run.head.z.rows(0, rows)));
+    const auto loss = [&](Index begin, Index end, int) {
+      const FloatRows dz = backward ? run.head.dz.part(begin, end - begin) : FloatRows{};
+      kernels.cross_entropy(run.head.z.rows(begin, end - begin), run.batch.targets.data() + first + begin,
+                            run.batch.factor, losses.data() + first + begin, dz);
+    };
+    parallel_for(context.pool, rows, 8, loss);
+    if (backward) {
+      const FloatRows dz = run.head.dz.part(0, rows);
+      dense(context, type, dz, input, DenseStore::kSet, as_rows(live.dnormed.rows(first, rows)));
+      add_weight_gradient(context, type, dz, normed, ends, live.cells,
+                          layout_.gradient(run.gradients, layout_.head(), layout_.head_use()));
+    }
+    first += rows;
+    ends.clear();
+  }
+  if (!backward) return;
+  set_zero(context, values_of(live.d));
+  rms_norm_backward(context, x, norm, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, live.partial,
+                    values_of(layout_.gradient(run.gradients, layout_.norm(), 0)));
+}
+
+void TrainingPass::run(const Context& context, const MicroBatch& batch, std::span<const float> weights,
+                       std::span<float> gradients, const Memory& memory, std::span<double> losses) const {
+  Run run{.context = context, .batch = batch, .weights = weights, .gradients = gradients};
+  prepare(run, batch, memory);
+  forward(run);
+  head_pass(run, losses);
+  if (gradients.empty()) return;
+  const bool again = options_.recompute == Recompute::kBlock;
+  for (std::size_t step = steps_.size(); step-- > 0;) {
+    const Block& block = run.saved.blocks[again ? 0 : step];
+    if (again && step + 1 < steps_.size()) block_forward(run, step, block, false);
+    block_backward(run, step, block);
+  }
+  embedding_backward(context, batch.tokens, run.live.d, layout_.gradient(gradients, layout_.embedding(), 0));
+}
+
+void TrainingPass::logits(const Context& context, const MicroBatch& batch, std::span<const float> weights,
+                          const Memory& memory, MatrixView<float> out) const {
+  Run run{.context = context, .batch = batch, .weights = weights, .gradients = {}};
+  prepare(run, batch, memory);
+  forward(run);
+  rms_norm_rows(context, run.saved.x.back(), layout_.vector(weights, layout_.norm()), config_.rms_norm_eps,
+                run.live.normed, run.live.norm_row);
+  const PackedRight head = pack_weight(context, options_.compute, layout_.weight(weights, layout_.head()),
+                                       WeightSide::kOutput, run.head.output);
+  dense(context, options_.compute, run.live.normed, head, DenseStore::kSet, as_rows(out));
+}
+
+}  // namespace jericho

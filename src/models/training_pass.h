@@ -1,0 +1,93 @@
+// One micro-batch of training: the forward pass of a decoder over whole sequences, its loss and the gradients of all weights.
+// The mathematics of each block stands in training_pass.cc, forward and backward side by side, over the same configuration
+// and list of weights that inference goes by; a test holds the logits of both against each other.
+//
+// There is no recorded tape: a decoder's blocks follow one another, so the list of executed blocks is the tape, and what a
+// block keeps for its backward pass is a struct. Recompute::kBlock keeps a block's input only and runs the block forward
+// again just before its backward pass, by the same code on the same shapes: the same bits.
+// Start at TrainingPass::run().
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "memory/arena.h"
+#include "models/config.h"
+#include "models/rope.h"
+#include "models/training_layout.h"
+#include "ops/causal_attention.h"
+#include "ops/context.h"
+#include "ops/dense.h"
+
+namespace jericho {
+
+enum class Recompute { kNone, kBlock };
+
+struct MicroBatch {  // views of the caller's arrays
+  Index sequences = 0;
+  Index sequence_tokens = 0;                     // of each; even
+  std::span<const std::int32_t> tokens{};        // [sequences * sequence_tokens]
+  std::span<const std::int32_t> targets{};       // the same; -100: not trained
+  std::span<const AttentionSegment> segments{};  // that attend among themselves; positions begin at 0 in each
+  float factor = 1;                              // of the loss in the gradients: 1 / the step's trained tokens
+};
+
+struct TrainingPassOptions {
+  Index sequences = 1;          // the most of a micro-batch
+  Index sequence_tokens = 512;  // of each
+  DType compute = DType::kBF16;
+  Recompute recompute = Recompute::kNone;
+  int threads = 1;
+};
+
+struct TrainingMemory {  // what a pass takes, by purpose
+  Bytes saved{};         // activations kept for the backward pass
+  Bytes live{};          // of the block that runs, and scratch
+  Bytes logits{};        // of one chunk of tokens, and its gradient
+};
+
+class TrainingPass {
+ public:
+  // `config` and `layout` outlive the pass.
+  TrainingPass(const ModelConfig& config, const TrainingLayout& layout, const TrainingPassOptions& options);
+
+  static TrainingMemory memory(const ModelConfig& config, const TrainingLayout& layout,
+                               const TrainingPassOptions& options);
+
+  struct Memory {  // blocks of memory() bytes
+    std::span<std::byte> saved{}, live{}, logits{};
+  };
+  // Adds the micro-batch's gradients to `gradients`; of a span without values, none are made. losses[t] is token t's.
+  void run(const Context& context, const MicroBatch& batch, std::span<const float> weights, std::span<float> gradients,
+           const Memory& memory, std::span<double> losses) const;
+  // The logits [T, vocab_size] alone, for tests.
+  void logits(const Context& context, const MicroBatch& batch, std::span<const float> weights, const Memory& memory,
+              MatrixView<float> out) const;
+
+ private:
+  struct Block;
+  struct Live;
+  struct Saved;
+  struct Head;
+  struct Run;
+  static Index head_rows(const TrainingPassOptions& options);
+  void prepare(Run& run, const MicroBatch& batch, const Memory& memory) const;
+  void forward(Run& run) const;
+  void block_forward(Run& run, std::size_t step, const Block& block, bool with_output) const;
+  void block_backward(Run& run, std::size_t step, const Block& block) const;
+  void attention_backward(Run& run, std::size_t step, const Block& block) const;
+  void head_pass(Run& run, std::span<double> losses) const;
+
+  struct Step {
+    Index layer = 0;
+    Index use = 0;
+  };
+  const ModelConfig& config_;
+  const TrainingLayout& layout_;
+  TrainingPassOptions options_;
+  std::vector<Step> steps_;
+  std::vector<float> cos_, sin_;  // [sequence_tokens, dims / 2]
+};
+
+}  // namespace jericho

@@ -1,0 +1,410 @@
+// Gradients of whole models against central differences of a decoder written out in double, and what a step promises: the same
+// bits for any number of threads, any cut into micro-batches, and blocks that are computed again.
+#include "models/training_pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "models/test_models.h"
+#include "ops/training_rows.h"
+
+namespace jericho {
+namespace {
+
+ModelConfig tiny_config() {
+  ModelConfig c = small_config();
+  c.hidden_size = 32;
+  c.intermediate_size = 48;
+  c.num_attention_heads = 4;
+  c.num_key_value_heads = 2;
+  c.head_dim = c.rope.dims = 8;
+  c.vocab_size = 41;
+  return c;
+}
+
+// What the dense families add: biases, norms of q and k, a window, a head of its own; or layers that run twice.
+ModelConfig qwen_config() {
+  ModelConfig c = tiny_config();
+  c.tie_word_embeddings = false;
+  c.attention_qkv_bias = true;
+  c.qk_norm = QkNorm::kHead;
+  c.layers[1].window = 5;
+  return c;
+}
+ModelConfig shared_config() {
+  ModelConfig c = tiny_config();
+  c.layer_passes = 2;
+  return c;
+}
+
+struct Data {
+  Index sequences = 0, tokens = 0;
+  std::vector<std::int32_t> ids{}, targets{};
+  std::vector<AttentionSegment> segments{};
+  Index trained = 0;
+
+  [[nodiscard]] MicroBatch batch(Index first, Index count, std::vector<AttentionSegment>& kept) const {
+    const Index begin = first * tokens, rows = count * tokens;
+    kept.clear();
+    for (AttentionSegment segment : segments) {
+      if (segment.first < begin || segment.first >= begin + rows) continue;
+      segment.first -= begin;
+      kept.push_back(segment);
+    }
+    const auto piece = [&](const std::vector<std::int32_t>& x) {
+      return std::span(x).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(rows));
+    };
+    return {.sequences = count,
+            .sequence_tokens = tokens,
+            .tokens = piece(ids),
+            .targets = piece(targets),
+            .segments = kept,
+            .factor = 1.0f / static_cast<float>(trained)};
+  }
+};
+
+// Sequences of two documents and one, the last tokens of one belonging to none.
+Data random_data(const ModelConfig& c, Index sequences, Index tokens) {
+  Data data{.sequences = sequences, .tokens = tokens};
+  data.ids = random_tokens(sequences * tokens, c.vocab_size, 1);
+  data.targets = random_tokens(sequences * tokens, c.vocab_size, 2);
+  for (Index s = 0; s < sequences; ++s) {
+    const Index begin = s * tokens;
+    data.segments.push_back({begin, tokens / 2 + s});
+    data.segments.push_back({begin + tokens / 2 + s, tokens - tokens / 2 - s - (s % 2)});
+    if (s % 2 == 1) data.targets[static_cast<std::size_t>(begin + tokens - 1)] = -100;
+  }
+  data.targets[3] = -100;
+  data.trained =
+      static_cast<Index>(std::count_if(data.targets.begin(), data.targets.end(), [](auto y) { return y >= 0; }));
+  return data;
+}
+
+std::vector<float> random_weights(const TrainingLayout& layout) {
+  std::vector<float> weights(static_cast<std::size_t>(layout.weight_values()));
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0.0f, 0.15f);
+  for (const TrainedTensor& t : layout.tensors()) {
+    for (Index i = 0; i < t.size(); ++i)
+      weights[static_cast<std::size_t>(t.offset + i)] = t.neutral * !t.is_matrix() + normal(random);
+  }
+  return weights;
+}
+
+struct Result {
+  double loss = 0;
+  std::vector<double> losses{};
+  std::vector<float> gradients{};  // of all uses
+  std::vector<float> logits{};
+};
+
+struct How {
+  int threads = 2;
+  Index at_once = 100;  // sequences of a micro-batch
+  Recompute recompute = Recompute::kNone;
+  DType compute = DType::kF32;
+  bool with_gradients = true;
+};
+
+class Block {
+ public:
+  explicit Block(Bytes size) : bytes_(size.size() + 64) {}
+  std::span<std::byte> get() {
+    const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
+    return std::span(bytes_).subspan((64 - address % 64) % 64, bytes_.size() - 64);
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+Result run(const ModelConfig& c, const TrainingLayout& layout, const std::vector<float>& weights, const Data& data,
+           const How& how) {
+  const TestMachine machine(how.threads);
+  const Index at_once = std::min(how.at_once, data.sequences);
+  const TrainingPassOptions options = {.sequences = at_once,
+                                       .sequence_tokens = data.tokens,
+                                       .compute = how.compute,
+                                       .recompute = how.recompute,
+                                       .threads = how.threads};
+  const TrainingPass pass(c, layout, options);
+  const TrainingMemory memory = TrainingPass::memory(c, layout, options);
+  Block saved(memory.saved), live(memory.live), logits(memory.logits);
+  const TrainingPass::Memory blocks = {saved.get(), live.get(), logits.get()};
+  Result result;
+  result.losses.resize(data.ids.size());
+  if (how.with_gradients) result.gradients.resize(static_cast<std::size_t>(layout.gradient_values()));
+  result.logits.resize(data.ids.size() * static_cast<std::size_t>(c.vocab_size));
+  std::vector<AttentionSegment> segments;
+  for (Index first = 0; first < data.sequences; first += at_once) {
+    const Index count = std::min(at_once, data.sequences - first);
+    const MicroBatch batch = data.batch(first, count, segments);
+    const auto losses =
+        std::span(result.losses).subspan(static_cast<std::size_t>(first * data.tokens), batch.tokens.size());
+    pass.run(machine.context, batch, weights, result.gradients, blocks, losses);
+    pass.logits(machine.context, batch, weights, blocks,
+                {result.logits.data() + first * data.tokens * c.vocab_size, count * data.tokens, c.vocab_size});
+  }
+  for (const double loss : result.losses) result.loss += loss;
+  result.loss /= static_cast<double>(data.trained);
+  return result;
+}
+
+// The decoder in double, as the papers write it.
+class PlainDecoder {
+ public:
+  PlainDecoder(const ModelConfig& config, const TrainingLayout& layout, const Data& data)
+      : c_(config), layout_(layout), data_(data) {}
+
+  double loss(const std::vector<double>& weights) const {
+    double sum = 0;
+    for (const AttentionSegment& segment : data_.segments) sum += segment_loss(weights, segment);
+    return sum / static_cast<double>(data_.trained);
+  }
+
+ private:
+  using Rows = std::vector<std::vector<double>>;
+
+  [[nodiscard]] static Rows linear(const std::vector<double>& w, const TrainedTensor& t, const Rows& x) {
+    Rows y(x.size(), std::vector<double>(static_cast<std::size_t>(t.rows)));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      for (Index o = 0; o < t.rows; ++o) {
+        for (Index j = 0; j < t.cols; ++j) {
+          y[i][static_cast<std::size_t>(o)] +=
+              x[i][static_cast<std::size_t>(j)] * w[static_cast<std::size_t>(t.offset + o * t.cols + j)];
+        }
+      }
+    }
+    return y;
+  }
+  void norm(const std::vector<double>& w, const TrainedTensor& t, std::vector<double>& x) const {
+    for (std::size_t at = 0; at < x.size(); at += static_cast<std::size_t>(t.cols)) {
+      double squares = 0;
+      for (Index i = 0; i < t.cols; ++i) squares += std::pow(x[at + static_cast<std::size_t>(i)], 2);
+      const double r = 1 / std::sqrt(squares / static_cast<double>(t.cols) + static_cast<double>(c_.rms_norm_eps));
+      for (Index i = 0; i < t.cols; ++i)
+        x[at + static_cast<std::size_t>(i)] *= r * w[static_cast<std::size_t>(t.offset + i)];
+    }
+  }
+  void rotate(Rows& x) const {
+    for (std::size_t p = 0; p < x.size(); ++p) {
+      const auto D = static_cast<std::size_t>(c_.head_dim), half = D / 2;
+      for (std::size_t head = 0; head < x[p].size(); head += D) {
+        for (std::size_t i = 0; i < half; ++i) {
+          const double angle =
+              static_cast<double>(p) * std::pow(c_.rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(D));
+          const double a = x[p][head + i], b = x[p][head + half + i];
+          x[p][head + i] = a * std::cos(angle) - b * std::sin(angle);
+          x[p][head + half + i] = b * std::cos(angle) + a * std::sin(angle);
+        }
+      }
+    }
+  }
+  [[nodiscard]] Rows attend(const Rows& q, const Rows& k, const Rows& v, Index window) const {
+    const auto D = static_cast<std::size_t>(c_.head_dim);
+    const auto group = static_cast<std::size_t>(c_.num_attention_heads / c_.num_key_value_heads);
+    Rows out(q.size(), std::vector<double>(q[0].size()));
+    for (std::size_t h = 0; h < q[0].size() / D; ++h) {
+      const std::size_t kv = h / group * D;
+      for (std::size_t i = 0; i < q.size(); ++i) {
+        const std::size_t begin =
+            window > 0 && i + 1 > static_cast<std::size_t>(window) ? i + 1 - static_cast<std::size_t>(window) : 0;
+        double total = 0;
+        for (std::size_t j = begin; j <= i; ++j) {
+          double s = 0;
+          for (std::size_t d = 0; d < D; ++d) s += q[i][h * D + d] * k[j][kv + d];
+          const double p = std::exp(s / std::sqrt(static_cast<double>(D)));
+          total += p;
+          for (std::size_t d = 0; d < D; ++d) out[i][h * D + d] += p * v[j][kv + d];
+        }
+        for (std::size_t d = 0; d < D; ++d) out[i][h * D + d] /= total;
+      }
+    }
+    return out;
+  }
+  static void add(const Rows& dx, Rows& x) {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      for (std::size_t j = 0; j < x[i].size(); ++j) x[i][j] += dx[i][j];
+    }
+  }
+  void block(const std::vector<double>& w, Index index, Rows& x) const {
+    const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(index)];
+    const auto t = [&](Index i) -> const TrainedTensor& { return layout_.tensor(i); };
+    Rows n = x;
+    for (auto& row : n) norm(w, t(layer.attention_norm), row);
+    Rows q = linear(w, t(layer.q), n), k = linear(w, t(layer.k), n), v = linear(w, t(layer.v), n);
+    const auto bias = [&](Index b, Rows& y) {
+      if (b < 0) return;
+      for (auto& row : y) {
+        for (std::size_t i = 0; i < row.size(); ++i) row[i] += w[static_cast<std::size_t>(t(b).offset) + i];
+      }
+    };
+    bias(layer.q_bias, q), bias(layer.k_bias, k), bias(layer.v_bias, v);
+    if (layer.q_norm >= 0) {
+      for (auto& row : q) norm(w, t(layer.q_norm), row);
+      for (auto& row : k) norm(w, t(layer.k_norm), row);
+    }
+    rotate(q), rotate(k);
+    add(linear(w, t(layer.o), attend(q, k, v, c_.layers[static_cast<std::size_t>(index)].window)), x);
+    n = x;
+    for (auto& row : n) norm(w, t(layer.feed_forward_norm), row);
+    Rows gate = linear(w, t(layer.gate), n);
+    const Rows up = linear(w, t(layer.up), n);
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+      for (std::size_t j = 0; j < gate[i].size(); ++j) gate[i][j] *= up[i][j] / (1 + std::exp(-gate[i][j]));
+    }
+    add(linear(w, t(layer.down), gate), x);
+  }
+  [[nodiscard]] double segment_loss(const std::vector<double>& w, const AttentionSegment& segment) const {
+    Rows x;
+    const TrainedTensor& table = layout_.tensor(layout_.embedding());
+    for (Index i = segment.first; i < segment.first + segment.rows; ++i) {
+      const double* row = w.data() + table.offset + data_.ids[static_cast<std::size_t>(i)] * table.cols;
+      x.emplace_back(row, row + table.cols);
+    }
+    for (Index layer = 0; layer < c_.num_hidden_layers; ++layer) {
+      for (Index pass = 0; pass < c_.layer_passes; ++pass) block(w, layer, x);
+    }
+    for (auto& row : x) norm(w, layout_.tensor(layout_.norm()), row);
+    const Rows z = linear(w, layout_.tensor(layout_.head()), x);
+    double sum = 0;
+    for (std::size_t i = 0; i < z.size(); ++i) {
+      const std::int32_t y = data_.targets[static_cast<std::size_t>(segment.first) + i];
+      if (y < 0) continue;
+      double total = 0;
+      for (const double v : z[i]) total += std::exp(v);
+      sum += std::log(total) - z[i][static_cast<std::size_t>(y)];
+    }
+    return sum;
+  }
+
+  const ModelConfig& c_;
+  const TrainingLayout& layout_;
+  const Data& data_;
+};
+
+using NamedConfig = std::pair<const char*, ModelConfig (*)()>;
+class EveryModel : public testing::TestWithParam<NamedConfig> {};
+INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
+                         testing::Values(NamedConfig{"Llama", tiny_config}, NamedConfig{"Qwen", qwen_config},
+                                         NamedConfig{"SharedLayers", shared_config}),
+                         [](const auto& test) { return std::string(test.param.first); });
+
+TEST_P(EveryModel, HasTheSlopesOfTheDecoderInDouble) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 2, 16);
+  const std::vector<float> weights = random_weights(layout);
+  const Result result = run(c, layout, weights, data, {});
+  const PlainDecoder plain(c, layout, data);
+  std::vector<double> w(weights.begin(), weights.end());
+  EXPECT_NEAR(result.loss, plain.loss(w), 1e-5);
+  std::mt19937 random(7);
+  for (const TrainedTensor& t : layout.tensors()) {
+    double apart = 0, size = 0;
+    for (int n = 0; n < 12; ++n) {
+      const auto i = static_cast<std::size_t>(static_cast<Index>(random()) % t.size());
+      double gradient = 0;
+      for (const Index use : t.gradients)
+        gradient += static_cast<double>(result.gradients[static_cast<std::size_t>(use) + i]);
+      double& at = w[static_cast<std::size_t>(t.offset) + i];
+      const double before = at, h = 1e-5;
+      at = before + h;
+      const double above = plain.loss(w);
+      at = before - h;
+      const double slope = (above - plain.loss(w)) / (2 * h);
+      at = before;
+      apart += std::pow(gradient - slope, 2);
+      size += std::pow(slope, 2);
+    }
+    // fp32 sums of some hundred terms: 1e-4 of the gradient's size.
+    EXPECT_LE(std::sqrt(apart), 1e-4 * std::sqrt(size) + 1e-7) << t.name;
+  }
+}
+
+TEST_P(EveryModel, GivesTheSameBitsForAnyThreadsMicroBatchAndRecompute) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 4, 70);
+  const std::vector<float> weights = random_weights(layout);
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    const Result base = run(c, layout, weights, data, {.threads = 1, .compute = compute});
+    for (const int threads : {1, 2, 4}) {
+      for (const Index at_once : {1, 3, 4}) {
+        for (const Recompute recompute : {Recompute::kNone, Recompute::kBlock}) {
+          const Result other =
+              run(c, layout, weights, data,
+                  {.threads = threads, .at_once = at_once, .recompute = recompute, .compute = compute});
+          EXPECT_EQ(other.losses, base.losses);
+          EXPECT_EQ(other.gradients, base.gradients) << threads << " threads, " << at_once << " sequences at once";
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryModel, HasTheSameLossesWithoutGradients) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 2, 300);
+  const std::vector<float> weights = random_weights(layout);
+  EXPECT_EQ(run(c, layout, weights, data, {.with_gradients = false}).losses, run(c, layout, weights, data, {}).losses);
+}
+
+TEST_P(EveryModel, InBf16StaysNearFp32) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 4, 64);
+  const std::vector<float> weights = random_weights(layout);
+  const Result exact = run(c, layout, weights, data, {}),
+               rounded = run(c, layout, weights, data, {.compute = DType::kBF16});
+  EXPECT_NEAR(rounded.loss, exact.loss, 0.005 * exact.loss);
+  double apart = 0, size = 0;
+  for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
+    apart += std::pow(exact.gradients[i] - rounded.gradients[i], 2);
+    size += std::pow(exact.gradients[i], 2);
+  }
+  EXPECT_LT(std::sqrt(apart / size), 0.03);  // operands are rounded to 8 bits, sums are not
+}
+
+TEST(TrainingPass, FillsTheLogitsChunkTwiceWithoutChangingABit) {
+  // 600 tokens are three chunks of logits; one sequence at a time they are one each.
+  const ModelConfig c = tiny_config();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 3, 200);
+  const std::vector<float> weights = random_weights(layout);
+  const Result all = run(c, layout, weights, data, {}), each = run(c, layout, weights, data, {.at_once = 1});
+  EXPECT_EQ(all.gradients, each.gradients);
+}
+
+TEST(TrainingLayout, NamesWhatCannotBeTrained) {
+  for (const auto& [config, what] : {std::pair{experts_config(), "experts"},
+                                     {mamba_config(), "state spaces"},
+                                     {latent_config(), "latent attention"},
+                                     {capped_config(), "rotation"}}) {
+    try {
+      const TrainingLayout layout(config);
+      FAIL() << what;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+      EXPECT_THAT(error.what(), testing::HasSubstr(what));
+    }
+  }
+}
+
+TEST(TrainingLayout, HasAGradientOfEachUse) {
+  const TrainingLayout layout(shared_config());
+  EXPECT_EQ(layout.tensor(layout.embedding()).gradients.size(), 2u);  // embedding and head
+  EXPECT_EQ(layout.tensor(layout.layers()[1].q).gradients.size(), 2u);
+  EXPECT_EQ(layout.tensor(layout.norm()).gradients.size(), 1u);
+  EXPECT_EQ(layout.head(), layout.embedding());
+}
+
+}  // namespace
+}  // namespace jericho

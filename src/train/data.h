@@ -1,0 +1,98 @@
+// The texts of a run as tokens, and which of them each step reads. A document is its file's piece between separators, with the
+// tokenizer's own begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore and Sampler.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "memory/ledger.h"
+#include "ops/causal_attention.h"
+#include "ops/context.h"
+#include "text/tokenizer.h"
+#include "train/options.h"
+
+namespace jericho {
+
+// All tokens of some files, 16 bits each where the vocabulary allows it.
+class TokenStore {
+ public:
+  using Progress = std::function<void(Bytes done, Bytes total)>;
+  // Documents that are empty are left out. Error(kInput) names a file that is not there or holds no document; kBudget where
+  // the ledger has no room for the tokens.
+  static TokenStore read(const Context& context, const std::vector<std::string>& files, const std::string& separator,
+                         const Tokenizer& tokenizer, const std::stop_token& stop, const Progress& progress);
+
+  [[nodiscard]] Index tokens() const { return starts_.empty() ? 0 : static_cast<Index>(starts_.back()); }
+  [[nodiscard]] Index documents() const { return static_cast<Index>(starts_.size()) - 1; }
+  [[nodiscard]] Index start(Index document) const {
+    return static_cast<Index>(starts_[static_cast<std::size_t>(document)]);
+  }
+  [[nodiscard]] Index length(Index document) const { return start(document + 1) - start(document); }
+  [[nodiscard]] std::int32_t token(Index index) const {
+    const auto i = static_cast<std::size_t>(index);
+    return wide_.empty() ? narrow_[i] : wide_[i];
+  }
+  // The document that holds a token.
+  [[nodiscard]] Index document_of(Index token) const;
+  [[nodiscard]] Bytes text_bytes() const { return text_bytes_; }  // of all documents
+  [[nodiscard]] Bytes bytes() const;                              // in memory
+  [[nodiscard]] std::uint64_t hash() const;                       // of tokens and documents
+
+ private:
+  std::vector<std::uint16_t> narrow_;
+  std::vector<std::int32_t> wide_;
+  std::vector<std::uint64_t> starts_;  // of documents; the last is the end
+  Bytes text_bytes_{};
+  Lease lease_;
+};
+
+// Sequences ready for a micro-batch.
+struct SampleRows {
+  std::vector<std::int32_t> tokens{}, targets{};
+  std::vector<AttentionSegment> segments{};
+  Index trained = 0;  // targets that are not ignored
+
+  void clear();
+};
+
+inline constexpr std::int32_t kIgnored = -100;
+
+class Sampler {
+ public:
+  // `store` outlives the sampler.
+  Sampler(const TokenStore& store, DataMode mode, bool separate_documents, Index sequence_tokens, std::uint64_t seed);
+
+  // Sequences of an epoch: of documents this depends on the epoch, whose packing is made when first asked for.
+  [[nodiscard]] Index epoch_sequences(Index epoch);
+  // Appends sequence `index` of an epoch, in the epoch's order.
+  void append(Index epoch, Index index, SampleRows& out);
+  // The same in the order of the files, for held-out texts.
+  void append_in_order(Index index, SampleRows& out);
+  [[nodiscard]] Index ordered_sequences();
+
+ private:
+  struct Piece {
+    Index first = 0;   // token
+    Index length = 0;  // of tokens
+  };
+  enum class Order { kShuffled, kAsRead };
+  void pack(Index epoch, Order order);
+  void append_pieces(std::span<const Piece> pieces, SampleRows& out) const;
+  void append_stream(Index sample, SampleRows& out) const;
+  [[nodiscard]] Index stream_samples() const;
+
+  const TokenStore& store_;
+  DataMode mode_;
+  bool separate_;
+  Index sequence_;
+  std::uint64_t seed_;
+  Index packed_epoch_ = -1;  // of pieces_ and ends_; -2: in the order of the files
+  std::vector<Piece> pieces_;
+  std::vector<Index> ends_;  // of each sequence, in pieces_
+};
+
+}  // namespace jericho

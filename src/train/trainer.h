@@ -1,0 +1,112 @@
+// The loop of a training run: sequences, micro-batches, gradients, updates, evaluation, checkpoints. Which micro-batch and
+// recomputation fit is decided before by plan_training(); no choice of it changes a bit of the result.
+// Start at Trainer::run().
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "memory/arena.h"
+#include "models/training_layout.h"
+#include "models/training_pass.h"
+#include "train/checkpoint.h"
+#include "train/data.h"
+#include "train/options.h"
+
+namespace jericho {
+
+struct TrainingPlan {
+  TrainingPassOptions pass{};
+  Bytes weights{}, gradients{}, optimizer{}, scratch{};
+  Bytes heap{};  // of libraries inside updates
+  TrainingMemory activations{};
+
+  [[nodiscard]] Bytes total() const {
+    return weights + gradients + optimizer + scratch + heap + activations.saved + activations.live + activations.logits;
+  }
+};
+
+// The largest micro-batch without recomputation that fits `room`, else with it; with the smallest of all where none fits:
+// the caller compares total() with `room`.
+TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
+                           int threads, Bytes room);
+
+std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout);
+
+struct StepReport {
+  Index step = 0;   // that was done; from 1 on
+  Index steps = 0;  // of the run
+  Index epoch = 0;
+  double loss = 0;
+  double learning_rate = 0;
+  double gradient_norm = 0;      // before clipping
+  Index tokens = 0;              // trained, of all steps so far
+  double tokens_per_second = 0;  // rows of sequences, since the last report
+  double step_seconds = 0;
+};
+
+struct EvalReport {
+  Index step = 0;
+  double loss = 0;  // per token, nats
+  Index tokens = 0;
+  double bits_per_byte = 0;  // of the whole held-out text where all of it is read, else 0
+  bool best = false;
+};
+
+struct TrainWatch {
+  std::function<void(const StepReport&)> step{};
+  std::function<void(const EvalReport&)> eval{};
+  std::function<void(Index step, const std::filesystem::path& folder, double seconds)> saved{};
+};
+
+class Trainer {  // one thread
+ public:
+  // Takes the plan's bytes from the ledger. `train` and `valid` (may be null) outlive the trainer.
+  Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config, const TrainingLayout& layout,
+          const TrainingPlan& plan, const TokenStore& train, const TokenStore* valid,
+          std::vector<Checkpoints::SideFile> side_files);
+
+  // From the latest checkpoint, or from new weights, to the end or a stop request, which saves and returns false.
+  // Error(kInput) when the loss is no number any more, or a checkpoint is of another configuration.
+  bool run(const std::stop_token& stop, const TrainWatch& watch);
+  [[nodiscard]] Index steps();  // of the whole run
+
+ private:
+  struct Position {
+    Index epoch = 0, index = 0;  // of the next sequence
+  };
+  void start_weights();
+  double one_step(Index step, double& gradient_norm);
+  EvalReport evaluate(Index step);
+  void save(Index step, const TrainWatch& watch);
+  [[nodiscard]] TrainedState state();
+  [[nodiscard]] TrainingPass::Memory memory() const;
+  Position next_sequence(Position at);
+
+  const Context& context_;
+  const TrainOptions& options_;
+  const ModelConfig& config_;
+  const TrainingLayout& layout_;
+  TrainingPlan plan_;
+  Sampler sampler_;
+  const TokenStore* valid_;
+  std::vector<Checkpoints::SideFile> side_files_;
+  Checkpoints checkpoints_;
+  Arena weights_, gradients_, states_, scratch_, saved_, live_, logits_;
+  Lease heap_;
+  std::vector<std::unique_ptr<Optimizer>> optimizers_;
+  std::vector<Bytes> state_offsets_;
+  TrainingPass pass_;
+  std::uint64_t data_hash_;
+  Position position_{};
+  Index tokens_ = 0;  // trained
+  std::optional<double> best_{};
+  std::optional<Index> saved_step_{};
+};
+
+}  // namespace jericho

@@ -1,0 +1,353 @@
+// Whole runs on a small text: they learn, end where an undisturbed run ends whatever stops them, and say what is wrong.
+#include "train/trainer.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "base/test_data.h"
+#include "engine/model.h"
+#include "engine/session.h"
+#include "formats/model_file.h"
+#include "kernels/kernels.h"
+#include "memory/file.h"
+#include "memory/io.h"
+#include "memory/temp_folder.h"
+#include "models/families.h"
+#include "models/test_models.h"
+#include "plan/plan.h"
+#include "text/load_tokenizer.h"
+
+namespace jericho {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kStories[] = {"the cat sat on the mat", "the dog ran to the cat and the cat ran away",
+                                    "a bird sang", "once there was a dog who sat on a mat all day"};
+
+struct RunSetup {
+  RunSetup() {
+    std::ofstream text(folder.path() / "text.txt");
+    for (int copies = 0; copies < 10; ++copies) {
+      for (const char* story : kStories) text << story << "\n<|endoftext|>\n";
+    }
+  }
+  TrainOptions options(const std::string& name = "run") const {
+    TrainOptions o;
+    o.output = folder.path() / name;
+    o.tokenizer = test_source("text/testdata/byte-level/tokenizer.json");
+    o.train_files = o.valid_files = {(folder.path() / "text.txt").string()};
+    o.model = {{"architectures", {"LlamaForCausalLM"}},
+               {"hidden_size", 32},
+               {"intermediate_size", 48},
+               {"num_hidden_layers", 2},
+               {"num_attention_heads", 4},
+               {"num_key_value_heads", 2},
+               {"vocab_size", tokenizer(o)->size()},
+               {"max_position_embeddings", 64},
+               {"rms_norm_eps", 1e-5},
+               {"tie_word_embeddings", true}};
+    o.sequence_tokens = 64;
+    o.step_sequences = 4;
+    o.steps = 12;
+    o.schedule = {.peak = 0.01, .warmup = 2};
+    o.eval_every = 5;
+    o.save_every = 3;
+    o.log_every = 1;
+    return o;
+  }
+  static std::unique_ptr<Tokenizer> tokenizer(const TrainOptions& o) { return load_tokenizer_file(o.tokenizer); }
+  TempFolder folder;
+};
+
+struct Outcome {
+  bool done = false;
+  std::vector<double> losses{};
+  double eval_loss = 0;
+  std::vector<std::byte> weights{};
+};
+
+struct How {
+  int threads = 2;
+  Bytes room = 1_GiB;
+  Index stop_after = -1;  // steps
+};
+
+Outcome train(const TrainOptions& options, const How& how = {}) {
+  flush_subnormals();
+  Ledger ledger(LedgerCaps{.ram = 1_GiB});
+  ThreadPool pool(how.threads);
+  const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
+  const ModelConfig config = config_from_json(options.model);
+  const TrainingLayout layout(config);
+  const auto tokenizer = RunSetup::tokenizer(options);
+  const TokenStore texts = TokenStore::read(context, options.train_files, options.separator, *tokenizer, {}, {});
+  const TrainingPlan plan = plan_training(config, layout, options, how.threads, how.room);
+  Trainer trainer(context, options, config, layout, plan, texts, &texts, {{"config.json", options.model.dump()}});
+  Outcome outcome;
+  std::stop_source stop;
+  TrainWatch watch;
+  watch.step = [&](const StepReport& r) {
+    outcome.losses.push_back(r.loss);
+    if (r.step == how.stop_after) stop.request_stop();
+  };
+  watch.eval = [&](const EvalReport& r) { outcome.eval_loss = r.loss; };
+  outcome.done = trainer.run(stop.get_token(), watch);
+  std::ifstream in(options.output / "checkpoints" / "latest" / "model.safetensors", std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(in), {});
+  const auto span = std::as_bytes(std::span(bytes));
+  outcome.weights.assign(span.begin(), span.end());
+  return outcome;
+}
+
+TEST(Trainer, LearnsASmallText) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  o.steps = 60;
+  const Outcome outcome = train(o);
+  EXPECT_TRUE(outcome.done);
+  EXPECT_LT(outcome.losses.back(), 0.5 * outcome.losses.front());
+  EXPECT_LT(outcome.eval_loss, 0.5 * outcome.losses.front());
+}
+
+TEST(Trainer, EndsWithTheSameBitsForAnyThreadsMicroBatchAndRecompute) {
+  const RunSetup setup;
+  const Outcome base = train(setup.options("base"));
+  TrainOptions o = setup.options("one");
+  o.micro_sequences = 1;
+  o.recompute = "block";
+  const Outcome one = train(o, {.threads = 4});
+  EXPECT_EQ(one.losses, base.losses);
+  EXPECT_EQ(one.weights, base.weights);
+}
+
+TEST(Trainer, GoesOnFromWhereItWasStopped) {
+  const RunSetup setup;
+  const Outcome base = train(setup.options("base"));
+  const TrainOptions o = setup.options("stopped");
+  EXPECT_FALSE(train(o, {.stop_after = 5}).done);
+  const Outcome rest = train(o, {.threads = 1});
+  EXPECT_TRUE(rest.done);
+  EXPECT_EQ(rest.losses.size(), 7u);
+  EXPECT_EQ(rest.weights, base.weights);
+}
+
+TEST(Trainer, LosesNothingToKills) {
+  const RunSetup setup;
+  const Outcome base = train(setup.options("base"));
+  const TrainOptions o = setup.options("killed");
+  std::srand(5);
+  int kills = 0;
+  for (int tries = 0; tries < 40; ++tries) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      train(o, {.threads = 1});
+      _exit(0);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + std::rand() % 200));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status)) break;
+    ++kills;
+  }
+  EXPECT_GT(kills, 0);
+  const Outcome last = train(o);
+  EXPECT_TRUE(last.done);
+  EXPECT_EQ(last.weights, base.weights);
+}
+
+// Inference reads the checkpoint and gives the logits that training computed with.
+TEST(Trainer, SeesTheModelThatInferenceSees) {
+  const RunSetup setup;
+  const TrainOptions o = setup.options();
+  train(o);
+  const auto file = open_model(o.output / "checkpoints" / "latest");
+  const ModelConfig config = read_config(*file);
+  const WeightLayout weights = WeightLayout::of_file(config, *file);
+  TestMachine machine;
+  const InferenceWish wish = {.context = 64, .kv_type = KvType::kF32, .chunk = 64, .all_logits = true};
+  const auto outcome = plan_inference(config, weights, {.threads = 2}, 1_GiB, wish);
+  const Plan plan = std::get<Plan>(outcome);
+  const auto io = make_io_backend();
+  const auto model = Model::load(machine.context, config, weights, *file, plan, *io, {}, {});
+  Session session(machine.context, *model, plan, KvBacking::kPopulate);
+  const std::vector<std::int32_t> tokens = random_tokens(30, config.vocab_size, 4);
+  const BatchItem item = {session.open(), tokens, LogitRows::kAll};
+  const MatrixView<const float> inferred = session.forward({&item, 1});
+
+  const TrainingLayout layout(config);
+  const TensorInfo* first = file->find(layout.tensors().front().name);
+  ASSERT_NE(first, nullptr);
+  std::vector<float> values(static_cast<std::size_t>(layout.weight_values()));
+  const File bytes = File::open_read(file->files().front(), FileCache::kUse);
+  for (const TrainedTensor& t : layout.tensors()) {
+    bytes.read_exactly(file->find(t.name)->offset,
+                       std::as_writable_bytes(std::span(values).subspan(static_cast<std::size_t>(t.offset),
+                                                                        static_cast<std::size_t>(t.size()))));
+  }
+  const TrainingPassOptions pass_options = {.sequence_tokens = 30, .compute = DType::kF32, .threads = 2};
+  const TrainingPass pass(config, layout, pass_options);
+  const TrainingMemory memory = TrainingPass::memory(config, layout, pass_options);
+  const auto block = [&](Bytes size) {
+    return Arena(machine.context.ledger.require(Tier::kRam, Purpose::kAct, arena_bytes(size)));
+  };
+  const Arena saved = block(memory.saved), live = block(memory.live), logits = block(memory.logits);
+  const std::vector<AttentionSegment> segments = {{0, 30}};
+  std::vector<float> trained(static_cast<std::size_t>(30 * config.vocab_size));
+  pass.logits(machine.context,
+              {.sequences = 1, .sequence_tokens = 30, .tokens = tokens, .targets = tokens, .segments = segments},
+              values, {saved.bytes(), live.bytes(), logits.bytes()}, {trained.data(), 30, config.vocab_size});
+  for (Index t = 0; t < 30; ++t) {
+    for (Index v = 0; v < config.vocab_size; ++v) {
+      // The same formulas in fp32, summed in another order.
+      ASSERT_NEAR(trained[static_cast<std::size_t>(t * config.vocab_size + v)], inferred(t, v), 2e-5f) << t << " " << v;
+    }
+  }
+}
+
+TEST(Trainer, KeepsTheLastCheckpointsAndTheBest) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  o.keep_last = 2;
+  train(o);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(o.output / "checkpoints")) {
+    names.push_back(entry.path().filename().string());
+  }
+  EXPECT_THAT(names, testing::IsSupersetOf({"latest", "best", "step-00000012"}));
+  EXPECT_LE(names.size(), 5u);  // two links, two of the last and the best
+}
+
+TEST(Trainer, RefusesToGoOnWithAnotherConfiguration) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  train(o, {.stop_after = 3});
+  o.seed = 2;
+  try {
+    train(o);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("another 'seed' (1, now 2)"));
+  }
+}
+
+TEST(Trainer, StopsAtALossThatIsNoNumberAndKeepsItsCheckpoint) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  o.schedule = {.shape = "constant", .peak = 9, .warmup = 0};
+  o.clip = 0;
+  o.steps = 400;
+  o.optimizer.weight_decay = 900;
+  try {
+    train(o);
+    FAIL() << "weights grew without bound and nothing was said";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("schedule.peak"));
+  }
+}
+
+TEST(Trainer, ACheckpointThatWasChangedIsNotGoneOnFrom) {
+  const RunSetup setup;
+  const TrainOptions o = setup.options();
+  train(o, {.stop_after = 3});
+  {
+    std::fstream file(o.output / "checkpoints" / "latest" / "optimizer.safetensors",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-4, std::ios::end);
+    file.write("\1\2\3\4", 4);
+  }
+  try {
+    train(o);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("optimizer.safetensors: its bytes are not those that were saved"));
+  }
+}
+
+TEST(TrainingPlan, RecomputesWhereActivationsDoNotFitAndTakesSmallerMicroBatches) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  o.step_sequences = 16;
+  const ModelConfig config = config_from_json(o.model);
+  const TrainingLayout layout(config);
+  const TrainingPlan roomy = plan_training(config, layout, o, 2, 1_GiB);
+  EXPECT_EQ(roomy.pass.sequences, 16);
+  EXPECT_EQ(roomy.pass.recompute, Recompute::kNone);
+  const TrainingPlan least = plan_training(config, layout, o, 2, 0_B);
+  EXPECT_EQ(least.pass.sequences, 1);
+  EXPECT_EQ(least.pass.recompute, Recompute::kBlock);
+  EXPECT_LT(least.total(), roomy.total());
+  EXPECT_LE(plan_training(config, layout, o, 2, least.total()).total(), least.total());
+}
+
+TEST(TokenStore, NamesAFileWithoutText) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  std::ofstream(setup.folder.path() / "empty.txt") << " \n<|endoftext|>\n";
+  o.train_files = {(setup.folder.path() / "empty.txt").string()};
+  try {
+    train(o);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("empty.txt: holds no text"));
+  }
+}
+
+TEST(TrainOptions, NameTheNearestKey) {
+  const RunSetup setup;
+  const auto file = setup.folder.path() / "run.yaml";
+  const auto refused = [&](const std::string& yaml, const std::vector<std::string>& sets) -> std::string {
+    std::ofstream(file) << yaml;
+    try {
+      read_train_options(file, sets);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  EXPECT_THAT(refused("schedule:\n  peek: 1\n", {}),
+              HasSubstr("'schedule.peek' is no key of a training run; the nearest is 'schedule.peak'"));
+  EXPECT_THAT(refused("output: x\n", {"step=3"}), HasSubstr("the nearest is 'steps'"));
+  EXPECT_THAT(refused("output: x\nsteps: many\n", {}), HasSubstr("steps: expected a whole number, found 'many'"));
+  EXPECT_THAT(refused("- a\n", {}), HasSubstr("expected keys and values"));
+  EXPECT_THAT(refused("a: [", {}), HasSubstr("is no YAML"));
+  EXPECT_THAT(refused("output: x\n", {}), HasSubstr("tokenizer: must be given"));
+}
+
+TEST(Sampler, PacksWholeDocumentsAndTrainsEveryTokenOnce) {
+  const RunSetup setup;
+  const TrainOptions o = setup.options();
+  Ledger ledger(LedgerCaps{.ram = 1_GiB});
+  ThreadPool pool(2);
+  const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
+  const TokenStore texts = TokenStore::read(context, o.train_files, o.separator, *RunSetup::tokenizer(o), {}, {});
+  for (const DataMode mode : {DataMode::kDocuments, DataMode::kStream}) {
+    Sampler sampler(texts, mode, true, 64, 1);
+    SampleRows rows;
+    for (Index i = 0; i < sampler.epoch_sequences(0); ++i) sampler.append(0, i, rows);
+    EXPECT_EQ(rows.tokens.size(), static_cast<std::size_t>(64 * sampler.epoch_sequences(0)));
+    if (mode == DataMode::kDocuments) {
+      EXPECT_EQ(rows.trained, texts.tokens() - texts.documents());
+      EXPECT_EQ(static_cast<Index>(rows.segments.size()), texts.documents());
+    }
+    SampleRows again, other;
+    sampler.append(0, 1, again);
+    EXPECT_EQ(again.tokens, std::vector(rows.tokens.begin() + 64, rows.tokens.begin() + 128));
+    for (Index i = 0; i < sampler.epoch_sequences(1); ++i) sampler.append(1, i, other);
+    EXPECT_NE(other.tokens, rows.tokens) << "another epoch has another order";
+  }
+}
+
+}  // namespace
+}  // namespace jericho
