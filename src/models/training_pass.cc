@@ -25,6 +25,10 @@ FloatRows as_rows(MatrixView<float> x) {
   return {reinterpret_cast<std::byte*>(x.data()), DType::kF32, x.extent(0), x.extent(1), x.row_stride()};
 }
 
+void set_zero_rows(const FloatRows& x) {  // rows that follow one another
+  std::fill_n(x.data, static_cast<std::size_t>(x.rows * x.stride * x.element_bytes()), std::byte{0});
+}
+
 std::span<float> values_of(MatrixView<float> x) {
   return {x.data(), static_cast<std::size_t>(x.extent(0) * x.extent(1))};
 }
@@ -171,7 +175,8 @@ struct TrainingPass::Run {
   std::span<const float> weights;
   std::span<float> gradients;
   Index rows = 0;
-  std::vector<Index> blocks{}, leaves{};  // of tokens
+  std::vector<Index> blocks{}, leaves{};   // of tokens
+  std::vector<AttentionSegment> unused{};  // rows of no segment: what they attend to is zero
   Saved saved{};
   Live live{};
   Head head{};
@@ -221,9 +226,19 @@ void TrainingPass::prepare(Run& run, const MicroBatch& batch, const Memory& memo
   run.live = Live::take(live, config_, layout_, options_, run.rows, static_cast<Index>(run.leaves.size()));
   run.head = Head::take(logits, config_, options_, std::min(run.rows, head_rows(options_)));
   const auto half = static_cast<std::size_t>(config_.rope.dims / 2);
-  // Rows of no segment are given position 0: nothing reads them.
-  std::fill_n(run.live.cos.data(), run.rows * static_cast<Index>(half), 1.0f);
-  std::fill_n(run.live.sin.data(), run.rows * static_cast<Index>(half), 0.0f);
+  Index next = 0;
+  const auto leave_out = [&](Index until) {
+    if (until > next) run.unused.push_back({next, until - next});
+  };
+  for (const AttentionSegment& segment : batch.segments) {
+    leave_out(segment.first);
+    next = segment.first + segment.rows;
+  }
+  leave_out(run.rows);
+  for (const AttentionSegment& rows : run.unused) {  // position 0
+    std::fill_n(run.live.cos.row(rows.first).data(), static_cast<std::size_t>(rows.rows) * half, 1.0f);
+    std::fill_n(run.live.sin.row(rows.first).data(), static_cast<std::size_t>(rows.rows) * half, 0.0f);
+  }
   for (const AttentionSegment& segment : batch.segments) {
     std::copy_n(cos_.data(), static_cast<std::size_t>(segment.rows) * half, run.live.cos.row(segment.first).data());
     std::copy_n(sin_.data(), static_cast<std::size_t>(segment.rows) * half, run.live.sin.row(segment.first).data());
@@ -276,6 +291,7 @@ void TrainingPass::block_forward(Run& run, std::size_t step, const Block& b, boo
   const Index window = c.layers[static_cast<std::size_t>(steps_[step].layer)].window;
   causal_attention(context, attention_of(c, options_, window), run.batch.segments, b.q, b.k, b.v, b.attended, b.softmax,
                    live.attention);
+  for (const AttentionSegment& rows : run.unused) set_zero_rows(b.attended.part(rows.first, rows.rows));
   convert_rows(context, as_rows(x), as_rows(b.middle));
   product(b.attended, layer.o, DenseStore::kAdd, as_rows(b.middle));
   rms_norm_rows(context, b.middle, vector(layer.feed_forward_norm), c.rms_norm_eps, live.normed, live.norm_row);
@@ -335,8 +351,9 @@ void TrainingPass::attention_backward(Run& run, std::size_t step, const Block& b
   convert_rows(context, as_rows(live.d), live.dx);
   dense(context, type, live.dx, pack(layer.o), DenseStore::kSet, live.dattended);
   weight_gradient(live.dx, b.attended, layer.o);
-  // Rows of no segment attend to nothing.
-  for (const MatrixView<float> rows : {live.q, live.k, live.v}) set_zero(context, values_of(rows));
+  for (const AttentionSegment& rows : run.unused) {
+    for (const MatrixView<float> x : {live.q, live.k, live.v}) set_zero_rows(as_rows(x.rows(rows.first, rows.rows)));
+  }
   const Index window = c.layers[static_cast<std::size_t>(s.layer)].window;
   causal_attention_backward(context, attention_of(c, options_, window), run.batch.segments, b.q, b.k, b.v, b.attended,
                             live.dattended, b.softmax, live.q, live.k, live.v, live.attention);

@@ -114,7 +114,8 @@ struct How {
 
 class Block {
  public:
-  explicit Block(Bytes size) : bytes_(size.size() + 64) {}
+  // Memory begins as NaN: nothing may be read before it is written.
+  explicit Block(Bytes size) : bytes_(size.size() + 64, std::byte{0xff}) {}
   std::span<std::byte> get() {
     const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
     return std::span(bytes_).subspan((64 - address % 64) % 64, bytes_.size() - 64);

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""A model is trained from a YAML file, opens like any other, goes on where it was stopped, and what is wrong is said.
+
+usage: train_test.py JERICHO MAKE_MODEL FOLDER
+"""
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "support"))
+import verbs as support  # noqa: E402: the path comes first
+
+verbs = None  # set by support.main()
+
+STORIES = ["One day, a little girl named Lily found a needle in her room.", "The cat sat on the mat and the dog ran.",
+           "Once upon a time there was a bird who sang to the sun.", "Tom had a red ball. He liked to play with it."]
+
+CONFIG = """
+output: {output}
+tokenizer: {tokenizer}
+model:
+  hidden_size: 64
+  intermediate_size: 128
+  num_hidden_layers: 2
+  num_attention_heads: 4
+  num_key_value_heads: 2
+  max_position_embeddings: 128
+  rms_norm_eps: 1.0e-5
+  tie_word_embeddings: true
+data:
+  train: {text}
+  valid: {text}
+  sequence_tokens: 64
+batch: {{sequences: 4}}
+steps: 40
+schedule: {{peak: 0.01, warmup: 4}}
+log: {{every: 5}}
+eval: {{every: 20}}
+checkpoint: {{every: 10}}
+"""
+
+
+def digest(run):
+    return (run / "checkpoints" / "latest" / "model.safetensors").read_bytes()
+
+
+class Train(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.text = verbs.folder / "text.txt"
+        cls.text.write_text("\n<|endoftext|>\n".join(STORIES * 20))
+        cls.tokenizer = verbs.folder / "tokenizer"
+        done = verbs.run("train-tokenizer", cls.text, "-o", cls.tokenizer, "--vocab", "300")
+        assert done.returncode == 0, done.stderr
+        cls.base = cls.folder_of("base")
+        cls.done = verbs.run("train", cls.config("base"))
+        assert cls.done.returncode == 0, cls.done.stderr
+
+    @classmethod
+    def folder_of(cls, name):
+        return verbs.folder / name
+
+    @classmethod
+    def config(cls, name, text=None):
+        file = verbs.folder / f"{name}.yaml"
+        file.write_text(CONFIG.format(output=cls.folder_of(name), tokenizer=cls.tokenizer, text=text or cls.text))
+        return file
+
+    def test_a_run_learns_and_says_what_it_does(self):
+        records = [json.loads(line) for line in (self.base / "train.log.jsonl").read_text().splitlines()]
+        losses = [r["loss"] for r in records if "loss" in r]
+        self.assertEqual(len(losses), 8)
+        self.assertLess(losses[-1], 0.6 * losses[0])
+        self.assertEqual([r["step"] for r in records if "eval_loss" in r], [20, 40])
+        self.assertIn("tok/s", self.done.stderr)
+        self.assertIn("activations, saved", self.done.stderr)
+
+    def test_what_was_trained_runs_converts_and_is_evaluated(self):
+        latest = self.base / "checkpoints" / "latest"
+        done = verbs.run("run", "-m", latest, "-p", "One day", "-n", "8", "--temp", "0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        out = verbs.folder / "trained.gguf"
+        done = verbs.run("convert", latest, out, "--type", "Q8_0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = verbs.run("eval", "-m", out, "--text", self.text, "--per-document", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_threads_memory_and_micro_batches_change_no_bit(self):
+        done = verbs.run("train", self.config("other"), "-t", "1", "--set", "batch.micro_sequences=1", "--set", "recompute=block")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(digest(self.folder_of("other")), digest(self.base))
+
+    def test_a_run_that_is_stopped_goes_on_and_ends_the_same(self):
+        config = self.config("stopped")
+        process = subprocess.Popen([verbs.jericho, "train", config], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for line in process.stderr:
+            if line.startswith("step "):
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        process.stderr.close()
+        self.assertEqual(process.wait(), 130, rest)
+        self.assertIn("a checkpoint is saved", rest)
+        done = verbs.run("train", config)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("going on from step", done.stderr)
+        self.assertEqual(digest(self.folder_of("stopped")), digest(self.base))
+
+    def test_a_run_that_is_killed_goes_on_and_ends_the_same(self):
+        config = self.config("killed")
+        chance = random.Random(7)
+        for _ in range(8):
+            process = subprocess.Popen([verbs.jericho, "train", config, "--set", "checkpoint.every=3"],
+                                       stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            time.sleep(chance.uniform(0.1, 1.0))
+            process.kill()
+            process.wait()
+        done = verbs.run("train", config)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(digest(self.folder_of("killed")), digest(self.base))
+        records = [json.loads(line) for line in (self.folder_of("killed") / "train.log.jsonl").read_text().splitlines()]
+        steps = [r["step"] for r in records if "loss" in r]
+        self.assertEqual(len(steps), len(set(steps)), "a record per step, whatever was done twice")
+
+    def test_a_plan_is_printed_and_what_does_not_fit_is_refused_with_what_would(self):
+        done = verbs.run("train", self.config("dry"), "--dry-run")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertFalse(self.folder_of("dry").exists())
+        done = verbs.run("train", self.config("dry"), "--memory", "8MiB")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        least = done.stderr.rsplit("--memory ", 1)[1].split()[0]
+        done = verbs.run("train", self.config("dry"), "--memory", least)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(digest(self.folder_of("dry")), digest(self.base))
+
+    def test_what_is_wrong_is_named(self):
+        empty = verbs.folder / "empty.txt"
+        empty.write_text("\n<|endoftext|>\n")
+        for sets, code, message in ((["schedule.peek=1"], 2, "the nearest is 'schedule.peak'"),
+                                    (["data.sequence_tokens=7"], 2, "expected an even number"),
+                                    (["optimizer.rule=adam"], 2, "expected one of"),
+                                    ([f"data.train={empty}"], 1, "holds no text"),
+                                    ([f"data.train={verbs.folder / 'absent.txt'}"], 1, "absent.txt"),
+                                    (["model.hidden_size=63"], 1, "model"),
+                                    (["model.architectures=[MixtralForCausalLM]"], 1, "model"),
+                                    (["model.vocab_size=100"], 2, "below the tokenizer's")):
+            with self.subTest(message):
+                words = [word for each in sets for word in ("--set", each)]
+                done = verbs.run("train", self.config("wrong"), *words)
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn(message, done.stderr)
+        done = verbs.run("train", verbs.folder / "absent.yaml")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("absent.yaml", done.stderr)
+
+
+if __name__ == "__main__":
+    support.main(sys.modules[__name__])
