@@ -3,20 +3,18 @@
 // all weights defeats every cache smaller than they are, so nothing is cached here.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <span>
 #include <stop_token>
-#include <string>
 #include <vector>
 
 #include "base/bytes.h"
-#include "base/error.h"
 #include "base/index.h"
 #include "memory/file.h"
 #include "memory/io.h"
+#include "memory/range_reader.h"
 
 namespace jericho {
 
@@ -27,15 +25,12 @@ struct StreamOptions {
 // One thread. No one else may use the backend while a reader lives; its destructor waits for what is in flight.
 class StreamReader {
  public:
-  static constexpr Bytes kRequest{1 << 20};  // larger ranges are read as several requests at once
-
   // Staging that holds `slots` ranges of up to `largest_range` bytes: at least 2, one in use and one being read.
   static Bytes slot_bytes(Bytes largest_range);
   static Bytes staging_bytes(Bytes largest_range, int slots);
 
   // `staging` starts on a multiple of 4096 and holds at least one slot; with one slot, nothing is read ahead.
   StreamReader(IoBackend& io, std::span<std::byte> staging, StreamOptions options);
-  ~StreamReader();
   StreamReader(const StreamReader&) = delete;
   StreamReader& operator=(const StreamReader&) = delete;
 
@@ -59,41 +54,18 @@ class StreamReader {
     std::int64_t offset = 0;
     Bytes length{};
   };
-  // One request, or what is left of it after a short read. The kernel may read less than `needed` only by mistake, but
-  // less than `buffer`, which is rounded up, at every end of a file.
-  struct Piece {
-    const File* file = nullptr;
-    std::int64_t offset = 0;
-    std::span<std::byte> buffer{};
-    std::int64_t needed = 0;
-    std::size_t slot = 0;
-    int failures = 0;  // EIO so far
-    int retries = 0;   // since the last progress
-  };
-  struct Slot {
-    Index outstanding = 0;  // pieces not yet complete
-    std::string failure;    // empty while all is well
-    ErrorKind failure_kind = ErrorKind::kIo;
-  };
-
-  void split_range(const Range& range, std::size_t slot);
-  void submit_pieces();
-  void complete(const IoResult& result);
-  void finish(std::size_t piece);
-  void fail(std::size_t piece, ErrorKind kind, std::string why);
+  static std::int64_t needed(const Range& range);
+  void start(const Range& range, std::size_t slot);
   std::span<std::byte> slot_span(std::size_t slot) const;
 
-  IoBackend& io_;
+  RangeReader reader_;
   std::span<std::byte> staging_;
   Bytes slot_bytes_;
-  std::vector<Slot> slots_;
-  std::deque<Range> ranges_;         // those of slots in use or being read come first
-  std::size_t first_slot_ = 0;       // of ranges_.front(), once started
-  std::size_t started_ = 0;          // how many of ranges_ have slots
-  bool holding_ = false;             // the slot before first_slot_ is in the caller's hands
-  std::vector<Piece> pieces_;        // by tag
-  std::vector<std::size_t> free_;    // unused tags
-  std::deque<std::size_t> waiting_;  // tags to submit, in order
+  std::vector<RangeReader::Ticket> slots_;  // what is read into each
+  std::deque<Range> ranges_;                // those of slots in use or being read come first
+  std::size_t first_slot_ = 0;              // of ranges_.front(), once started
+  std::size_t started_ = 0;                 // how many of ranges_ have slots
+  bool holding_ = false;                    // the slot before first_slot_ is in the caller's hands
 };
 
 }  // namespace jericho

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <numeric>
 
 #include "base/check.h"
+#include "memory/range_reader.h"
 #include "models/stored_form.h"
 
 namespace jericho {
@@ -19,6 +21,31 @@ Bytes StripRoom::rows_bytes(const WeightPlacement& p) {
 }
 
 Bytes StripRoom::values_bytes(const WeightPlacement& p) { return Bytes{4 * std::max(p.spec.cols, p.file_cols())}; }
+
+Index in_place_rows(const WeightPlacement& p) {
+  return std::lcm(kStripRows, std::max<Index>(1, p.form.pairs.head_rows));
+}
+
+InPlace InPlace::of(const WeightPlacement& p) {
+  constexpr std::int64_t kBlock = RangeReader::kBlock;
+  const std::int64_t offset = p.file_offset(), in_block = offset % kBlock;
+  const Bytes stored = p.file_row() * p.file_rows();
+  // Packed strips may be longer than their rows; the last of them ends with the memory at the latest.
+  const Bytes growth = (strip_bytes(p.dtype, p.spec.cols) - p.file_row() * kStripRows) * (p.spec.rows / kStripRows);
+  const std::int64_t lead = round_up(std::max<std::int64_t>(0, growth.count - in_block), kBlock);
+  InPlace place;
+  place.read = Bytes{lead};
+  place.rows = Bytes{lead + in_block};
+  place.packed = Bytes{(lead + in_block - growth.count) / 64 * 64};
+  place.needed = Bytes{in_block} + stored;
+  place.size = round_up(std::max(place.rows + stored, place.packed + p.size), Bytes{kBlock});
+  return place;
+}
+
+// A block of rows that is being packed, one that a part leaves to the end, and a strip's own room.
+Bytes InPlace::room_bytes(const WeightPlacement& p) {
+  return round_up(p.file_row() * in_place_rows(p), 64_B) * 2 + StripRoom::rows_bytes(p);
+}
 
 void LargestStripRoom::add(const WeightPlacement& p) {
   rows_ = std::max(rows_, round_up(StripRoom::rows_bytes(p), 64_B));
@@ -39,6 +66,46 @@ void MatrixPacker::pack(std::span<const std::byte> chunk, Index first, Index row
     pack_rows(chunk, begin, count, rooms_.data() + worker * room_.count, to);
   };
   each(ceil_div(rows, kStripRows), std::ref(one));
+}
+
+// Threads pack parts of consecutive blocks. Where strips lie a little before their rows, the first strip of a part is written
+// over the last rows of the part before, which are therefore set aside first. Where strips are longer than their rows, one
+// thread packs alone.
+void MatrixPacker::pack_in_place(const std::byte* file_rows, Index first, Index rows) const {
+  const Index block = in_place_rows(p_);
+  const Bytes row = p_.file_row(), strip = strip_bytes(p_.dtype, p_.spec.cols);
+  const Bytes block_bytes = round_up(row * block, 64_B);
+  std::byte* const to = matrix_ + first / kStripRows * strip.count;
+  const Index blocks = ceil_div(rows, block);
+  JERICHO_CHECK(to <= file_rows && first % block == 0, "rows from {} lie {} B before their strips", first,
+                to - file_rows);
+  const bool alone = pool_ == nullptr || strip != row * kStripRows;
+  const Index parts = alone ? 1 : std::min<Index>(pool_->threads(), blocks);
+  const auto begin_of = [&](Index part) { return blocks * part / parts; };
+  const auto copy_block = [&](Index b, std::byte* room) {
+    const Index count = std::min(block, rows - b * block);
+    std::memcpy(room, file_rows + b * block * row.count, (row * count).size());
+  };
+  const auto aside = [&](Index part) { return rooms_.data() + part * room_.count + block_bytes.count; };
+  const auto set_aside = [&](Index part, int) { copy_block(begin_of(part + 1) - 1, aside(part)); };
+  const bool overlap = to != file_rows;
+  if (overlap && parts > 1) pool_->run(parts - 1, std::ref(set_aside));
+  const auto pack_part = [&](Index part, int) {
+    std::byte* const room = rooms_.data() + part * room_.count;
+    std::byte* const strip_room = room + 2 * block_bytes.count;
+    for (Index b = begin_of(part); b < begin_of(part + 1); ++b) {
+      const bool was_set_aside = overlap && part + 1 < parts && b + 1 == begin_of(part + 1);
+      if (!was_set_aside) copy_block(b, room);
+      const Index count = std::min(block, rows - b * block);
+      const std::span<const std::byte> from(was_set_aside ? aside(part) : room, (row * count).size());
+      for (Index begin = 0; begin < count; begin += kStripRows) {
+        pack_rows(from, begin, std::min(kStripRows, count - begin), strip_room,
+                  to + (b * block + begin) / kStripRows * strip.count);
+      }
+    }
+  };
+  if (parts == 1) return pack_part(0, 0);
+  pool_->run(parts, std::ref(pack_part));
 }
 
 void MatrixPacker::pack_decoded(const RowDecoder& decoder) const {

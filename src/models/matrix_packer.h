@@ -1,5 +1,5 @@
 // From rows as a file keeps them to the strips that matmul kernels read: the step between a chunk of a tensor and its place
-// in memory, shared by loading and streaming. Start at MatrixPacker::pack().
+// in memory. Loading packs from a staging slot, pack(); what streams is read to where it is to lie, pack_in_place().
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,20 @@ struct StripRoom {
   static Bytes values_bytes(const WeightPlacement& p);
 };
 
+// Where a plain matrix of a file is read to, to be packed in the same memory: whole blocks of the disk in front, and packed
+// strips never beyond rows that are still to be packed.
+struct InPlace {
+  Bytes size{};    // of the memory, whole pages, from a multiple of 4096
+  Bytes read{};    // where in it the first block goes, a multiple of 4096
+  Bytes rows{};    // where the first row of the file then lies, at least `packed`
+  Bytes packed{};  // where the strips begin, a multiple of 64
+  Bytes needed{};  // bytes to read
+
+  static InPlace of(const WeightPlacement& p);
+  // Each thread's own room.
+  static Bytes room_bytes(const WeightPlacement& p);
+};
+
 // The largest room that any of the weights added takes.
 class LargestStripRoom {
  public:
@@ -31,6 +45,9 @@ class LargestStripRoom {
  private:
   Bytes rows_{}, values_{};
 };
+
+// Rows that are packed from one another: strips, and heads whose rows change places.
+Index in_place_rows(const WeightPlacement& p);
 
 // Packs rows of one matrix from chunks in the file's form, or from a decoder. Views; thread-compatible.
 class MatrixPacker {
@@ -42,6 +59,9 @@ class MatrixPacker {
 
   // Rows [first, first + rows) from `chunk`, which holds them.
   void pack(std::span<const std::byte> chunk, Index first, Index rows) const;
+  // The same from `file_rows` in the memory of the matrix itself, as InPlace says; `first` and, but for the last of the
+  // matrix, `rows` are multiples of in_place_rows(). Ascending.
+  void pack_in_place(const std::byte* file_rows, Index first, Index rows) const;
   void pack_decoded(const RowDecoder& decoder) const;
   // Of blocks that the file keeps transposed: their values go to `turned` first, row after row of the file.
   void pack_turned(const WeightRows& stored, float* turned) const;

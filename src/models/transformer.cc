@@ -142,8 +142,8 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   pass.state = state_layout(config_, layout.type);
   if (pass.state.layers > 0) pass.sequences = sequences_of(batch.rows, b.sequences);
   const auto R = static_cast<Index>(batch.logit_rows.size());
-  WeightPass weights(weights_, R > 0);
-  weights.embedding(context, batch.tokens, b.x);
+  WeightPass weights(context, weights_, R > 0);
+  weights.embedding(batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
   if (embedding_scale != 1) scale(context, embedding_scale, b.x);
   const RopeTable& rope = batch.long_context && long_rope_ ? *long_rope_ : rope_;

@@ -5,7 +5,8 @@
 
 namespace jericho {
 
-WeightPass::WeightPass(const ModelWeights& weights, bool with_head) : weights_(weights) {
+WeightPass::WeightPass(const Context& context, const ModelWeights& weights, bool with_head)
+    : context_(context), weights_(weights) {
   if (weights_.stream_) weights_.stream_->begin(with_head);
 }
 
@@ -13,21 +14,21 @@ WeightPass::~WeightPass() {
   if (weights_.stream_ && !ended_) weights_.stream_->abandon();
 }
 
-void WeightPass::embedding(const Context& context, std::span<const std::int32_t> ids, MatrixView<float> y) const {
+void WeightPass::embedding(std::span<const std::int32_t> ids, MatrixView<float> y) const {
   EmbeddingRows* const rows = weights_.stream_ ? weights_.stream_->rows() : nullptr;
   if (rows != nullptr) return rows->read(ids, y);
-  jericho::embedding(context, weights_.views_.embedding, ids, y);
+  jericho::embedding(context_, weights_.views_.embedding, ids, y);
 }
 
 const DecoderLayer& WeightPass::layer(Index layer, LayerPart part) const {
-  if (weights_.stream_) weights_.stream_->use(weights_.stream_->units().group(layer, part));
+  if (weights_.stream_) weights_.stream_->use(context_, weights_.stream_->units().group(layer, part));
   return weights_.views_.layers[static_cast<std::size_t>(layer)];
 }
 
 void WeightPass::head(FunctionRef<void(const PackedMatrix& rows, Index first)> body) const {
   if (!weights_.stream_ || weights_.stream_->head().empty()) return body(weights_.views_.head, 0);
   for (std::size_t n = 0; n < weights_.stream_->head().size(); ++n) {
-    weights_.stream_->use(weights_.stream_->units().first_head_group() + static_cast<Index>(n));
+    weights_.stream_->use(context_, weights_.stream_->units().first_head_group() + static_cast<Index>(n));
     const WeightStream::HeadPiece& piece = weights_.stream_->head()[n];
     body(piece.matrix, piece.first);
   }

@@ -6,7 +6,6 @@
 
 #include "memory/pinned_set.h"
 #include "memory/staging_ring.h"
-#include "memory/stream_reader.h"
 #include "models/embedding_rows.h"
 #include "models/matrix_packer.h"
 
@@ -24,21 +23,8 @@ bool can_stream(const WeightPlacement& p) {
          p.dtype == p.source->dtype && p.spec.use.expert < 0 && p.size >= kSmallest;
 }
 
-Bytes in_blocks(std::int64_t offset, Bytes length) {
-  const std::int64_t begin = offset / kBlock.count * kBlock.count;
-  return round_up(Bytes{offset + length.count}, kBlock) - Bytes{begin};
-}
-
-// What the reader takes from the disk for a weight, chunk by chunk.
-Bytes read_bytes(const WeightPlacement& p) {
-  Bytes sum{};
-  const Index rows = chunk_rows(p);
-  for (Index first = 0; first < p.file_rows(); first += rows) {
-    sum +=
-        in_blocks(p.file_offset() + (p.file_row() * first).count, p.file_row() * std::min(rows, p.file_rows() - first));
-  }
-  return sum;
-}
+// What is taken from the disk for a weight.
+Bytes read_bytes(const WeightPlacement& p) { return round_up(InPlace::of(p).needed, kBlock); }
 
 Bytes stored_bytes(const WeightPlacement& p) { return p.file_row() * p.file_rows(); }
 
@@ -71,10 +57,7 @@ void WeightUnits::add(const WeightPlacement& weight, std::size_t placement, Inde
   in_units_[placement] = true;
   pinnable_ += weight.size;
   largest_unit_ = std::max(largest_unit_, weight.size);
-  largest_chunk_ = std::max(largest_chunk_, weight.file_row() * std::min(weight.file_rows(), chunk_rows(weight)));
-  LargestStripRoom room;
-  room.add(weight);
-  strip_room_ = std::max(strip_room_, room.bytes());
+  room_ = std::max(room_, InPlace::room_bytes(weight));
 }
 
 void WeightUnits::cut_head(const WeightPlacement& head, std::size_t placement) {
@@ -117,28 +100,24 @@ WeightResidency WeightUnits::pin(Bytes room, StreamDepth depth) const {
       r.loaded += stored_bytes(weight);
       continue;
     }
-    streamed[static_cast<std::size_t>(units_[i].group)] += weight.size;
-    largest = std::max(largest, weight.size);
+    const Bytes size = InPlace::of(weight).size;
+    streamed[static_cast<std::size_t>(units_[i].group)] += size;
+    largest = std::max(largest, size);
     r.read_per_pass += read_bytes(weight);
   }
   std::sort(streamed.begin(), streamed.end(), std::greater<>());
   Bytes together{};
   for (std::size_t i = 0; i < streamed.size() && i < static_cast<std::size_t>(depth.groups); ++i)
     together += streamed[i];
-  if (together > Bytes{}) {
-    r.ring = StagingRing::capacity_for(together, largest);
-    r.slots = depth.slots;
-  }
+  if (together > Bytes{}) r.ring = StagingRing::capacity_for(together, largest);
   if (row_table_ != nullptr) r.read_per_token = round_up(row_table_->file_row(), kBlock) + kBlock;
   return r;
 }
 
-Bytes WeightUnits::staging_bytes(const WeightResidency& residency) const {
+Bytes WeightUnits::staging_bytes(const WeightResidency& residency, int threads) const {
   if (residency.whole) return {};
   Bytes bytes = rows_bytes();
-  if (residency.streams())
-    bytes += round_up(residency.ring, kBlock) + StreamReader::staging_bytes(largest_chunk_, residency.slots) +
-             round_up(strip_room_, kBlock);
+  if (residency.streams()) bytes += residency.ring + round_up(room_ * threads, kBlock);
   return bytes;
 }
 
@@ -148,8 +127,8 @@ Bytes WeightUnits::rows_bytes() const {
 
 Bytes WeightUnits::books_bytes() const {
   constexpr Bytes kPerUnit{192};     // here, in the stream and in the plan
-  constexpr Bytes kThread = 64_KiB;  // the part of its stack that is ever touched, and what it keeps at hand
-  return kPerUnit * static_cast<std::int64_t>(units_.size()) + kThread;
+  constexpr Bytes kReads{16 << 10};  // that are on their way
+  return kPerUnit * static_cast<std::int64_t>(units_.size()) + kReads;
 }
 
 std::vector<WeightUnits::Resident> WeightUnits::residents(const WeightResidency& residency) const {

@@ -22,8 +22,7 @@ struct WeightUnit {
 };
 
 struct StreamDepth {  // what is read ahead
-  int slots = 2;      // chunks as the file has them: one is packed while the others are read
-  int groups = 1;     // groups that have room in packed form; with 1, none beside the one in use
+  int groups = 1;     // that have room at once; with 1, none beside the one in use
 };
 
 // Which weights are in memory: a choice of the planner, carried out by Model::load().
@@ -31,11 +30,10 @@ struct WeightResidency {
   bool whole = true;           // all, where the layout places them; else:
   std::vector<bool> pinned{};  // units that are
   Bytes resident{};            // their arena, with what is never streamed
-  Bytes ring{};                // of packed units on their way
-  int slots = 0;
-  Bytes loaded{};          // of the file, once
-  Bytes read_per_pass{};   // of the file, by every pass, in whole blocks of the disk
-  Bytes read_per_token{};  // rows of the embedding, likewise
+  Bytes ring{};                // of units in use and on their way
+  Bytes loaded{};              // of the file, once
+  Bytes read_per_pass{};       // of the file, by every pass, in whole blocks of the disk
+  Bytes read_per_token{};      // rows of the embedding, likewise
 
   [[nodiscard]] bool streams() const { return ring > Bytes{}; }
 };
@@ -63,15 +61,14 @@ class WeightUnits {
   [[nodiscard]] WeightResidency pin(Bytes room, StreamDepth depth) const;
   [[nodiscard]] Bytes pinnable() const { return pinnable_; }  // all units
 
-  // Room for what pin() chose: ring, slots, a strip, and rows of the embedding.
-  [[nodiscard]] Bytes staging_bytes(const WeightResidency& residency) const;
-  [[nodiscard]] Bytes rows_bytes() const;  // the last of them
-  [[nodiscard]] Bytes largest_chunk() const { return largest_chunk_; }
-  [[nodiscard]] Bytes strip_room() const { return strip_room_; }
+  // Room for what pin() chose: ring, rooms of the threads that pack, and rows of the embedding.
+  [[nodiscard]] Bytes staging_bytes(const WeightResidency& residency, int threads) const;
+  [[nodiscard]] Bytes rows_bytes() const;                               // the last of them
+  [[nodiscard]] Bytes room() const { return room_; }                    // of each thread
   [[nodiscard]] int backends(const WeightResidency& residency) const {  // of I/O, besides that for loading
     return residency.whole ? 0 : (row_table_ != nullptr ? 1 : 0) + (residency.streams() ? 1 : 0);
   }
-  // Heap and threads that streaming takes beside it.
+  // Heap that streaming takes beside it.
   [[nodiscard]] Bytes books_bytes() const;
 
   struct Resident {
@@ -100,8 +97,7 @@ class WeightUnits {
   Bytes always_loaded_{};
   Bytes pinnable_{};
   Bytes largest_unit_{};
-  Bytes largest_chunk_{};
-  Bytes strip_room_{};
+  Bytes room_{};
 };
 
 }  // namespace jericho

@@ -145,13 +145,13 @@ class ModelWeights {
 class WeightPass {
  public:
   // `with_head`: logits are wanted.
-  WeightPass(const ModelWeights& weights, bool with_head);
+  WeightPass(const Context& context, const ModelWeights& weights, bool with_head);
   ~WeightPass();
   WeightPass(const WeightPass&) = delete;
   WeightPass& operator=(const WeightPass&) = delete;
 
   // y[t] = row ids[t] of the embedding.
-  void embedding(const Context& context, std::span<const std::int32_t> ids, MatrixView<float> y) const;
+  void embedding(std::span<const std::int32_t> ids, MatrixView<float> y) const;
   // Waits for this part of the layer. Errors of the file name it and the tensor.
   const DecoderLayer& layer(Index layer, LayerPart part) const;
   // The head, in ascending rows: body(rows, the first of them).
@@ -159,6 +159,7 @@ class WeightPass {
   void end();
 
  private:
+  const Context& context_;
   const ModelWeights& weights_;
   bool ended_ = false;
 };

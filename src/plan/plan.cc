@@ -21,7 +21,7 @@ struct Choice {
 };
 
 // What is read ahead, from the best to the least; what takes more than a small part of the room is not worth it.
-constexpr StreamDepth kDepths[] = {{16, 2}, {8, 2}, {4, 1}, {2, 1}};
+constexpr StreamDepth kDepths[] = {{4}, {3}, {2}, {1}};
 constexpr StreamDepth kLeastDepth = kDepths[3];
 
 // RSS differs by some pages from one start to the next; a budget that is named must work at the next one.
@@ -108,7 +108,7 @@ class InferencePlanner {
                                     cold_meta_bytes(p) + token_bytes(p)},
              {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
-    if (const Bytes staging = units_.staging_bytes(p.weights); staging > 0_B)
+    if (const Bytes staging = units_.staging_bytes(p.weights, machine_.threads); staging > 0_B)
       p.run.push_back({Purpose::kWeightsStaging, arena_bytes(staging)});
     if (p.prefix) {
       p.run.push_back({Purpose::kKvPrefix, arena_bytes(p.prefix->record_bytes()) + p.prefix->meta_bytes()});
