@@ -13,6 +13,10 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "cli/machine_file.h"
+#include "memory/arena.h"
+#include "memory/disk_speed.h"
+#include "memory/io.h"
+#include "memory/ledger.h"
 #include "plan/roofs.h"
 #include "plan/speed.h"
 
@@ -170,6 +174,15 @@ Prediction predict(const AuditModel& model, const Audit& audit, const Load& load
   return prediction;
 }
 
+// What the disk gives of the model's own file, when nothing else asks.
+std::optional<double> reading_of(const ModelFile& model, const std::stop_token& stop) {
+  constexpr double kSeconds = 0.5;
+  Ledger ledger(LedgerCaps{.ram = kDiskBuffer});
+  const Arena buffer(ledger.require(Tier::kRam, Purpose::kWeightsStaging, kDiskBuffer), {.populate = true});
+  const auto io = make_io_backend();
+  return measure_reading(File::open_read(model.files().front()), *io, buffer.bytes(), kSeconds, stop);
+}
+
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }  // of the resident set; may be refused
 
 }  // namespace
@@ -187,9 +200,12 @@ Verification verify(AuditModel& model, const Audit& audit, const std::stop_token
   if (request.command.arguments.empty())
     throw Error(ErrorKind::kUnsupported, fmt::format("--verify: {} cannot be run here", request.model));
   const Load load{request.batch, std::min(request.prompt, request.context - kSteps)};
-  const Prediction prediction = predict(model, audit, load, stop);
-  forget_peak();
+  Prediction prediction = predict(model, audit, load, stop);
   Workspace& workspace = model.workspace();
+  if (!audit.plan.plan->weights.whole) {
+    if (const auto disk = reading_of(workspace.file(), stop)) prediction.device.disk_bytes_per_second = disk;
+  }
+  forget_peak();
   workspace.plan_and_load({.context = request.context, .sequences = request.batch}, kHeap, stop);
   Runner runner(workspace, stop);
   runner.run({load.batch, std::min<Index>(load.prompt, 32)}, 2);  // warm

@@ -142,4 +142,18 @@ DiskSpeed measure_disk(const std::filesystem::path& dir, IoBackend& io, std::spa
   return speed;
 }
 
+std::optional<double> measure_reading(const File& file, IoBackend& io, std::span<std::byte> buffer, double seconds,
+                                      const std::stop_token& stop) {
+  const Bytes size = round_down(file.size(), kRequests.front());
+  if (!file.direct() || size == Bytes{}) return std::nullopt;
+  Ring ring(file, io, buffer, stop);
+  Ring::Outcome all;
+  while (all.seconds < seconds) {
+    const Ring::Outcome pass = ring.run(IoOp::kRead, size, kRequests.front(), seconds - all.seconds);
+    all.moved += pass.moved;
+    all.seconds += pass.seconds;
+  }
+  return static_cast<double>(all.moved.count) / all.seconds;
+}
+
 }  // namespace jericho

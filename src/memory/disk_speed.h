@@ -1,14 +1,17 @@
-// How fast a disk takes and gives bytes when nothing stands between: O_DIRECT, many requests in flight, a scratch file without
-// a name. Start at measure_disk().
+// How fast a disk takes and gives bytes when nothing stands between: O_DIRECT, many requests in flight. Start at measure_disk(),
+// which makes a scratch file without a name, and measure_reading() of a file that is there: a disk may give one faster than
+// another, be it for what a cache below it holds.
 #pragma once
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
 
 #include "base/bytes.h"
+#include "memory/file.h"
 #include "memory/io.h"
 
 namespace jericho {
@@ -33,5 +36,10 @@ struct DiskSpeed {
 inline constexpr Bytes kDiskBuffer = 8_MiB;
 DiskSpeed measure_disk(const std::filesystem::path& dir, IoBackend& io, std::span<std::byte> buffer,
                        const DiskMeasurement& how, const std::stop_token& stop);
+
+// Bytes per second of the file from its front, for about so long, again and again where it is short. Nothing where it has no
+// direct I/O or no whole request. Throws as measure_disk() does.
+std::optional<double> measure_reading(const File& file, IoBackend& io, std::span<std::byte> buffer, double seconds,
+                                      const std::stop_token& stop);
 
 }  // namespace jericho

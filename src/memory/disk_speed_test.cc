@@ -46,6 +46,16 @@ TEST_F(DiskSpeedTest, IsTakenFromAScratchFileOfWhichNothingIsLeft) {
   }
 }
 
+TEST_F(DiskSpeedTest, IsTakenFromAFileThatIsThere) {
+  const File file = File::open_read(folder_.make_file("a", 5'000'000));
+  if (!file.direct()) GTEST_SKIP() << "no direct I/O in " << folder_.path();
+  const auto io = make_io_backend();
+  EXPECT_GT(measure_reading(file, *io, block_.bytes(), 0.05, {}).value_or(0), 1e6);
+  EXPECT_EQ(io->in_flight(), 0u);
+  const File shorter = File::open_read(folder_.make_file("b", 5000));
+  EXPECT_FALSE(measure_reading(shorter, *io, block_.bytes(), 0.05, {}).has_value());
+}
+
 TEST_F(DiskSpeedTest, RefusesAFolderInMemory) {
   const auto io = make_io_backend();
   try {
