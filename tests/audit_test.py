@@ -30,10 +30,13 @@ def audited(*flags):
 
 
 class TheBudgetItNames(unittest.TestCase):
+    sizes = {"ff": 1024}
+    read_share = (1, 1.05)  # of what is not in memory, by a step
+
     @classmethod
     def setUpClass(cls):
-        cls.model = verbs.model("audit.gguf", "Q8_0", hidden=512, ff=1024, layers=8, heads=8, kv_heads=4, head_dim=64,
-                                vocab=4096, context=2048)
+        cls.model = verbs.model(f"{cls.__name__}.gguf", "Q8_0", hidden=512, layers=8, heads=8, kv_heads=4, head_dim=64,
+                                vocab=4096, context=2048, **cls.sizes)
         cls.addClassCleanup(cls.model.unlink)
         cls.audit = audited(cls.model, "-c", "512", "-t", "2")
         cls.smallest = cls.audit["plan"]["smallest_budget_bytes"]
@@ -77,8 +80,8 @@ class TheBudgetItNames(unittest.TestCase):
         self.assertLessEqual(streamed["resident_weights_bytes"], streamed["plan"]["always"]["weights.resident_bytes"])
         not_resident = whole["resident_weights_bytes"] - streamed["resident_weights_bytes"]
         self.assertGreater(not_resident, 0)  # the head is the embedding: all of it is read
-        self.assertGreaterEqual(streamed["disk_bytes_per_step"], not_resident)
-        self.assertLess(streamed["disk_bytes_per_step"], 1.05 * not_resident)
+        self.assertGreaterEqual(streamed["disk_bytes_per_step"], self.read_share[0] * not_resident)
+        self.assertLess(streamed["disk_bytes_per_step"], self.read_share[1] * not_resident)
         self.assertEqual(whole["disk_bytes_per_step"], 0)
 
     def test_a_budget_that_is_too_small_is_said_and_no_error(self):
@@ -89,6 +92,11 @@ class TheBudgetItNames(unittest.TestCase):
         done = verbs.run("audit", self.model, "--memory", "8MiB")
         self.assertEqual(done.returncode, 0)
         self.assertIn("does not fit", done.stdout)
+
+
+class TheBudgetOfAMixture(TheBudgetItNames):
+    sizes = {"ff": 256, "experts": 8}
+    read_share = (0.25, 0.9)  # a token meets two of eight experts
 
 
 class TheModel(unittest.TestCase):
@@ -193,6 +201,19 @@ class WhatElseItIsAsked(unittest.TestCase):
                 self.assertGreater(figures[key]["predicted"], 0)
             self.assertTrue(figures["peak_memory_mib"]["holds"], figures)
             self.assertIn("measured: decoding used", json.loads(done.stdout)["verdict"])
+
+    def test_verify_predicts_the_peak_of_a_model_that_streams(self):
+        streamed = verbs.model("verified.gguf", "Q8_0", hidden=1024, ff=2816, layers=8, heads=16, kv_heads=4, head_dim=64,
+                               vocab=4096, context=2048)
+        self.addCleanup(streamed.unlink)
+        smallest = audited(streamed, "-c", "256", "-t", "2")["plan"]["smallest_budget_bytes"]
+        done = verbs.run("audit", streamed, "--verify", "-c", "256", "-t", "2", "--memory", f"{smallest + (8 << 20)}B",
+                         "--json")
+        self.assertIn(done.returncode, (0, 1), done.stderr)  # speeds of a busy machine are not judged here
+        figures = json.loads(done.stdout)["verification"]["figures"]
+        self.assertTrue(figures["peak_memory_mib"]["holds"], figures)
+        for key in ("decode_tokens_per_second", "prefill_tokens_per_second"):
+            self.assertGreater(figures[key]["measured"], 0.2 * figures[key]["predicted"], figures)
 
     def test_the_page_is_written_whole(self):
         page = verbs.folder / "report.html"

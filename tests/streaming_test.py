@@ -23,6 +23,8 @@ verbs = None  # set by support.main()
 MIB = 1 << 20
 SIZES = {"hidden": 1024, "ff": 2816, "layers": 12, "heads": 16, "kv_heads": 4, "head_dim": 64, "vocab": 4096,
          "context": 2048}
+MIXTURE = {"hidden": 1024, "ff": 512, "layers": 8, "heads": 16, "kv_heads": 4, "head_dim": 64, "vocab": 4096,
+           "context": 2048, "experts": 16, "used": 2}
 
 
 def drop_cache(path):
@@ -47,10 +49,13 @@ def cached_bytes(path):
     return sum(page & 1 for page in resident) * mmap.PAGESIZE
 
 
-class ModelLargerThanTheBudget(unittest.TestCase):
+class LargerThanTheBudget:
+    """The tests, for any model; a subclass says which."""
+    sizes = {}
+
     @classmethod
     def setUpClass(cls):
-        cls.model = verbs.model("streamed.gguf", "Q8_0", **SIZES)
+        cls.model = verbs.model(f"{cls.__name__}.gguf", "Q8_0", **cls.sizes)
         cls.addClassCleanup(cls.model.unlink)
         cls.file_bytes = cls.model.stat().st_size
         refused = verbs.run(*cls.command("1MiB"))
@@ -89,6 +94,13 @@ class ModelLargerThanTheBudget(unittest.TestCase):
         self.assertEqual(part["text"], whole["text"])
         self.assertLessEqual(part["memory"]["kernel_peak_bytes"], self.file_bytes // 4)
 
+    def test_the_smallest_budget_works_is_used_and_is_tight(self):
+        for _ in range(3):  # what the process holds at its start differs from run to run
+            peak = self.result_of(f"{self.smallest}B")[0]["memory"]["kernel_peak_bytes"]
+            self.assertLessEqual(peak, self.smallest)
+            self.assertGreaterEqual(peak, 0.93 * self.smallest)
+        self.assertEqual(verbs.run(*self.command(f"{int(0.98 * self.smallest)}B")).returncode, 3)
+
     def test_every_budget_of_the_ladder_holds_inside_a_cgroup(self):
         texts = set()
         for factor in (1, 1.25, 2, 4):
@@ -105,6 +117,11 @@ class ModelLargerThanTheBudget(unittest.TestCase):
                 self.assertLessEqual(done["memory"]["kernel_peak_bytes"], budget)
                 texts.add(tuple(done["tokens"]))
         self.assertEqual(len(texts), 1)
+
+
+
+class DenseModel(LargerThanTheBudget, unittest.TestCase):
+    sizes = SIZES
 
     def test_a_token_reads_what_is_not_pinned_and_leaves_no_page_cache(self):
         for memory in (f"{self.file_bytes // 4}B", f"{self.file_bytes // 2}B"):
@@ -142,6 +159,28 @@ class ModelLargerThanTheBudget(unittest.TestCase):
         _, errors = child.communicate(timeout=60)
         self.assertEqual(child.returncode, 1, errors)
         self.assertRegex(errors, r"error: .*tensor 'blk\.\d+\.\w+\.weight'.*cut\.gguf")
+
+
+class Mixture(LargerThanTheBudget, unittest.TestCase):
+    sizes = MIXTURE
+
+    def test_more_slots_read_less_and_leave_no_page_cache(self):
+        reads = []
+        for factor in (0.25, 0.5, 0.8):
+            with self.subTest(factor):
+                memory = f"{int(factor * self.file_bytes)}B"
+                few, _ = self.read_from_disk(memory, 8)
+                many, result = self.read_from_disk(memory, 40)
+                if many == 0:
+                    self.skipTest("reads of this file system are not counted")
+                reads.append((many - few) / 32)
+                experts = result["memory"]["experts"]
+                self.assertEqual(experts["of"], 128)
+                asked = experts["hits"] + experts["foreseen"] + experts["reads"] - experts["expected"]
+                self.assertGreaterEqual(asked, 39 * 8 * 2)  # tokens, layers, experts of each
+                self.assertLessEqual(cached_bytes(self.model), 64 * MIB)
+        self.assertGreater(reads[0], reads[1])
+        self.assertGreater(reads[1], reads[2])
 
 
 if __name__ == "__main__":

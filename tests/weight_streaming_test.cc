@@ -53,6 +53,15 @@ ModelConfig tied_config() {
   return c;
 }
 
+// Almost all of it experts.
+ModelConfig mixture_config() {
+  ModelConfig c = deep(experts_config(), 2);
+  c.architecture = "mixture";
+  for (LayerConfig& layer : c.layers) layer.feed_forward = FeedForward::kExperts;
+  c.moe.experts = 16;
+  return c;
+}
+
 // A model file, and the plans for it.
 class Streamed {
  public:
@@ -133,28 +142,30 @@ TEST_P(StreamedWeights, GiveTheBitsOfTheModelInMemoryUnderAnyBudget) {
     ASSERT_FALSE(plan.weights.whole);
     const TestMachine machine;
     const auto model = streamed.load(machine.context, plan);
-    pinned.insert(plan.weights.resident.count);
+    pinned.insert((plan.weights.resident + plan.of(Purpose::kWeightsExperts)).count);
     ASSERT_THAT(streamed.logits(machine, *model, plan), BitEqual(expected))
         << plan.weights.resident.count << " of " << streamed.layout().bytes().count << " in memory";
   }
   EXPECT_GE(pinned.size(), 3u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, StreamedWeights,
-                         testing::Values(Case{"tied", tied_config(), ModelFormat::kGguf, DType::kF32},
-                                         Case{"untied", untied_config(), ModelFormat::kGguf, DType::kQ8_0},
-                                         Case{"untied_f32", untied_config(), ModelFormat::kGguf, DType::kF32},
-                                         Case{"biases", deep(rich_config(), 6), ModelFormat::kGguf, DType::kQ4_K},
-                                         Case{"directory", deep(rich_config(), 4), ModelFormat::kHuggingFace,
-                                              DType::kBF16},
-                                         Case{"odd", deep(odd_config(), 4), ModelFormat::kGguf, DType::kF16},
-                                         Case{"norms", deep(capped_config(), 6), ModelFormat::kGguf, DType::kQ4_0},
-                                         Case{"passes", passed_twice(), ModelFormat::kGguf, DType::kQ8_0},
-                                         Case{"experts", deep(experts_config(), 3), ModelFormat::kGguf, DType::kQ8_0},
-                                         Case{"latent", latent_config(), ModelFormat::kGguf, DType::kF32},
-                                         Case{"mamba", deep(mamba_config(), 2), ModelFormat::kGguf, DType::kF32},
-                                         Case{"hybrid", hybrid_config(), ModelFormat::kGguf, DType::kF32}),
-                         [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Models, StreamedWeights,
+    testing::Values(Case{"tied", tied_config(), ModelFormat::kGguf, DType::kF32},
+                    Case{"untied", untied_config(), ModelFormat::kGguf, DType::kQ8_0},
+                    Case{"untied_f32", untied_config(), ModelFormat::kGguf, DType::kF32},
+                    Case{"biases", deep(rich_config(), 6), ModelFormat::kGguf, DType::kQ4_K},
+                    Case{"directory", deep(rich_config(), 4), ModelFormat::kHuggingFace, DType::kBF16},
+                    Case{"odd", deep(odd_config(), 4), ModelFormat::kGguf, DType::kF16},
+                    Case{"norms", deep(capped_config(), 6), ModelFormat::kGguf, DType::kQ4_0},
+                    Case{"passes", passed_twice(), ModelFormat::kGguf, DType::kQ8_0},
+                    Case{"experts", deep(experts_config(), 3), ModelFormat::kGguf, DType::kQ8_0},
+                    Case{"experts_directory", deep(experts_config(), 2), ModelFormat::kHuggingFace, DType::kBF16},
+                    Case{"mixture", mixture_config(), ModelFormat::kGguf, DType::kQ4_0},
+                    Case{"latent", latent_config(), ModelFormat::kGguf, DType::kF32},
+                    Case{"mamba", deep(mamba_config(), 2), ModelFormat::kGguf, DType::kF32},
+                    Case{"hybrid", hybrid_config(), ModelFormat::kGguf, DType::kF32}),
+    [](const auto& test) { return test.param.name; });
 
 TEST(StreamedPlan, TakesNoMoreThanItsBudgetAndPinsMoreWithMore) {
   const Streamed streamed(rich_config());
@@ -190,22 +201,87 @@ TEST(StreamedPlan, LeasesAndUsesWhatItSays) {
   EXPECT_EQ(cell(Purpose::kWeightsStaging).peak_reserved, plan.of(Purpose::kWeightsStaging));
 }
 
+TEST(ExpertsInSlots, MakeAMixtureRunInAQuarterOfItsMemory) {
+  const Streamed streamed(mixture_config(), ModelFormat::kGguf, DType::kQ8_0);
+  const Plan plan = streamed.plan(Bytes{streamed.whole().peak().count / 4});
+  EXPECT_LE(4 * plan.peak(), streamed.whole().peak());
+  EXPECT_GT(plan.weights.experts.slots, 0);
+  EXPECT_LT(plan.weights.experts.slots, plan.weights.experts.experts / 3);
+  const TestMachine machine;
+  const std::vector<float> expected =
+      streamed.logits(machine, *streamed.load(machine.context, streamed.whole()), streamed.whole());
+  const auto model = streamed.load(machine.context, plan);
+  EXPECT_THAT(streamed.logits(machine, *model, plan), BitEqual(expected));
+}
+
+TEST(ExpertsInSlots, AreAsManyAsThePlanLeases) {
+  const Streamed streamed(mixture_config(), ModelFormat::kGguf, DType::kQ8_0);
+  Index slots = 0;
+  for (const Plan& plan : streamed.ladder()) {
+    const TestMachine machine;
+    const auto model = streamed.load(machine.context, plan);
+    const LedgerCount cell = machine.ledger.snapshot().cell(Tier::kRam, Purpose::kWeightsExperts);
+    EXPECT_EQ(cell.reserved, plan.of(Purpose::kWeightsExperts));
+    EXPECT_EQ(cell.used, cell.reserved);
+    EXPECT_GE(plan.weights.experts.slots, slots);
+    slots = plan.weights.experts.slots;
+    EXPECT_GE(slots, streamed.config().moe.experts_per_token);
+  }
+  EXPECT_GT(slots, streamed.smallest().weights.experts.slots);
+}
+
+TEST(ExpertsInSlots, AreReadOnceWhereAllHaveOneAndOftenWhereFewHave) {
+  const Streamed streamed(mixture_config(), ModelFormat::kGguf, DType::kQ8_0);
+  const auto counts_after = [&](const Plan& plan) {
+    const TestMachine machine;
+    const auto model = streamed.load(machine.context, plan);
+    static_cast<void>(streamed.logits(machine, *model, plan));
+    return *model->weights().expert_counts();
+  };
+  const Plan few = streamed.smallest(), many = streamed.plan(streamed.whole().peak() - 1_B);
+  const ExpertCounts little = counts_after(few), much = counts_after(many);
+  EXPECT_GT(many.weights.experts.slots, many.weights.experts.experts * 3 / 4);
+  EXPECT_LE(much.reads, 2 * many.weights.experts.experts);
+  EXPECT_GT(much.hits, 2 * much.reads);
+  EXPECT_GT(little.reads, 2 * much.reads);
+  const auto asked = [](const ExpertCounts& c) { return c.hits + c.foreseen + c.reads - c.expected; };
+  EXPECT_EQ(asked(little), asked(much));
+}
+
+TEST(ExpertsInSlots, AreAllInMemoryWhereTheirFormIsUndoneByLoading) {
+  ModelConfig small = mixture_config();
+  small.moe.intermediate_size = 32;  // in BF16, an expert's weights take less than some blocks of the disk
+  small.hidden_size = 64;
+  small.head_dim = small.rope.dims = 8;
+  const Streamed streamed(small, ModelFormat::kGguf, DType::kBF16);
+  const Plan plan = streamed.smallest();
+  EXPECT_EQ(plan.weights.experts.slots, 0);
+  EXPECT_EQ(plan.of(Purpose::kWeightsExperts), 0_B);
+}
+
 // Backends that spoil requests; each is made with the same script.
 MakeIo spoiled(IoScript script) {
   return [script] { return make_scripted_backend(make_io_backend(), script); };
 }
 
-class SpoiledReads : public testing::TestWithParam<int> {};
+struct Spoiled {
+  int every = 0;
+  std::string name{};
+  ModelConfig (*config)() = nullptr;
+  DType dtype = DType::kF32;
+};
+
+class SpoiledReads : public testing::TestWithParam<Spoiled> {};
 
 TEST_P(SpoiledReads, ThatCanBeMendedChangeNothing) {
-  const Streamed streamed(rich_config());
+  const Streamed streamed(GetParam().config(), ModelFormat::kGguf, GetParam().dtype);
   const Plan plan = streamed.smallest();
   const TestMachine machine;
   const std::vector<float> expected =
       streamed.logits(machine, *streamed.load(machine.context, streamed.whole()), streamed.whole());
   const auto model =
       streamed.load(machine.context, plan,
-                    spoiled({.every = GetParam(),
+                    spoiled({.every = GetParam().every,
                              .faults = {IoFault::kEintr, IoFault::kHalf, IoFault::kEagain, IoFault::kShortByOne,
                                         IoFault::kReorder, IoFault::kEio, IoFault::kDelay},
                              .delay = std::chrono::milliseconds(2)}));
@@ -213,7 +289,7 @@ TEST_P(SpoiledReads, ThatCanBeMendedChangeNothing) {
 }
 
 TEST_P(SpoiledReads, ThatCannotEndInAnErrorAndCanBeTriedAgain) {
-  const Streamed streamed(rich_config());
+  const Streamed streamed(GetParam().config(), ModelFormat::kGguf, GetParam().dtype);
   const Plan plan = streamed.smallest();
   const TestMachine machine;
   const auto tokens = random_tokens(20, streamed.config().vocab_size, 7);
@@ -243,12 +319,18 @@ TEST_P(SpoiledReads, ThatCannotEndInAnErrorAndCanBeTriedAgain) {
   ASSERT_EQ(errors, 0);
   const auto model =
       streamed.load(machine.context, plan,
-                    spoiled({.every = GetParam(), .at_most = 40, .faults = {IoFault::kEnd, IoFault::kEnospc}}));
+                    spoiled({.every = GetParam().every, .at_most = 40, .faults = {IoFault::kEnd, IoFault::kEnospc}}));
   EXPECT_THAT(run(*model, plan, errors), BitEqual(expected));
   EXPECT_GT(errors, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, SpoiledReads, testing::Values(3, 7, 50));
+INSTANTIATE_TEST_SUITE_P(Every, SpoiledReads,
+                         testing::Values(Spoiled{3, "dense", rich_config}, Spoiled{7, "dense", rich_config},
+                                         Spoiled{50, "dense", rich_config},
+                                         Spoiled{3, "mixture", mixture_config, DType::kQ4_0},
+                                         Spoiled{7, "mixture", mixture_config, DType::kQ4_0},
+                                         Spoiled{50, "mixture", mixture_config, DType::kQ4_0}),
+                         [](const auto& test) { return test.param.name + "_" + std::to_string(test.param.every); });
 
 // A model file has no checksums: what the disk says is what is computed with. It must not do worse than that.
 TEST(FlippedBits, ChangeNumbersAndNothingElse) {

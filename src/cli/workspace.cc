@@ -30,10 +30,13 @@ std::shared_ptr<ThreadPool> make_pool(const WorkspaceOptions& options) {
 std::string streaming_note(const Plan& plan, const WeightLayout& weights, const Speeds& speeds) {
   const TokenCost cost = decode_cost(weights, plan, 1, 0);
   const std::optional<double> roof = speeds.disk_roof(cost);
+  const ExpertCaching& experts = plan.weights.experts;
+  const std::string slots =
+      experts.slots > 0 ? fmt::format(", and {} of {} experts at a time", experts.slots, experts.experts) : "";
   return fmt::format(
-      "note: {} of {} of weights stay in memory; a token alone reads {} from disk{}; more --memory keeps more\n",
-      format_bytes(plan.weights.resident), format_bytes(weights.bytes()),
-      format_bytes(plan.weights.read_per_pass + plan.weights.read_per_token),
+      "note: {} of {} of weights stay in memory{}; a token alone reads {} from disk{}; more --memory keeps more\n",
+      format_bytes(plan.weights.resident), format_bytes(weights.bytes()), slots,
+      format_bytes(Bytes{static_cast<std::int64_t>(cost.disk_bytes)}),
       roof ? fmt::format(", at most {:.3g} tokens/s", *roof) : "");
 }
 
@@ -256,6 +259,12 @@ std::string Workspace::memory_report() const {
   const LedgerCount& total = books.total(Tier::kRam);
   text += fmt::format("  {:<16}{:>10}  {:>10}   kernel (VmHWM) {}\n", "at once", format_bytes(total.peak_reserved),
                       format_bytes(total.peak_used), format_bytes(kernel.peak_rss));
+  if (const auto counts = model_->weights().expert_counts()) {
+    const std::int64_t asked = counts->hits + counts->foreseen + counts->reads - counts->expected;
+    text += fmt::format("  experts: {} slots for {}; {} asked for, {} of them in memory, {} on their way; {} read\n",
+                        plan_.weights.experts.slots, plan_.weights.experts.experts, asked, counts->hits,
+                        counts->foreseen, counts->reads);
+  }
   if (const Bytes disk = books.cell(Tier::kDisk, Purpose::kKvPages).peak_used; disk > Bytes{})
     text += fmt::format("  {:<16}{:>10}  {:>10}   in {}\n", "disk", format_bytes(disk), format_bytes(disk),
                         options_.scratch);
@@ -277,11 +286,21 @@ nlohmann::json Workspace::memory_json() const {
                                                                      {"peak_bytes", cell.peak_used.count}};
   }
   const LedgerCount& total = books.total(Tier::kRam);
+  nlohmann::json experts = nullptr;
+  if (const auto counts = model_->weights().expert_counts()) {
+    experts = {{"slots", plan_.weights.experts.slots},
+               {"of", plan_.weights.experts.experts},
+               {"hits", counts->hits},
+               {"foreseen", counts->foreseen},
+               {"reads", counts->reads},
+               {"expected", counts->expected}};
+  }
   return {{"budget_bytes", budget_.ram.count},
           {"planned_peak_bytes", total.peak_reserved.count},
           {"ledger_peak_bytes", total.peak_used.count},
           {"kernel_peak_bytes", read_process_memory().peak_rss.count},
           {"disk_bytes", books.total(Tier::kDisk).peak_used.count},
+          {"experts", experts},
           {"purposes", purposes}};
 }
 

@@ -27,7 +27,13 @@ std::unique_ptr<Model> Model::load(const Context& context, ModelConfig config, c
   if (!plan.weights.whole) {
     Arena ring = arena_of(context, Purpose::kWeightsStaging, plan.run_of(Purpose::kWeightsStaging));
     ring.populate(stop);
-    weights.stream(config, layout, plan.weights, file, std::move(ring), make_io, context.kernels.path);
+    Arena slots;
+    if (plan.weights.experts.slots > 0) {
+      slots = arena_of(context, Purpose::kWeightsExperts, plan.run_of(Purpose::kWeightsExperts));
+      slots.populate(stop);
+    }
+    weights.stream(config, layout, plan.weights, file, std::move(ring), std::move(slots), make_io,
+                   context.kernels.path);
   }
   return std::unique_ptr<Model>(new Model(std::move(config), std::move(weights), layout.forms()));
 }

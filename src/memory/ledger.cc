@@ -21,7 +21,7 @@ std::string_view name(Tier tier) {
 std::string_view name(Purpose purpose) {
   constexpr std::array<std::string_view, kPurposes> kNames = {"weights.resident",
                                                               "weights.staging",
-                                                              "weights.repack",
+                                                              "weights.experts",
                                                               "kv.pages",
                                                               "kv.meta",
                                                               "kv.prefix",

@@ -23,7 +23,7 @@ inline constexpr std::size_t kTiers = 3;
 enum class Purpose : std::uint8_t {
   kWeightsResident,  // pinned for the whole run
   kWeightsStaging,   // ring of slots that weights stream through
-  kWeightsRepack,    // copies in a kernel's layout
+  kWeightsExperts,   // slots of a cache of experts
   kKvPages,
   kKvMeta,    // tables, refcounts, per-page bounds
   kKvPrefix,  // unreferenced pages kept for reuse

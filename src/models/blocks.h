@@ -27,12 +27,15 @@ struct Step {
   Index state = 0;  // index among the states, where it has a state space
 };
 
+class WeightPass;
+
 struct Pass {  // what the blocks of one forward pass share; views
   const Context& context;
   const ModelConfig& config;
   ActivationForms forms;
   const KvLayout& kv;
   const Batch& batch;
+  const WeightPass& weights;
   Angles angles{};        // of config.rope
   Angles local_angles{};  // of config.local_rope
   StateLayout state{};
@@ -87,7 +90,7 @@ void feed_forward_scratch(ScratchSize& scratch, Index intermediate_size, Activat
 
 // The experts that each token's router chooses (ops/moe.h), weighted and added in ascending order, then the shared
 // expert where there is one.
-void experts_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+void experts_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
                    MatrixView<float> out);
 void experts_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 

@@ -1,11 +1,15 @@
 // The experts of one layer: see blocks.h. Tokens are routed first; then each expert that any of them chose meets all of
 // its tokens at once, so that its weights are read once however many sequences the batch holds. Experts are computed in
-// ascending order, a wave of them at a time: as many as the wave's rows hold. Each token's sum therefore grows by
-// ascending expert, and depends on neither its company nor the waves (docs/numerics.md 5).
+// ascending order, a wave of them at a time: as many as the wave's rows hold, and as there are slots for where experts come
+// from a cache (expert_store.h). Each token's sum therefore grows by ascending expert, and depends on neither its company
+// nor the waves (docs/numerics.md 5).
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <span>
 
 #include "models/blocks.h"
+#include "models/weights.h"
 #include "ops/moe.h"
 #include "ops/rows.h"
 
@@ -31,6 +35,8 @@ struct Buffers {
   MatrixView<std::int32_t> places;         // [T, experts_per_token] row of `tokens` that each choice became
   std::span<std::int32_t> tokens;          // [T experts_per_token] by ascending expert, then by token
   std::span<std::int32_t> begins;          // [experts + 1] where each expert's rows begin
+  std::span<ExpertUse> uses;               // [experts] the chosen ones, ascending
+  Routing next;                            // [T, experts_per_token] that the layer after this one may choose
   std::span<GatedTask> gated_tasks;        // gate and up of a wave's experts
   std::span<LinearTask> tasks;             // their down
   MatrixView<float> sum;                   // [T, hidden]
@@ -52,6 +58,8 @@ struct Buffers {
     b.places = take_table<std::int32_t>(scratch, rows, chosen);
     b.tokens = scratch.template take<std::int32_t>(rows * chosen);
     b.begins = scratch.template take<std::int32_t>(m.experts + 1);
+    b.uses = scratch.template take<ExpertUse>(m.experts);
+    b.next = {take_table<std::int32_t>(scratch, rows, chosen), take_matrix(scratch, rows, chosen)};
     b.gated_tasks = scratch.template take<GatedTask>(std::min(m.experts, wave));
     b.tasks = scratch.template take<LinearTask>(std::min(m.experts, wave));
     b.sum = take_matrix(scratch, rows, c.hidden_size);
@@ -108,6 +116,20 @@ void run_wave(const Pass& pass, const DecoderLayer& w, const Buffers& b, MatrixV
   add_expert_rows(pass.context, b.routing.weights, b.places, begin, input_rows, b.sum);
 }
 
+// Begins to read what the next layer is likely to choose: what its router says of this layer's input, for the residual
+// stream changes slowly (Eliseev & Mazur 2023, arXiv:2312.17238, section 3.2).
+void expect_next_experts(const Pass& pass, const Step& step, const Buffers& b, const LinearInput& x, Index slots) {
+  const ModelConfig& c = pass.config;
+  const Index next = step.layer + 1;
+  if (next == c.num_hidden_layers || c.layers[static_cast<std::size_t>(next)].feed_forward != FeedForward::kExperts)
+    return;
+  if (2 * pass.rows() * c.moe.experts_per_token > slots) return;  // they would be in the way of one another
+  const DecoderLayer& w = pass.weights.resident(next);
+  linear(pass.context, w.router, x, {}, b.logits);
+  route(pass.context, c.moe, b.logits, w.router_bias, b.group_scores, b.next);
+  for (Index t = 0; t < pass.rows(); ++t) pass.weights.expect_experts(next, b.next.experts.row(t));
+}
+
 }  // namespace
 
 void experts_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
@@ -116,7 +138,7 @@ void experts_block_scratch(ScratchSize& scratch, const ModelConfig& config, Acti
     feed_forward_scratch(scratch, config.moe.shared_intermediate_size, forms, rows);
 }
 
-void experts_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
+void experts_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
                    MatrixView<float> out) {
   const ModelConfig& c = pass.config;
   const MoeConfig& m = c.moe;
@@ -130,12 +152,31 @@ void experts_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x
   // The router's type makes sure that the input is there in fp32.
   const Activations& values = x.as(ActivationForm::kF32);
   const MatrixView<const float> input(values.f32, T, c.hidden_size, values.cols);
-  for (Index first = 0, last = 0; first < m.experts; first = last) {
-    const auto rows_up_to = [&](Index e) {
-      return b.begins[static_cast<std::size_t>(e)] - b.begins[static_cast<std::size_t>(first)];
-    };
-    while (last < m.experts && rows_up_to(last + 1) <= b.x.extent(0)) ++last;
-    if (rows_up_to(last) > 0) run_wave(pass, w, b, input, first, last);
+  std::size_t chosen = 0;
+  for (Index e = 0; e < m.experts; ++e) {
+    const Index tokens = b.begins[static_cast<std::size_t>(e) + 1] - b.begins[static_cast<std::size_t>(e)];
+    if (tokens > 0) b.uses[chosen++] = {e, tokens};
+  }
+  std::span<const ExpertUse> left = b.uses.first(chosen);
+  const std::optional<Index> slots = pass.weights.expert_slots();
+  // Where not all that are chosen have slots, half of them are read while the other half is computed.
+  const Index together = !slots || std::ssize(left) <= *slots ? std::ssize(left) : std::max<Index>(1, *slots / 2);
+  const auto wave_of = [&](std::span<const ExpertUse> uses) {
+    std::size_t count = 0;
+    for (Index rows = 0; count < std::min(uses.size(), static_cast<std::size_t>(together)); ++count) {
+      rows += uses[count].tokens;
+      if (rows > b.x.extent(0)) break;
+    }
+    return uses.first(count);
+  };
+  while (!left.empty()) {
+    const std::span<const ExpertUse> now = wave_of(left);
+    left = left.subspan(now.size());
+    if (slots) {
+      pass.weights.acquire_experts(step.layer, now, wave_of(left));
+      if (left.empty()) expect_next_experts(pass, step, b, x, *slots);
+    }
+    run_wave(pass, w, b, input, now.front().expert, now.back().expert + 1);
   }
 
   if (m.shared_intermediate_size == 0) {

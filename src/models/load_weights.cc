@@ -131,17 +131,22 @@ ModelWeights ModelWeights::load(const Context& context, const ModelConfig& confi
 }
 
 void ModelWeights::stream(const ModelConfig& config, const WeightLayout& layout, const WeightResidency& residency,
-                          const ModelFile& file, Arena ring, const MakeIo& make_io, CpuPath path) {
+                          const ModelFile& file, Arena ring, Arena expert_slots, const MakeIo& make_io, CpuPath path) {
   std::vector<PackedMatrix*> matrices;
   visit_weights(config, views_, [&](const WeightSpec&, const WeightView& view) {
     auto* const* matrix = std::get_if<PackedMatrix*>(&view);
     matrices.push_back(matrix != nullptr ? *matrix : nullptr);
   });
   stream_ = std::make_unique<WeightStream>(config, layout, file, residency, std::move(matrices), std::move(ring),
-                                           make_io, path);
+                                           std::move(expert_slots), make_io, path);
   for (const WeightUnits::Resident& resident : stream_->units().residents(residency)) {
     if (resident.piece) stream_->set_head(*resident.piece, arena_.bytes().data() + resident.offset.count);
   }
+}
+
+std::optional<ExpertCounts> ModelWeights::expert_counts() const {
+  if (!stream_ || stream_->experts() == nullptr) return std::nullopt;
+  return stream_->experts()->counts();
 }
 
 }  // namespace jericho

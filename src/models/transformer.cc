@@ -138,11 +138,11 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   JERICHO_CHECK(static_cast<Index>(batch.rows.size()) == T, "{} rows for {} tokens", batch.rows.size(), T);
   Scratch bump(scratch);
   const Buffers b = Buffers::take(bump, config_, forms_, T);
-  Pass pass = {context, config_, forms_, layout, batch, b.angles, b.local_angles};
+  const auto R = static_cast<Index>(batch.logit_rows.size());
+  WeightPass weights(context, weights_, T, R > 0);
+  Pass pass = {context, config_, forms_, layout, batch, weights, b.angles, b.local_angles};
   pass.state = state_layout(config_, layout.type);
   if (pass.state.layers > 0) pass.sequences = sequences_of(batch.rows, b.sequences);
-  const auto R = static_cast<Index>(batch.logit_rows.size());
-  WeightPass weights(context, weights_, R > 0);
   weights.embedding(batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
   if (embedding_scale != 1) scale(context, embedding_scale, b.x);
@@ -212,8 +212,11 @@ void Transformer::run_layer(const Pass& pass, const WeightPass& weights, const S
   weights.layer(step.layer, LayerPart::kFeedForward);
   const LinearInput input = prepared(w.feed_forward_norm);
   const ScratchScope scope(scratch);
-  const auto block = layer.feed_forward == FeedForward::kExperts ? experts_block : feed_forward_block;
-  block(pass, w, input, scratch, b.branch);
+  if (layer.feed_forward == FeedForward::kExperts) {
+    experts_block(pass, step, w, input, scratch, b.branch);
+  } else {
+    feed_forward_block(pass, w, input, scratch, b.branch);
+  }
   waiting = {true, w.feed_forward_post_norm};
 }
 

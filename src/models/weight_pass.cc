@@ -5,9 +5,9 @@
 
 namespace jericho {
 
-WeightPass::WeightPass(const Context& context, const ModelWeights& weights, bool with_head)
+WeightPass::WeightPass(const Context& context, const ModelWeights& weights, Index tokens, bool with_head)
     : context_(context), weights_(weights) {
-  if (weights_.stream_) weights_.stream_->begin(with_head);
+  if (weights_.stream_) weights_.stream_->begin(tokens, with_head);
 }
 
 WeightPass::~WeightPass() {
@@ -23,6 +23,23 @@ void WeightPass::embedding(std::span<const std::int32_t> ids, MatrixView<float> 
 const DecoderLayer& WeightPass::layer(Index layer, LayerPart part) const {
   if (weights_.stream_) weights_.stream_->use(context_, weights_.stream_->units().group(layer, part));
   return weights_.views_.layers[static_cast<std::size_t>(layer)];
+}
+
+const DecoderLayer& WeightPass::resident(Index layer) const {
+  return weights_.views_.layers[static_cast<std::size_t>(layer)];
+}
+
+std::optional<Index> WeightPass::expert_slots() const {
+  if (!weights_.stream_ || weights_.stream_->experts() == nullptr) return std::nullopt;
+  return weights_.stream_->experts()->slots();
+}
+
+void WeightPass::acquire_experts(Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next) const {
+  weights_.stream_->experts()->acquire(context_, layer, now, next);
+}
+
+void WeightPass::expect_experts(Index layer, std::span<const std::int32_t> experts) const {
+  weights_.stream_->experts()->expect(layer, experts);
 }
 
 void WeightPass::head(FunctionRef<void(const PackedMatrix& rows, Index first)> body) const {

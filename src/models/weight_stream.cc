@@ -9,11 +9,12 @@ namespace jericho {
 
 WeightStream::WeightStream(const ModelConfig& config, const WeightLayout& layout, const ModelFile& file,
                            WeightResidency residency, std::vector<PackedMatrix*> views, Arena staging,
-                           const MakeIo& make_io, CpuPath path)
+                           Arena expert_slots, const MakeIo& make_io, CpuPath path)
     : units_(config, layout),
       residency_(std::move(residency)),
       views_(std::move(views)),
       staging_(std::move(staging)),
+      expert_slots_(std::move(expert_slots)),
       ring_(residency_.ring),
       groups_(static_cast<std::size_t>(units_.groups())) {
   const std::vector<WeightUnit>& units = units_.units();
@@ -32,16 +33,18 @@ WeightStream::WeightStream(const ModelConfig& config, const WeightLayout& layout
     rows_.emplace(*table, File::open_read(file.files()[static_cast<std::size_t>(table->source->file)]), make_io(),
                   staging_.bytes().last(units_.rows_bytes().size()), path);
   }
-  if (order_.empty()) return;
+  if (!residency_.reads_units()) return;
   reader_.emplace(file, make_io(), staging_.bytes().subspan(residency_.ring.size()), units_.room());
+  if (residency_.experts.slots > 0) experts_.emplace(units_, views_, *reader_, expert_slots_.bytes());
   read_ahead();
 }
 
-void WeightStream::begin(bool with_head) {
+void WeightStream::begin(Index tokens, bool with_head) {
   JERICHO_CHECK(!in_pass_, "a second pass over weights that stream");
   in_pass_ = true;
   with_head_ = with_head;
   ++begun_;
+  if (experts_) experts_->step(tokens);
   read_ahead();
 }
 
@@ -78,6 +81,7 @@ void WeightStream::give_up_held() {
 
 void WeightStream::end() {
   give_up_held();
+  if (experts_) experts_->release();
   in_pass_ = false;
   if (next_pass_ < begun_) next_pass_ = begun_, next_in_order_ = 0;  // also past a head that was not wanted
   read_ahead();
@@ -85,6 +89,7 @@ void WeightStream::end() {
 
 void WeightStream::abandon() {
   give_up_held();
+  if (experts_) experts_->release();
   in_pass_ = false;
   for (const Coming& coming : coming_) reader_->drop(coming.read);
   coming_.clear();
@@ -108,7 +113,7 @@ std::optional<std::size_t> WeightStream::next_unit() {
 }
 
 void WeightStream::read_ahead() {
-  if (!reader_) return;
+  if (order_.empty()) return;
   while (true) {
     if (!announced_) announced_ = next_unit();
     if (!announced_) break;

@@ -14,6 +14,7 @@
 #include "memory/arena.h"
 #include "memory/staging_ring.h"
 #include "models/embedding_rows.h"
+#include "models/expert_store.h"
 #include "models/unit_reader.h"
 #include "models/weight_units.h"
 #include "ops/context.h"
@@ -25,9 +26,10 @@ class WeightStream {
  public:
   // `views` of the layout's placements, null where it is not a matrix; those of units are bound while they are in use.
   // `layout` and `file` outlive the stream; `staging` has units.staging_bytes() for the threads of the contexts to come. A
-  // backend is made for units and one for rows.
+  // backend is made for units and one for rows. `expert_slots` has units.slots_bytes().
   WeightStream(const ModelConfig& config, const WeightLayout& layout, const ModelFile& file, WeightResidency residency,
-               std::vector<PackedMatrix*> views, Arena staging, const MakeIo& make_io, CpuPath path);
+               std::vector<PackedMatrix*> views, Arena staging, Arena expert_slots, const MakeIo& make_io,
+               CpuPath path);
   WeightStream(const WeightStream&) = delete;
   WeightStream& operator=(const WeightStream&) = delete;
 
@@ -36,7 +38,7 @@ class WeightStream {
   void set_head(std::size_t piece, const std::byte* data) { head_[piece].matrix.data = data; }
 
   // A pass begins; without the head where no logits are wanted.
-  void begin(bool with_head);
+  void begin(Index tokens, bool with_head);
   // Binds the views of the group's units, waiting for those that are on their way and packing them on the context's threads,
   // and gives up those of the group before. Groups come in ascending order, none with units is left out. Throws what
   // reading them threw, with the tensor's name: Error(kIo), Error(kInput); the pass is then to be abandoned.
@@ -44,6 +46,7 @@ class WeightStream {
   void end();      // every group was used
   void abandon();  // the next pass starts afresh; also after an error
 
+  [[nodiscard]] ExpertStore* experts() { return experts_ ? &*experts_ : nullptr; }  // null: all are in memory
   [[nodiscard]] EmbeddingRows* rows() { return rows_ ? &*rows_ : nullptr; }
   struct HeadPiece {
     PackedMatrix matrix{};
@@ -70,10 +73,11 @@ class WeightStream {
   const WeightResidency residency_;
   std::vector<PackedMatrix*> views_;
   std::vector<HeadPiece> head_;
-  Arena staging_;  // outlives the readers
+  Arena staging_, expert_slots_;  // outlive the readers
   StagingRing ring_;
   std::optional<EmbeddingRows> rows_;
-  std::optional<UnitReader> reader_;              // where anything streams
+  std::optional<UnitReader> reader_;  // where anything streams
+  std::optional<ExpertStore> experts_;
   std::vector<std::size_t> order_;                // streamed units
   std::size_t head_begins_ = 0;                   // in order_
   std::vector<std::vector<std::size_t>> groups_;  // streamed units of each

@@ -2,6 +2,7 @@
 #include "models/weight_units.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "memory/pinned_set.h"
@@ -18,10 +19,12 @@ constexpr Bytes kSmallest = 16_KiB;  // a block of the disk more or less is much
 
 // Reading a row again must cost no more than packing it: stored parts that are decoded together, transposed matrices and
 // what becomes another type are for loading to undo, once.
-bool can_stream(const WeightPlacement& p) {
+bool can_read_again(const WeightPlacement& p) {
   return p.source != nullptr && p.spec.is_matrix() && p.repacking() == nullptr && !p.form.transposed &&
-         p.dtype == p.source->dtype && p.spec.use.expert < 0 && p.size >= kSmallest;
+         p.dtype == p.source->dtype;
 }
+
+bool can_stream(const WeightPlacement& p) { return can_read_again(p) && p.spec.use.expert < 0 && p.size >= kSmallest; }
 
 // What is taken from the disk for a weight.
 Bytes read_bytes(const WeightPlacement& p) { return round_up(InPlace::of(p).needed, kBlock); }
@@ -29,6 +32,13 @@ Bytes read_bytes(const WeightPlacement& p) { return round_up(InPlace::of(p).need
 Bytes stored_bytes(const WeightPlacement& p) { return p.file_row() * p.file_rows(); }
 
 }  // namespace
+
+double ExpertCaching::read_per_pass(double tokens) const {
+  if (slots == 0) return 0;
+  const auto each = static_cast<double>(of_layer);
+  const double met = each * (1 - std::pow(1 - static_cast<double>(per_token) / each, tokens));
+  return static_cast<double>(experts) / each * met * (1 - hit_rate()) * static_cast<double>(read.count);
+}
 
 WeightUnits::WeightUnits(const ModelConfig& config, const WeightLayout& layout)
     : layout_(layout),
@@ -45,6 +55,7 @@ WeightUnits::WeightUnits(const ModelConfig& config, const WeightLayout& layout)
   }
   if (can_stream(placements.front())) row_table_ = &placements.front();
   if (can_stream(placements[head])) cut_head(placements[head], head);
+  add_experts(config);
   for (std::size_t i = 0; i < placements.size(); ++i) {
     if (in_units(i) || &placements[i] == row_table_) continue;
     always_ += placements[i].size;
@@ -58,6 +69,47 @@ void WeightUnits::add(const WeightPlacement& weight, std::size_t placement, Inde
   pinnable_ += weight.size;
   largest_unit_ = std::max(largest_unit_, weight.size);
   room_ = std::max(room_, InPlace::room_bytes(weight));
+}
+
+void WeightUnits::add_experts(const ModelConfig& config) {
+  const std::vector<WeightPlacement>& placements = layout_.placements();
+  first_expert_.assign(static_cast<std::size_t>(config.num_hidden_layers), 0);
+  Index layer = -1;
+  Bytes read{};
+  for (std::size_t i = 0; i < placements.size(); ++i) {
+    const WeightUse& use = placements[i].spec.use;
+    if (use.expert < 0) continue;
+    if (!can_read_again(placements[i])) return experts_.clear();
+    if (use.layer != layer) first_expert_[static_cast<std::size_t>(use.layer)] = std::ssize(experts_);
+    layer = use.layer;
+    const auto unit = static_cast<std::size_t>(expert_unit(layer, use.expert));
+    if (unit == experts_.size()) experts_.emplace_back();
+    experts_[unit].placements.push_back(i);
+    read += read_bytes(placements[i]);
+  }
+  if (experts_.empty()) return;
+  Bytes smallest = layout_.bytes();
+  for (const ExpertUnit& expert : experts_) {
+    Bytes size{}, packed{};
+    for (const std::size_t i : expert.placements) {
+      size += InPlace::of(placements[i]).size;
+      packed += placements[i].size;
+      room_ = std::max(room_, InPlace::room_bytes(placements[i]));
+    }
+    expert_bytes_ = std::max(expert_bytes_, size);
+    smallest = std::min(smallest, packed);
+  }
+  if (smallest < kSmallest) {
+    experts_.clear();
+    expert_bytes_ = {};
+    return;
+  }
+  for (const ExpertUnit& expert : experts_) {
+    for (const std::size_t i : expert.placements) in_units_[i] = true;
+  }
+  experts_of_layer_ = config.moe.experts;
+  experts_per_token_ = config.moe.experts_per_token;
+  expert_read_ = Bytes{read.count / std::ssize(experts_)};
 }
 
 void WeightUnits::cut_head(const WeightPlacement& head, std::size_t placement) {
@@ -110,6 +162,11 @@ WeightResidency WeightUnits::pin(Bytes room, StreamDepth depth) const {
   for (std::size_t i = 0; i < streamed.size() && i < static_cast<std::size_t>(depth.groups); ++i)
     together += streamed[i];
   if (together > Bytes{}) r.ring = StagingRing::capacity_for(together, largest);
+  if (!experts_.empty()) {
+    const Index more = std::max<Index>(0, (room - pinnable_).count) / expert_bytes_.count;
+    r.experts = {std::min<Index>(least_slots() + more, std::ssize(experts_)), std::ssize(experts_), experts_of_layer_,
+                 experts_per_token_, expert_read_};
+  }
   if (row_table_ != nullptr) r.read_per_token = round_up(row_table_->file_row(), kBlock) + kBlock;
   return r;
 }
@@ -117,7 +174,7 @@ WeightResidency WeightUnits::pin(Bytes room, StreamDepth depth) const {
 Bytes WeightUnits::staging_bytes(const WeightResidency& residency, int threads) const {
   if (residency.whole) return {};
   Bytes bytes = rows_bytes();
-  if (residency.streams()) bytes += residency.ring + round_up(room_ * threads, kBlock);
+  if (residency.reads_units()) bytes += residency.ring + round_up(room_ * threads, kBlock);
   return bytes;
 }
 
@@ -128,7 +185,7 @@ Bytes WeightUnits::rows_bytes() const {
 Bytes WeightUnits::books_bytes() const {
   constexpr Bytes kPerUnit{192};     // here, in the stream and in the plan
   constexpr Bytes kReads{16 << 10};  // that are on their way
-  return kPerUnit * static_cast<std::int64_t>(units_.size()) + kReads;
+  return kPerUnit * static_cast<std::int64_t>(units_.size() + experts_.size()) + kReads;
 }
 
 std::vector<WeightUnits::Resident> WeightUnits::residents(const WeightResidency& residency) const {

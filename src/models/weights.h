@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -98,6 +99,18 @@ struct WeightResidency;
 class WeightStream;
 using MakeIo = std::function<std::unique_ptr<IoBackend>()>;
 
+struct ExpertUse {  // in one pass
+  Index expert = 0;
+  Index tokens = 0;  // that chose it
+};
+
+struct ExpertCounts {         // of a cache of experts
+  std::int64_t hits = 0;      // asked for and in memory
+  std::int64_t foreseen = 0;  // asked for and already on their way
+  std::int64_t reads = 0;
+  std::int64_t expected = 0;  // of the reads, those begun before anybody asked
+};
+
 // Owns the packed weights. Thread-safe for reading once made, unless some of them stream: then one pass at a time.
 class ModelWeights {
  public:
@@ -112,10 +125,10 @@ class ModelWeights {
   static ModelWeights load(const Context& context, const ModelConfig& config, const WeightLayout& layout,
                            const WeightResidency& residency, const ModelFile& file, Arena arena, IoBackend& io,
                            std::span<std::byte> staging, const std::stop_token& stop, const Progress& progress);
-  // Starts to read what is not resident, through `ring` of WeightUnits::staging_bytes(), by I/O of its own. `layout` and
-  // `file` outlive the weights.
+  // Starts to read what is not resident, through `ring` of WeightUnits::staging_bytes() and into `expert_slots` of
+  // slots_bytes(), by I/O of its own. `layout` and `file` outlive the weights.
   void stream(const ModelConfig& config, const WeightLayout& layout, const WeightResidency& residency,
-              const ModelFile& file, Arena ring, const MakeIo& make_io, CpuPath path);
+              const ModelFile& file, Arena ring, Arena expert_slots, const MakeIo& make_io, CpuPath path);
   // Weights drawn from `seed`, small enough for finite activations. For benchmarks.
   static ModelWeights random(const Context& context, const ModelConfig& config, const WeightLayout& layout, Arena arena,
                              std::uint64_t seed);
@@ -129,6 +142,7 @@ class ModelWeights {
   // Those of weights that stream have no data but while a pass uses them.
   [[nodiscard]] const DecoderWeights& views() const { return views_; }
   [[nodiscard]] std::span<const std::byte> bytes() const { return arena_.bytes(); }  // that are resident
+  [[nodiscard]] std::optional<ExpertCounts> expert_counts() const;                   // nothing where all experts are
 
  private:
   friend class WeightPass;
@@ -145,7 +159,7 @@ class ModelWeights {
 class WeightPass {
  public:
   // `with_head`: logits are wanted.
-  WeightPass(const Context& context, const ModelWeights& weights, bool with_head);
+  WeightPass(const Context& context, const ModelWeights& weights, Index tokens, bool with_head);
   ~WeightPass();
   WeightPass(const WeightPass&) = delete;
   WeightPass& operator=(const WeightPass&) = delete;
@@ -154,6 +168,13 @@ class WeightPass {
   void embedding(std::span<const std::int32_t> ids, MatrixView<float> y) const;
   // Waits for this part of the layer. Errors of the file name it and the tensor.
   const DecoderLayer& layer(Index layer, LayerPart part) const;
+  // Of any layer, without waiting: what is always resident is there, vectors and routers.
+  [[nodiscard]] const DecoderLayer& resident(Index layer) const;
+  // Experts that may be in memory at once; nothing where all always are, and then nobody need ask for them.
+  [[nodiscard]] std::optional<Index> expert_slots() const;
+  // ExpertStore::acquire() and expect().
+  void acquire_experts(Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next) const;
+  void expect_experts(Index layer, std::span<const std::int32_t> experts) const;
   // The head, in ascending rows: body(rows, the first of them).
   void head(FunctionRef<void(const PackedMatrix& rows, Index first)> body) const;
   void end();

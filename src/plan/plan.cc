@@ -110,6 +110,8 @@ class InferencePlanner {
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
     if (const Bytes staging = units_.staging_bytes(p.weights, machine_.threads); staging > 0_B)
       p.run.push_back({Purpose::kWeightsStaging, arena_bytes(staging)});
+    if (const Bytes slots = units_.slots_bytes(p.weights); slots > 0_B)
+      p.run.push_back({Purpose::kWeightsExperts, slots});
     if (p.prefix) {
       p.run.push_back({Purpose::kKvPrefix, arena_bytes(p.prefix->record_bytes()) + p.prefix->meta_bytes()});
       p.always.push_back({Purpose::kIoRing, machine_.scratch_io});
@@ -360,7 +362,8 @@ std::string describe(const DoesNotFit& refusal) {
   };
   const Bytes rest =
       p.of(Purpose::kRuntime) + p.of(Purpose::kTokenizer) + p.of(Purpose::kIoRing) + p.of(Purpose::kMargin);
-  const Bytes least_weights = p.of(Purpose::kWeightsResident) + p.run_of(Purpose::kWeightsStaging);
+  const Bytes least_weights =
+      p.of(Purpose::kWeightsResident) + p.run_of(Purpose::kWeightsStaging) + p.run_of(Purpose::kWeightsExperts);
   const Bytes kv = p.of(Purpose::kKvPages) + p.of(Purpose::kKvMeta);
   const Bytes activations = p.of(Purpose::kAct) + p.of(Purpose::kLogits);
   std::string text = fmt::format("the model needs more memory than --memory {} allows\n", format_bytes(refusal.budget));

@@ -37,7 +37,8 @@ void count_operations(const WeightLayout& weights, double head_share, TokenCost&
 }  // namespace
 
 double disk_bytes_of_pass(const WeightResidency& weights, double tokens) {
-  return static_cast<double>(weights.read_per_pass.count) + static_cast<double>(weights.read_per_token.count) * tokens;
+  return static_cast<double>(weights.read_per_pass.count) + static_cast<double>(weights.read_per_token.count) * tokens +
+         weights.experts.read_per_pass(tokens);
 }
 
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {

@@ -1,6 +1,6 @@
 // Writes a GGUF with random weights and a small vocabulary of its own, for tests that need a whole file of some size.
 //   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed; chat=1: with
-//                                        a chat template
+//                                        a chat template; experts, used: a mixture, of which so many meet a token
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -55,6 +55,12 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
   c.head_dim = sizes.at("head_dim");
   c.vocab_size = sizes.at("vocab");
   c.tie_word_embeddings = true;
+  if (sizes.at("experts") > 0) {
+    c.moe.experts = sizes.at("experts");
+    c.moe.experts_per_token = sizes.at("used");
+    c.moe.intermediate_size = c.intermediate_size;
+    for (LayerConfig& layer : c.layers) layer.feed_forward = FeedForward::kExperts;
+  }
   GgufWriter writer;
   const auto set = [&](const char* key, Index value) {
     writer.set(std::string("llama.") + key, static_cast<std::uint32_t>(value));
@@ -68,6 +74,10 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
   set("attention.head_count_kv", c.num_key_value_heads);
   set("attention.key_length", c.head_dim);
   set("attention.value_length", c.head_dim);
+  if (c.moe.experts > 0) {
+    set("expert_count", c.moe.experts);
+    set("expert_used_count", c.moe.experts_per_token);
+  }
   set_vocabulary(writer, c.vocab_size);
 
   if (sizes.at("chat") != 0) {
@@ -77,21 +87,28 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
   }
 
   const WeightLayout layout = WeightLayout::of_shape(c, dtype);
+  std::vector<const WeightPlacement*> stored;  // the first of each stack
   for (const WeightPlacement& p : layout.placements()) {
-    const std::vector<Index> matrix = {p.spec.rows, p.spec.cols};
-    writer.add_tensor(p.spec.name(ModelFormat::kGguf), p.dtype, p.spec.is_matrix() ? matrix : std::vector<Index>{p.spec.cols});
+    const std::string& name = p.spec.name(ModelFormat::kGguf);
+    const Index many = p.spec.gguf.parts.front().tensor_rows;
+    if (p.spec.use.expert > 0) continue;
+    stored.push_back(&p);
+    const std::vector<Index> matrix = {many > 0 ? many : p.spec.rows, p.spec.cols};
+    writer.add_tensor(name, p.dtype, p.spec.is_matrix() ? matrix : std::vector<Index>{p.spec.cols});
   }
   std::ofstream out(path, std::ios::binary);
   writer.begin(out);
   std::mt19937 random(static_cast<unsigned>(sizes.at("seed")));
-  for (const WeightPlacement& p : layout.placements()) {
+  for (const WeightPlacement* placement : stored) {
+    const WeightPlacement& p = *placement;
     if (!p.spec.is_matrix()) {
       const std::vector<float> ones(static_cast<std::size_t>(p.spec.cols), 1.0f);
       writer.append(std::as_bytes(std::span(ones)));
       continue;
     }
     std::vector<std::byte> row(storage_bytes(p.dtype, p.spec.cols).size());
-    for (Index r = 0; r < p.spec.rows; ++r) {
+    const Index rows = std::max(p.spec.rows, p.spec.gguf.parts.front().tensor_rows);
+    for (Index r = 0; r < rows; ++r) {
       fill_file_row(p.dtype, p.spec.cols, random, Scales::kPlain, row.data());
       writer.append(row);
     }
@@ -100,8 +117,8 @@ void make(const std::string& path, DType dtype, const Sizes& sizes) {
 }
 
 int run(const std::vector<std::string>& words) {
-  Sizes sizes = {{"hidden", 64},   {"ff", 128},    {"layers", 2},    {"heads", 4}, {"kv_heads", 2},
-                 {"head_dim", 16}, {"vocab", 320}, {"context", 512}, {"seed", 1},  {"chat", 0}};
+  Sizes sizes = {{"hidden", 64}, {"ff", 128},      {"layers", 2}, {"heads", 4}, {"kv_heads", 2}, {"head_dim", 16},
+                 {"vocab", 320}, {"context", 512}, {"seed", 1},   {"chat", 0},  {"experts", 0},  {"used", 2}};
   const auto dtype = words.size() < 2 ? std::nullopt : dtype_from_name(words[1]);
   if (!dtype) throw Error(ErrorKind::kUsage, "make_model OUT TYPE [KEY=VALUE...]");
   for (std::size_t i = 2; i < words.size(); ++i) {
