@@ -33,12 +33,15 @@ struct Decoded {
 // Each has decode(row, k): the Decoded columns from k on of the row that begins at `row`; k is a multiple of kColumns.
 template <class Element>  // float or F16
 struct PlainRows {
-  using Values = Decoded<1>;
+  using Values =
+      Decoded<2>;  // of halves a cache line: rows side by side may push one another out before they come again
   HWY_INLINE Values decode(const std::byte* row, Index k) const {
     if constexpr (std::is_same_v<Element, F16>) {
-      return {{load_f16(reinterpret_cast<const F16*>(row) + k)}};
+      const F16* from = reinterpret_cast<const F16*>(row) + k;
+      return {{load_f16(from), load_f16(from + 16)}};
     } else {
-      return {{load(reinterpret_cast<const float*>(row) + k)}};
+      const float* from = reinterpret_cast<const float*>(row) + k;
+      return {{load(from), load(from + 16)}};
     }
   }
 };

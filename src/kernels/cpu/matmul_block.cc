@@ -106,14 +106,24 @@ HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& 
   }
 }
 
-// Asks for the part of a strip to come that lies where group g lies in this one, codes or scales. Past the last strip
-// it does nothing.
+// Asks for what comes some 1.5 KiB of codes after group g of a strip, codes and scales; from the end of the strip on for the
+// beginning of `next`. Past the last strip that is nobody's memory, which does nothing. So short a way ahead lines reach
+// the first cache before they are used, and a share of the strips begins with few that nobody has asked for.
 template <class Format>
-HWY_INLINE void prefetch_strip(const std::uint8_t* next, Index g) {
-  constexpr Index kBytes = StripLayout<Format>::kPackedBlockBytes * kStripRows / StripLayout<Format>::kBlockGroups;
-  const auto* from = reinterpret_cast<const char*>(next + g * kBytes);
+HWY_INLINE void prefetch_ahead(const std::uint8_t* strip, const std::uint8_t* next, Index g, Index groups) {
+  using Layout = StripLayout<Format>;
+  constexpr Index kAhead = std::max<Index>(1, 1536 / Layout::kGroupCodeBytes);
+  constexpr Index kScaleBytes = Layout::kFieldBytes * kStripRows / Layout::kBlockGroups;  // of a group, on average
+  const Index at = g + kAhead < groups ? g + kAhead : g + kAhead - groups;
+  const auto* from = reinterpret_cast<const char*>(g + kAhead < groups ? strip : next);
 #pragma GCC unroll 16
-  for (Index byte = 0; byte < kBytes; byte += 64) _mm_prefetch(from + byte, _MM_HINT_T1);
+  for (Index byte = 0; byte < Layout::kGroupCodeBytes; byte += 64) {
+    _mm_prefetch(from + Layout::codes_offset(at) + byte, _MM_HINT_T0);
+  }
+#pragma GCC unroll 16
+  for (Index byte = 0; byte < kScaleBytes; byte += 64) {
+    _mm_prefetch(from + Layout::codes_offset(groups) + at * kScaleBytes + byte, _MM_HINT_T0);
+  }
 }
 
 // Adds group g (the j-th of its block) to the accumulators of the tokens.
@@ -138,17 +148,18 @@ HWY_INLINE void add_group(const GroupCodes& codes, const StripScales<Format>& sc
   }
 }
 
-// Adds the groups [begin, end) of a segment to acc[s][t], of strip s and token[t]. Strips are `bytes` apart; what follows
-// them is asked for.
+// Adds the groups [begin, end) of a segment to acc[s][t], of strip s and token[t]. Strips are `bytes` apart; what comes
+// next is asked for.
 template <class Format, int kTokens, int kStrips>
 HWY_INLINE void add_segment(const std::uint8_t* strips, Index bytes, const Activations& x,
                             const std::array<Index, kTokens>& token, Index begin, Index end,
                             F32x16 (*acc)[kTokens]) requires(!kHasLongDots<Format>) {
   using Layout = StripLayout<Format>;
   for (Index g = begin; g < end; ++g) {
+#pragma GCC unroll 4
     for (int s = 0; s < kStrips; ++s) {
       const std::uint8_t* strip = strips + s * bytes;
-      prefetch_strip<Format>(strip + kStrips * bytes, g);
+      prefetch_ahead<Format>(strip, strip + kStrips * bytes, g, x.cols / kGroup);
       const StripScales<Format> scales(strip + Layout::scales_offset(x.cols, g / Layout::kBlockGroups));
       const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
       add_group<Format>(codes, scales, g % Layout::kBlockGroups, g, x.cols / kGroup, x, token, acc[s]);
@@ -165,11 +176,16 @@ HWY_INLINE void add_segment(const std::uint8_t* strips, Index bytes, const Activ
   const Index length = Layout::dot_groups(begin, end);
   for (Index first = begin; first < end; first += length) {
     I32x16 dot[kStrips][kTokens];
-    for (int s = 0; s < kStrips; ++s) std::fill_n(dot[s], kTokens, set_int(0));
+#pragma GCC unroll 4
+    for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) dot[s][t] = set_int(0);
+    }
     for (Index g = first; g < first + length; ++g) {
+#pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
         const std::uint8_t* strip = strips + s * bytes;
-        prefetch_strip<Format>(strip + kStrips * bytes, g);
+        prefetch_ahead<Format>(strip, strip + kStrips * bytes, g, x.cols / kGroup);
         const GroupCodes codes = group_codes<Format>(strip + Layout::codes_offset(g));
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
@@ -205,9 +221,17 @@ HWY_NOINLINE void strips_times_tokens(const std::uint8_t* strips, const PackedMa
     const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit) / kGroup;
     const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / kGroup;
     F32x16 acc[kStrips][kTokens];
-    for (int s = 0; s < kStrips; ++s) std::fill_n(acc[s], kTokens, zero());
+#pragma GCC unroll 4
+    for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) acc[s][t] = zero();
+    }
     add_segment<Format, kTokens, kStrips>(strips, bytes, x, token, begin, end, acc);
-    for (int s = 0; s < kStrips; ++s) std::copy_n(acc[s], kTokens, sums[i][s]);
+#pragma GCC unroll 4
+    for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) sums[i][s][t] = acc[s][t];
+    }
   }
   for (int s = 0; s < kStrips; ++s) {
     for (int t = 0; t < kTokens; ++t) {

@@ -31,6 +31,16 @@ HWY_INLINE Segment segment_columns(const PackedMatrix& w, Index cols, Index i) {
   return {std::min(cols, segment_begin(units, i) * w.unit), std::min(cols, segment_begin(units, i + 1) * w.unit)};
 }
 
+// Asks for the line of a row that is read `kRowsAhead` bytes after the one at `byte`; from the row's end on for the beginning
+// of the row a strip further. Into the second cache: the rows of a strip are often 4 KiB apart, which the first cache keeps in
+// one set.
+constexpr Index kRowsAhead = 1024;
+HWY_INLINE void prefetch_row(const std::byte* row, Index byte, Index row_bytes) {
+  const Index at = byte + kRowsAhead;
+  const std::byte* from = at < row_bytes ? row : row + (kStripRows - 1) * row_bytes;
+  _mm_prefetch(reinterpret_cast<const char*>(from + at), _MM_HINT_T1);
+}
+
 // Lane t * kRows + r of the result is row `rows + r` times token[t]; kRows * kTokens is 16.
 template <class Rows, int kRows, int kTokens>
 HWY_NOINLINE void float_dots(const Rows& rows_of, const std::byte* rows, const PackedMatrix& w, const Activations& x,
@@ -44,9 +54,12 @@ HWY_NOINLINE void float_dots(const Rows& rows_of, const std::byte* rows, const P
     for (int j = 0; j < 16; ++j) acc[j] = zero();
     using Values = typename Rows::Values;
     for (Index k = segment.begin; k < segment.end; k += Values::kColumns) {
+      const Index at = storage_bytes(w.dtype, k).count;
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const Values weights = rows_of.decode(rows + r * row_bytes, k);
+        const std::byte* row = rows + r * row_bytes;
+        const Values weights = rows_of.decode(row, k);
+        prefetch_row(row, at, row_bytes);
 #pragma GCC unroll 4
         for (int v = 0; v < Values::kVectors; ++v) {
 #pragma GCC unroll 4
@@ -117,6 +130,9 @@ HWY_NOINLINE void bf16_block(const BF16* strip, const PackedMatrix& w, const Act
     for (Index k = segment.begin; k < segment.end; k += 32) {
       I32x16 pairs[16];
       transpose_pairs(reinterpret_cast<const std::byte*>(strip + k), x.cols * 2, pairs);
+      for (Index r = 0; r < kStripRows; ++r) {
+        prefetch_row(reinterpret_cast<const std::byte*>(strip + r * x.cols), k * 2, x.cols * 2);
+      }
       UnitActivations values[kTokens];
       F32x16 even[kTokens];
       F32x16 odd[kTokens];
