@@ -50,12 +50,20 @@ void mamba2_block(const Pass& pass, const Step& step, const DecoderLayer& layer,
     causal_conv1d(pass.context, rows, conv, channel, part);
     channel += part.extent(1);
   }
-  time_steps(pass.context, w.dt_bias, s.dt_min, s.dt_max, b.dt);
-  mamba2_scan(pass.context, rows, s.groups, {b.dt, b.b, b.c, w.a.data(), w.d.data()}, b.x);
-  const auto normalize = [&] { grouped_rms_norm(pass.context, w.norm, s.groups, s.norm_eps, b.x); };
-  if (s.gated_norm && s.norm_before_gate) normalize();
-  glu(pass.context, Activation::kSilu, b.z, b.x, b.x);
-  if (s.gated_norm && !s.norm_before_gate) normalize();
+  const bool norm_first = s.gated_norm && s.norm_before_gate;
+  mamba2_scan(pass.context, rows, s.groups,
+              {.dt = b.dt,
+               .dt_bias = w.dt_bias,
+               .lowest = s.dt_min,
+               .highest = s.dt_max,
+               .b = b.b,
+               .c = b.c,
+               .a = w.a.data(),
+               .d = w.d.data(),
+               .gate = norm_first ? MatrixView<const float>(nullptr, 0, 0) : MatrixView<const float>(b.z)},
+              b.x);
+  if (s.gated_norm) grouped_rms_norm(pass.context, w.norm, s.groups, s.norm_eps, b.x);
+  if (norm_first) glu(pass.context, Activation::kSilu, b.z, b.x, b.x);
   project(pass, w.out, LinearInput(pass.context, b.x, pass.forms, b.gated_input), m.ssm_out, out);
 }
 

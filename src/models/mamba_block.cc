@@ -62,9 +62,17 @@ void mamba_block(const Pass& pass, const Step& step, const DecoderLayer& layer, 
     normalize(pass, w.c_norm, b, b.c);
   }
   linear(pass.context, w.dt_proj, LinearInput(pass.context, b.low_dt, pass.forms, b.low_input), {}, b.dt);
-  time_steps(pass.context, w.dt_bias, s.dt_min, s.dt_max, b.dt);
-  mamba_scan(pass.context, rows, {b.dt, b.b, b.c, w.a.data(), w.d.data()}, b.x);
-  glu(pass.context, Activation::kSilu, b.z, b.x, b.x);
+  mamba_scan(pass.context, rows,
+             {.dt = b.dt,
+              .dt_bias = w.dt_bias,
+              .lowest = s.dt_min,
+              .highest = s.dt_max,
+              .b = b.b,
+              .c = b.c,
+              .a = w.a.data(),
+              .d = w.d.data(),
+              .gate = b.z},
+             b.x);
   project(pass, w.out, LinearInput(pass.context, b.x, pass.forms, b.inner_input), m.ssm_out, out);
 }
 

@@ -10,6 +10,7 @@ namespace jericho {
 namespace {
 
 constexpr Index kChannelsPerPart = 64;
+constexpr Index kRowsAtOnce = 32;  // of a part: its x, dt and gate, 24 KiB, stay in the first cache from step to gate
 
 // body(rows of one sequence, its page, first of its part's channels, their number), parts being `width` channels of
 // `channels` at most.
@@ -26,6 +27,32 @@ void for_parts(const Context& context, const StateRows& rows, Index channels, In
 
 float* recurrence(const StateRows& rows, std::byte* page) {
   return reinterpret_cast<float*>(page + rows.layout.scan_offset(rows.layer).count);
+}
+
+struct Channels {  // what a part of the channels has in a GatedScan
+  Index first, count;
+  Index first_dt, dts;   // columns of dt
+  Index first_state, N;  // columns of b and c
+  const float* a;
+  const float* d;
+};
+
+using Scan = void (*)(const SelectiveScan& scan, float* state, MatrixView<float> x);
+
+// Time steps, scan and gate of a part of the channels of one sequence, a few rows at a time.
+void scan_part(const Kernels& kernels, Scan scan, const GatedScan& of, const Channels& part, const SequenceRows& run,
+               float* state, MatrixView<float> x) {
+  for (Index t = 0; t < run.count; t += kRowsAtOnce) {
+    const Index from = run.first + t, rows = std::min(kRowsAtOnce, run.count - t);
+    const MatrixView<float> dt = of.dt.rows(from, rows).cols(part.first_dt, part.dts);
+    const MatrixView<float> own = x.rows(from, rows).cols(part.first, part.count);
+    kernels.time_steps(of.dt_bias.data() + part.first_dt, of.lowest, of.highest, dt);
+    scan({dt, of.b.rows(from, rows).cols(part.first_state, part.N),
+          of.c.rows(from, rows).cols(part.first_state, part.N), part.a, part.d},
+         state, own);
+    if (of.gate.data() == nullptr) continue;
+    kernels.glu(Activation::kSilu, of.gate.rows(from, rows).cols(part.first, part.count), own, own);
+  }
 }
 
 }  // namespace
@@ -63,38 +90,27 @@ void causal_conv1d(const Context& context, const StateRows& rows, const Convolut
             });
 }
 
-void time_steps(const Context& context, std::span<const float> bias, float lowest, float highest,
-                MatrixView<float> dt) {
-  const auto row = [&](Index t, int) { context.kernels.time_steps(bias.data(), lowest, highest, dt.rows(t, 1)); };
-  context.pool.run(dt.extent(0), std::ref(row));
-}
-
-void mamba_scan(const Context& context, const StateRows& rows, const SelectiveScan& scan, MatrixView<float> x) {
+void mamba_scan(const Context& context, const StateRows& rows, const GatedScan& scan, MatrixView<float> x) {
   const Index N = scan.b.extent(1);
   JERICHO_CHECK(x.extent(1) * N == rows.layout.values, "{} channels of {}, the layout has {} values", x.extent(1), N,
                 rows.layout.values);
   for_parts(context, rows, x.extent(1), kChannelsPerPart,
             [&](const SequenceRows& run, std::byte* page, Index first, Index count) {
-              const SelectiveScan part = {scan.dt.rows(run.first, run.count).cols(first, count),
-                                          scan.b.rows(run.first, run.count), scan.c.rows(run.first, run.count),
-                                          scan.a + first * N, scan.d + first};
-              context.kernels.mamba_scan(part, recurrence(rows, page) + first * N,
-                                         x.rows(run.first, run.count).cols(first, count));
+              const Channels part = {first, count, first, count, 0, N, scan.a + first * N, scan.d + first};
+              scan_part(context.kernels, context.kernels.mamba_scan, scan, part, run,
+                        recurrence(rows, page) + first * N, x);
             });
 }
 
-void mamba2_scan(const Context& context, const StateRows& rows, Index groups, const SelectiveScan& scan,
+void mamba2_scan(const Context& context, const StateRows& rows, Index groups, const GatedScan& scan,
                  MatrixView<float> x) {
   const Index heads = scan.dt.extent(1), P = x.extent(1) / heads, N = scan.b.extent(1) / groups;
   JERICHO_CHECK(heads * P * N == rows.layout.values, "{} heads of {} by {}, the layout has {} values", heads, P, N,
                 rows.layout.values);
   for_parts(context, rows, x.extent(1), P, [&](const SequenceRows& run, std::byte* page, Index first, Index count) {
     const Index head = first / P, group = head / (heads / groups);
-    const SelectiveScan part = {scan.dt.rows(run.first, run.count).cols(head, 1),
-                                scan.b.rows(run.first, run.count).cols(group * N, N),
-                                scan.c.rows(run.first, run.count).cols(group * N, N), scan.a + head, scan.d + head};
-    context.kernels.mamba2_scan(part, recurrence(rows, page) + first * N,
-                                x.rows(run.first, run.count).cols(first, count));
+    const Channels part = {first, count, head, 1, group * N, N, scan.a + head, scan.d + head};
+    scan_part(context.kernels, context.kernels.mamba2_scan, scan, part, run, recurrence(rows, page) + first * N, x);
   });
 }
 

@@ -63,14 +63,24 @@ struct StateRows {  // what the ops on one layer of a batch share; views
 void causal_conv1d(const Context& context, const StateRows& rows, const Convolution& conv, Index first_channel,
                    MatrixView<float> x);
 
-// dt = softplus(dt + bias) within [lowest, highest], in place.
-void time_steps(const Context& context, std::span<const float> bias, float lowest, float highest, MatrixView<float> dt);
+// The scan of a layer with what surrounds it in the same channels, in one pass over them: time steps before it, the gate
+// behind. Views.
+struct GatedScan {
+  MatrixView<float> dt;            // in: what a projection made; out: softplus(dt + bias) within [lowest, highest]
+  std::span<const float> dt_bias;  // as wide as dt
+  float lowest, highest;
+  MatrixView<const float> b, c;  // kernels/state_space.h
+  const float* a;
+  const float* d;
+  MatrixView<const float> gate{nullptr, 0,
+                               0};  // z, of the shape of x: x = silu(z) * x at the end; none: a norm comes before
+};
 
-// x [T, C] in place; the scan's dt is [T, C], its b and c [T, N], a [C, N], d [C].
-void mamba_scan(const Context& context, const StateRows& rows, const SelectiveScan& scan, MatrixView<float> x);
+// x [T, C] in place; dt is [T, C], b and c [T, N], a [C, N], d [C].
+void mamba_scan(const Context& context, const StateRows& rows, const GatedScan& scan, MatrixView<float> x);
 
-// x [T, H * P] in place; the scan's dt is [T, H], its b and c [T, groups * N], a and d [H].
-void mamba2_scan(const Context& context, const StateRows& rows, Index groups, const SelectiveScan& scan,
+// x [T, H * P] in place; dt is [T, H], b and c [T, groups * N], a and d [H].
+void mamba2_scan(const Context& context, const StateRows& rows, Index groups, const GatedScan& scan,
                  MatrixView<float> x);
 
 // RMSNorm of each of `groups` equal parts of a row on its own, in place.

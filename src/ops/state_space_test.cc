@@ -80,8 +80,9 @@ struct Sequence {
       : x(random_row(kTokens * kInner, seed)),
         dt(random_row(kTokens * kHeads, seed + 1)),
         b(random_row(kTokens * kGroups * kState, seed + 2)),
-        c(random_row(kTokens * kGroups * kState, seed + 3)) {}
-  std::vector<float> x, dt, b, c;
+        c(random_row(kTokens * kGroups * kState, seed + 3)),
+        z(random_row(kTokens * kInner, seed + 4)) {}
+  std::vector<float> x, dt, b, c, z;
 };
 
 class StateSpaceOps : public testing::Test {
@@ -105,7 +106,7 @@ class StateSpaceOps : public testing::Test {
     for (Index begin = 0; begin < kTokens; begin += chunk) {
       const Index count = std::min(chunk, kTokens - begin);
       std::vector<BatchRow> rows;
-      std::vector<float> x, dt, b, c;
+      std::vector<float> x, dt, b, c, z;
       for (std::size_t s = 0; s < texts.size(); ++s) {
         for (Index t = begin; t < begin + count; ++t) rows.push_back({static_cast<std::int32_t>(s), t});
         const auto take = [&](const std::vector<float>& from, Index width, std::vector<float>& to) {
@@ -115,6 +116,7 @@ class StateSpaceOps : public testing::Test {
         take(texts[s].dt, kHeads, dt);
         take(texts[s].b, kGroups * kState, b);
         take(texts[s].c, kGroups * kState, c);
+        take(texts[s].z, kInner, z);
       }
       const auto T = static_cast<Index>(rows.size());
       std::vector<SequenceRows> room(rows.size());
@@ -123,9 +125,16 @@ class StateSpaceOps : public testing::Test {
       // Two parts of the channels on their own, as x, B and C of Mamba-2 are.
       causal_conv1d(context, state, {weight_.data(), bias_.data(), 4}, 0, inputs.cols(0, 50));
       causal_conv1d(context, state, {weight_.data() + 200, bias_.data() + 50, 4}, 50, inputs.cols(50, kInner - 50));
-      time_steps(context, {dt_bias_.data(), kHeads}, 0, 100, steps);
       mamba2_scan(context, state, kGroups,
-                  {steps, {b.data(), T, kGroups * kState}, {c.data(), T, kGroups * kState}, a_.data(), d_.data()},
+                  {.dt = steps,
+                   .dt_bias = dt_bias_,
+                   .lowest = 0,
+                   .highest = 100,
+                   .b = {b.data(), T, kGroups * kState},
+                   .c = {c.data(), T, kGroups * kState},
+                   .a = a_.data(),
+                   .d = d_.data(),
+                   .gate = {z.data(), T, kInner}},
                   inputs);
       grouped_rms_norm(context, norm_, kGroups, 1e-5f, inputs);
       out.insert(out.end(), x.begin(), x.begin() + count * kInner);
@@ -153,6 +162,70 @@ TEST_F(StateSpaceOps, GiveTheSameBitsForAnyThreadsChunksAndCompany) {
 TEST_F(StateSpaceOps, CarryTheStateFromChunkToChunk) {  // negative control
   EXPECT_GE(first_difference(run(1, 7, std::array{100u}), run(1, 7, std::array{104u})), 0);
   EXPECT_GE(first_difference(run(1, kTokens, std::array{100u}, KvType::kF32), run(1, kTokens, std::array{100u})), 0);
+}
+
+TEST_F(StateSpaceOps, ScanStepAndGateInOnePassWithTheBitsOfThreePasses) {
+  constexpr Index kT = 75, kN = 5;  // more rows than stay in a cache together, and no whole number of them
+  const std::vector<float> x = random_row(kT * kInner, 20), z = random_row(kT * kInner, 21);
+  const std::vector<float> b = random_row(kT * kN, 22), c = random_row(kT * kN, 23), dt = random_row(kT * kInner, 24);
+  const std::vector<float> bias = random_row(kInner, 25), d = random_row(kInner, 26);
+  std::vector<float> a = random_row(kInner * kN, 27);
+  for (float& value : a) value = -std::abs(value);
+  const MatrixView<const float> B(b.data(), kT, kN), C(c.data(), kT, kN), Z(z.data(), kT, kInner);
+
+  const Kernels& kernels = kernels_for(chosen_cpu_path());
+  std::vector<float> expected = x, ungated, steps = dt, state(kInner * kN);
+  kernels.time_steps(bias.data(), 0.01f, 0.2f, {steps.data(), kT, kInner});
+  kernels.mamba_scan({{steps.data(), kT, kInner}, B, C, a.data(), d.data()}, state.data(),
+                     {expected.data(), kT, kInner});
+  ungated = expected;
+  kernels.glu(Activation::kSilu, Z, {expected.data(), kT, kInner}, {expected.data(), kT, kInner});
+
+  const StateLayout layout = {.layers = 1, .channels = kInner, .history = 3, .values = kInner * kN};
+  std::vector<BatchRow> rows;
+  for (Index t = 0; t < kT; ++t) rows.push_back({0, t});
+  std::vector<SequenceRows> room(rows.size());
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    const Context context{ledger_, pool, kernels};
+    const auto run = [&](MatrixView<const float> gate) {
+      std::vector<float> page(layout.page_bytes().size() / 4), own = x, own_steps = dt;
+      const std::array<std::byte*, 1> pages = {reinterpret_cast<std::byte*>(page.data())};
+      mamba_scan(context, {layout, 0, sequences_of(rows, room), pages},
+                 {.dt = {own_steps.data(), kT, kInner},
+                  .dt_bias = bias,
+                  .lowest = 0.01f,
+                  .highest = 0.2f,
+                  .b = B,
+                  .c = C,
+                  .a = a.data(),
+                  .d = d.data(),
+                  .gate = gate},
+                 {own.data(), kT, kInner});
+      const auto* left = page.data() + layout.scan_offset(0).count / 4;
+      EXPECT_THAT(std::vector<float>(left, left + kInner * kN), BitEqual(state));
+      return own;
+    };
+    EXPECT_THAT(run(Z), BitEqual(expected)) << threads << " threads";
+    EXPECT_THAT(run({nullptr, 0, 0}), BitEqual(ungated)) << "no gate";
+  }
+}
+
+using StateSpaceOpsDeathTest = StateSpaceOps;
+TEST_F(StateSpaceOpsDeathTest, RefuseAStateOfAnotherSize) {
+  ThreadPool pool(1);
+  const Context context{ledger_, pool, kernels_for(chosen_cpu_path())};
+  const StateLayout layout = {.layers = 1, .channels = 8, .history = 3, .values = 8 * 16};
+  std::vector<float> x(8), b(5);
+  const GatedScan scan = {.dt = {x.data(), 1, 8},
+                          .dt_bias = x,
+                          .lowest = 0,
+                          .highest = 1,
+                          .b = {b.data(), 1, 5},
+                          .c = {b.data(), 1, 5},
+                          .a = nullptr,
+                          .d = nullptr};
+  EXPECT_DEATH(mamba_scan(context, {layout}, scan, {x.data(), 1, 8}), "8 channels of 5, the layout has 128 values");
 }
 
 TEST_F(StateSpaceOps, NormalizeEachGroupOnItsOwn) {
