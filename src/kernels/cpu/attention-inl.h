@@ -365,26 +365,48 @@ struct StoredValues {
     return {reinterpret_cast<const Element*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d, D - d, D};
   }
 };
+// The tiles a block later, or those of this block where there is none.
+struct LaterTiles {
+  const std::byte* keys[kAttentionBlock / kPageTokens] = {};
+  const std::byte* values[kAttentionBlock / kPageTokens] = {};
+};
+// Asks, position by position, for the same codes a block later: a few lines every ten cycles or so are what memory answers
+// without letting a request wait, and the products do not notice.
 struct StoredCodes {
   const Q8Tile* tiles;
+  const LaterTiles& later;
+  Index later_bytes;  // of a position's codes as they are stored
   Index D;
   const float* scales;  // [64][groups]
   struct Row {
     const std::int8_t* codes;
     const float* scales;
-    Index D, groups;
+    const std::byte* later_key;
+    const std::byte* later_value;
+    Index D, groups, later_bytes;
     HWY_INLINE F32x16 at(Index i) const {  // 16 codes: at most 15 past the row, inside the tile
       return multiply(load_i8(codes + 16 * i), set(scales[i / 2]));
     }
     HWY_INLINE F32x16 whole(Index i) const { return at(i); }
     HWY_INLINE void next() {
+      _mm_prefetch(reinterpret_cast<const char*>(later_key), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(later_value), _MM_HINT_T0);
       codes += D;
       scales += groups;
+      later_key += later_bytes;
+      later_value += later_bytes;
     }
   };
   HWY_INLINE Row row(Index j, Index d) const {
-    const Index groups = kv_groups(D);
-    return {tiles[j / kPageTokens].codes + j % kPageTokens * D + d, scales + j * groups + d / 32, D, groups};
+    const Index groups = kv_groups(D), tile = j / kPageTokens, slot = j % kPageTokens;
+    const Index at = slot * later_bytes + d * later_bytes / D;
+    return {tiles[tile].codes + slot * D + d,
+            scales + j * groups + d / 32,
+            later.keys[tile] + at,
+            later.values[tile] + at,
+            D,
+            groups,
+            later_bytes};
   }
 };
 // Of half a block, as fp32: [32][stride], the first at position `first` of the block.
@@ -402,12 +424,19 @@ struct StagedValues {
   HWY_INLINE Row row(Index j, Index d) const { return {rows + (j - first) * stride + d, stride}; }
 };
 
+// Of a position, as they are stored; its scales lie behind those of all positions.
 template <KvType kType>
-HWY_INLINE auto stored_values(const std::byte* const* tiles, const Q8Tile* codes, Index D, const float* scales) {
+HWY_INLINE Index code_bytes(Index D) {
+  return kv_row_bytes(kType, D).count - 2 * kv_groups(D);
+}
+
+template <KvType kType>
+HWY_INLINE auto stored_values(const std::byte* const* tiles, const Q8Tile* codes, const LaterTiles& later, Index D,
+                              const float* scales) {
   if constexpr (kType == KvType::kF32) return StoredValues<float>{tiles, D};
   if constexpr (kType == KvType::kF16) return StoredValues<F16>{tiles, D};
   if constexpr (kType == KvType::kBF16) return StoredValues<BF16>{tiles, D};
-  if constexpr (kHasCodes<kType>) return StoredCodes{codes, D, scales};
+  if constexpr (kHasCodes<kType>) return StoredCodes{codes, later, code_bytes<kType>(D), D, scales};
 }
 
 // out[r][d ..] = fma chains over the positions, kVectors vectors of d at a time.

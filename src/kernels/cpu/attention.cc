@@ -179,8 +179,8 @@ struct HalfBlockValues {
 };
 
 template <KvType kType>
-HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, Index D, Index columns, Index stride,
-                             Index block, Index first, Index last, Visible any) {
+HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, const LaterTiles& later, Index D, Index columns,
+                             Index stride, Index block, Index first, Index last, Visible any) {
   Q8Tile codes[kAttentionBlock / kPageTokens] = {};
   if constexpr (kHasCodes<kType>) {
     for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
@@ -193,7 +193,7 @@ HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, Index D,
       for (Index j = 0; j < kAttentionBlock; j += 16) store(round_to_bf16(load(pass.p[r] + j)), pass.p[r] + j);
     }
   }
-  const auto stored = stored_values<kType>(tiles, codes, D, pass.value_scales);
+  const auto stored = stored_values<kType>(tiles, codes, later, D, pass.value_scales);
   for (Index half = 0; half < kAttentionBlock; half += kHalfBlock) {
     if (last - first <= kSharedRows) {
       in_shares(first, last, HalfBlockValues<kType, decltype(stored)>{pass, stored, columns, stride, block, half});
@@ -241,14 +241,20 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
     while (last < rows && pass.rows[last].begin < block + kAttentionBlock) ++last;
     const Visible any{pass.rows[first].visible(block).from, pass.rows[last - 1].visible(block).to};
     const std::byte* values[kAttentionBlock / kPageTokens] = {};
+    LaterTiles later_tiles;
+    // Codes that few rows want are asked for while p V goes over this block's (StoredCodes), all but their scales.
+    const bool with_values = kHasCodes<kType> && last - first <= kSharedRows;
+    const Index asked = with_values ? kPageTokens * code_bytes<kType>(D) : 0;
     for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
       const Index page = block / kPageTokens + i;
       const std::byte* tiles = kv.pages[static_cast<std::size_t>(page)];
       values[i] = tiles + kv.value_offset.count;
       const Index later = page + kAttentionBlock / kPageTokens;
       const std::byte* next = later * kPageTokens < end ? kv.pages[static_cast<std::size_t>(later)] : nullptr;
-      if (next != nullptr) prefetch_tile(next + kv.key_offset.count, key_bytes);
       const std::byte* keys = tiles + kv.key_offset.count;
+      later_tiles.keys[i] = next != nullptr ? next + kv.key_offset.count : keys;
+      later_tiles.values[i] = next != nullptr ? next + kv.value_offset.count : values[i];
+      if (next != nullptr) prefetch_tile(later_tiles.keys[i] + asked, key_bytes - asked);
       bool turned = false;
       Q8Tile codes{};
       if constexpr (kHasCodes<kType>) {
@@ -263,10 +269,10 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
       if (!turned)
         in_shares(first, last, TileLogits<kType, false>{pass, keys, codes, D, logits.scale, i * kPageTokens});
       // Between the products of two tiles: what is asked for at once beyond what can be under way is dropped.
-      if (next != nullptr) prefetch_tile(next + kv.value_offset.count, value_bytes);
+      if (next != nullptr) prefetch_tile(later_tiles.values[i] + asked, value_bytes - asked);
     }
     softmax_block(pass, logits.soft_cap, columns, stride, block, first, last);
-    block_values<kType>(pass, values, D, columns, stride, block, first, last, any);
+    block_values<kType>(pass, values, later_tiles, D, columns, stride, block, first, last, any);
   }
   for (Index row = 0; row < rows; ++row) {
     const Index t = token + row / heads, h = head + row % heads;
