@@ -22,15 +22,26 @@ struct Buffers {
   }
 };
 
-// q and k are normalised head by head, or all heads of a token at once.
-void normalize_qk(const Pass& pass, const DecoderLayer& w, const Buffers& b) {
+// What becomes of row t's queries, keys and values before anybody attends: norms head by head or of all heads at once, a
+// limit, rotation, as far as the family has them.
+void prepare_row(const Pass& pass, const LayerConfig& layer, const DecoderLayer& w, const Buffers& b, Index t) {
   const ModelConfig& c = pass.config;
-  const auto rows = [&](MatrixView<float> x) {
-    const Index cols = c.qk_norm == QkNorm::kHead ? c.head_dim : x.extent(1);
-    return MatrixView<float>(x.data(), x.extent(0) * x.extent(1) / cols, cols);
-  };
-  rms_norm(pass.context, rows(b.q), w.q_norm, c.rms_norm_eps, rows(b.q));
-  rms_norm(pass.context, rows(b.k), w.k_norm, c.rms_norm_eps, rows(b.k));
+  const std::span<float> q = b.q.row(t), k = b.k.row(t);
+  if (c.qk_norm != QkNorm::kNone) {
+    const auto normalize = [&](std::span<float> x, std::span<const float> weight) {
+      const Index cols = c.qk_norm == QkNorm::kHead ? c.head_dim : std::ssize(x);
+      const MatrixView<float> heads(x.data(), std::ssize(x) / cols, cols);
+      pass.context.kernels.rms_norm(heads, weight, c.rms_norm_eps, heads);
+    };
+    normalize(q, w.q_norm);
+    normalize(k, w.k_norm);
+  }
+  if (c.clip_qkv) {
+    for (const std::span<float> x : {q, k, b.v.row(t)}) clamp(*c.clip_qkv, x);
+  }
+  if (layer.rope == LayerRope::kNone) return;
+  const Angles& angles = layer.rope == LayerRope::kLocal ? pass.local_angles : pass.angles;
+  for (const std::span<float> x : {q, k}) rope(x, c.head_dim, angles.cos.row(t), angles.sin.row(t));
 }
 
 }  // namespace
@@ -53,16 +64,8 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
               std::array{projection(w.q, c.multipliers.q, b.q), projection(w.k, c.multipliers.k, b.k),
                          projection(w.v, c.multipliers.v, b.v)},
               x);
-  if (c.qk_norm != QkNorm::kNone) normalize_qk(pass, w, b);
-  if (c.clip_qkv) {
-    for (const MatrixView<float> rows : {b.q, b.k, b.v}) clamp(pass.context, *c.clip_qkv, rows);
-  }
-  if (layer.rope != LayerRope::kNone) {
-    const Angles& angles = layer.rope == LayerRope::kLocal ? pass.local_angles : pass.angles;
-    rope(pass.context, b.q, c.head_dim, angles.cos, angles.sin);
-    rope(pass.context, b.k, c.head_dim, angles.cos, angles.sin);
-  }
-  store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.k, b.v, pass.batch.pages);
+  const auto prepare = [&](Index t) { prepare_row(pass, layer, w, b, t); };
+  store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.k, b.v, pass.batch.pages, prepare);
   const float logit_scale =
       c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   const AttentionShape shape = {c.num_attention_heads, layer.window, {logit_scale, c.attention_softcap}};

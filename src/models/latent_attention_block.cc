@@ -57,9 +57,8 @@ struct Buffers {
   Buffers() : q(nullptr, 0, 0), kv(q), attended(q), nope_by_head(q), absorbed(q), latent(q), latent_by_head(q) {}
 };
 
-// q and the rows of the cache, normalised and rotated.
-void project_tokens(const Pass& pass, const Angles& angles, const LatentWeights& w, const LinearInput& x,
-                    const Buffers& b) {
+// q and the rows of the cache, which prepare_row() normalises and rotates.
+void project_tokens(const Pass& pass, const LatentWeights& w, const LinearInput& x, const Buffers& b) {
   const ModelConfig& c = pass.config;
   const LatentConfig& m = c.latent;
   const bool compressed_q = m.q_lora_rank > 0;
@@ -69,10 +68,15 @@ void project_tokens(const Pass& pass, const Angles& angles, const LatentWeights&
     rms_norm(pass.context, b.q_a, w.q_a_norm, c.rms_norm_eps, b.q_a);
     project(pass, w.q_b, LinearInput(pass.context, b.q_a, pass.forms, b.q_a_input), 1, b.q);
   }
-  const MatrixView<float> compressed(b.kv.data(), b.kv.extent(0), m.kv_lora_rank, b.kv.extent(1));
-  rms_norm(pass.context, compressed, w.kv_a_norm, c.rms_norm_eps, compressed);
-  rope(pass.context, b.q, m.nope_dim + m.rope_dim, angles.cos, angles.sin, m.nope_dim);
-  rope(pass.context, b.kv, m.kv_lora_rank + m.rope_dim, angles.cos, angles.sin, m.kv_lora_rank);
+}
+
+void prepare_row(const Pass& pass, const LatentWeights& w, const Buffers& b, Index t) {
+  const LatentConfig& m = pass.config.latent;
+  const MatrixView<float> compressed = b.kv.rows(t, 1).cols(0, m.kv_lora_rank);
+  pass.context.kernels.rms_norm(compressed, w.kv_a_norm, pass.config.rms_norm_eps, compressed);
+  const std::span<const float> cos = pass.angles.cos.row(t), sin = pass.angles.sin.row(t);
+  rope(b.q.row(t), m.nope_dim + m.rope_dim, cos, sin, m.nope_dim);
+  rope(b.kv.row(t), m.kv_lora_rank + m.rope_dim, cos, sin, m.kv_lora_rank);
 }
 
 // y of each head = its weight times its rows of x; head h is columns [h stride, h stride + rows of the weight) of y.
@@ -120,8 +124,9 @@ void latent_attention_block(const Pass& pass, const Step& step, const DecoderLay
                             Scratch& scratch, MatrixView<float> out) {
   const Index T = pass.rows();
   const Buffers b = Buffers::take(scratch, pass.config, pass.forms, T);
-  project_tokens(pass, pass.angles, w.latent, x, b);
-  store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.kv, b.kv, pass.batch.pages);
+  project_tokens(pass, w.latent, x, b);
+  const auto prepare = [&](Index t) { prepare_row(pass, w.latent, b, t); };
+  store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.kv, b.kv, pass.batch.pages, prepare);
   for (Index first = 0; first < T; first += kLatentWave)
     attend_wave(pass, step, w.latent, b, first, std::min(kLatentWave, T - first));
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);

@@ -210,15 +210,24 @@ TEST_P(Ops, GatherHeadsPutsTheRowsOfAHeadTogether) {
   }
 }
 
+// Each of T rows by its own angles.
+void rope_rows(std::span<float> x, Index T, Index head_dim, std::span<const float> cos, std::span<const float> sin,
+               Index first = 0) {
+  const std::size_t width = x.size() / static_cast<std::size_t>(T), half = cos.size() / static_cast<std::size_t>(T);
+  for (std::size_t t = 0; t < static_cast<std::size_t>(T); ++t) {
+    rope(x.subspan(t * width, width), head_dim, cos.subspan(t * half, half), sin.subspan(t * half, half), first);
+  }
+}
+
 TEST_P(Ops, RopeOfLaterDimensionsLeavesTheFirstAlone) {
   constexpr Index T = 9, heads = 2, D = 12, R = 6, first = 4;
   const std::vector<float> before = random_row(T * heads * D, 71);
   std::vector<float> cos(T * R / 2, 0.6f), sin(T * R / 2, 0.8f), x = before;
-  rope(context_, {x.data(), T, heads * D}, D, {cos.data(), T, R / 2}, {sin.data(), T, R / 2}, first);
+  rope_rows(x, T, D, cos, sin, first);
   for (std::size_t head = 0; head < T * heads; ++head) {
     std::vector<float> alone(before.begin() + static_cast<std::ptrdiff_t>(head * D + first),
                              before.begin() + static_cast<std::ptrdiff_t>((head + 1) * D));
-    rope(context_, {alone.data(), 1, D - first}, D - first, {cos.data(), 1, R / 2}, {sin.data(), 1, R / 2});
+    rope(alone, D - first, std::span(cos).first(R / 2), std::span(sin).first(R / 2));
     EXPECT_THAT(std::span(x).subspan(head * D, first), BitEqual(std::span(before).subspan(head * D, first)));
     EXPECT_THAT(std::span(x).subspan(head * D + first, D - first), BitEqual(alone));
   }
@@ -241,7 +250,7 @@ TEST_P(Ops, RopeRotatesEveryHeadByItsRowsAngles) {
     cos[i] = static_cast<float>(std::cos(0.1 * static_cast<double>(i)));
     sin[i] = static_cast<float>(std::sin(0.1 * static_cast<double>(i)));
   }
-  rope(context_, {x.data(), T, heads * D}, D, {cos.data(), T, R / 2}, {sin.data(), T, R / 2});
+  rope_rows(x, T, D, cos, sin);
   for (Index t = 0; t < T; ++t) {
     for (Index h = 0; h < heads; ++h) {
       const auto at = [&](const std::vector<float>& v, Index i) {
@@ -297,6 +306,33 @@ struct Cache {
   std::vector<std::span<std::byte* const>> pages;
   std::vector<std::vector<float>> keys, values;
 };
+
+TEST_P(Ops, StoreKvWritesWhatIsMadeOfARowInTheSameGo) {
+  constexpr Index T = 37, K = 2, D = 40, R = 32;
+  const std::vector<float> cos(T * R / 2, 0.8f), sin(T * R / 2, 0.6f);
+  const std::vector<float> keys = random_row(T * K * D, 30), values = random_row(T * K * D, 31);
+  std::vector<BatchRow> rows;
+  for (Index p = 0; p < T; ++p) rows.push_back({0, p});
+  for (const KvType type : {KvType::kF32, KvType::kQ8}) {
+    const KvLayout layout = {type, 1, K, D};
+    const auto stored = [&](bool together) {
+      std::vector<std::byte> bytes((layout.page_bytes() * 3).size() + 64);
+      std::byte* const first = aligned(bytes).data();
+      const Index page = layout.page_bytes().count;
+      const std::vector<std::byte*> list = {first, first + page, first + 2 * page};
+      const std::span<std::byte* const> pages[] = {list};
+      std::vector<float> rotated = keys;
+      if (!together) rope_rows(rotated, T, D, cos, sin);
+      const MatrixView<float> k(rotated.data(), T, K * D);
+      const auto make = [&](Index t) {
+        if (together) rope(k.row(t), D, std::span(cos).first(R / 2), std::span(sin).first(R / 2));
+      };
+      store_kv(context_, layout, 0, rows, k, {values.data(), T, K * D}, pages, make);
+      return std::vector<std::byte>(first, first + 3 * page);
+    };
+    EXPECT_EQ(stored(true), stored(false)) << name(type);
+  }
+}
 
 TEST_P(Ops, AttentionGivesTheExampleOfTheFormulas) {
   const KvLayout layout = {KvType::kF32, 1, 1, 2};

@@ -45,8 +45,10 @@ Bytes KvLayout::bytes_per_token() const {
 }
 
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
-              MatrixView<const float> keys, MatrixView<const float> values, KvPages pages) {
+              MatrixView<const float> keys, MatrixView<const float> values, KvPages pages,
+              FunctionRef<void(Index t)> make) {
   const auto store = [&](Index t, int) {
+    make(t);
     const BatchRow row = rows[static_cast<std::size_t>(t)];
     const auto sequence = pages[static_cast<std::size_t>(row.sequence)];
     const auto page_index = static_cast<std::size_t>(row.position / kPageTokens);
@@ -96,14 +98,10 @@ void paged_attention(const Context& context, const KvLayout& layout, Index layer
   context.pool.run(cut.parts(), attend);
 }
 
-void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixView<const float> cos,
-          MatrixView<const float> sin, Index first) {
-  const auto rotate = [&](Index t, int) {
-    for (Index c = 0; c < x.extent(1); c += head_dim) {
-      rope({&x(t, c + first), static_cast<std::size_t>(head_dim - first)}, cos.row(t), sin.row(t));
-    }
-  };
-  context.pool.run(x.extent(0), rotate);
+void rope(std::span<float> row, Index head_dim, std::span<const float> cos, std::span<const float> sin, Index first) {
+  for (Index c = first; c < std::ssize(row); c += head_dim) {
+    rope(row.subspan(static_cast<std::size_t>(c), static_cast<std::size_t>(head_dim - first)), cos, sin);
+  }
 }
 
 }  // namespace jericho

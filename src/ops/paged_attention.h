@@ -1,5 +1,5 @@
-// Attention of a batch of rows, each a token of some sequence at some position, over that sequence's KV pages: rope()
-// rotates queries and keys, store_kv() writes keys and values in their page's form, paged_attention() attends. A row
+// Attention of a batch of rows, each a token of some sequence at some position, over that sequence's KV pages: store_kv()
+// writes keys and values in their page's form, rotated by rope() on the way, paged_attention() attends. A row
 // sees its own position and those before it, down to the window, in stored form only, so that chunked prefill and
 // single steps give the same bits (docs/numerics.md 4). Start at paged_attention().
 #pragma once
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/function_ref.h"
 #include "base/index.h"
 #include "kernels/attention.h"
 #include "kernels/kv_tile.h"
@@ -56,10 +57,20 @@ struct AttentionShape {
   AttentionLogits logits{};
 };
 
+// Rotates dimensions [first, first + R) of each head of one row: cos, sin [R/2] are of its position.
+void rope(std::span<float> row, Index head_dim, std::span<const float> cos, std::span<const float> sin,
+          Index first = 0);
+
 // keys (rotated) and values [T, K*D] of one layer go into the pages at their rows' positions. A latent cache takes no
-// values: they are not looked at.
+// values: they are not looked at. make(t) comes first, in the same go over the rows: it may still change row t's keys and
+// values, and whatever else of that row is the caller's.
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
-              MatrixView<const float> keys, MatrixView<const float> values, KvPages pages);
+              MatrixView<const float> keys, MatrixView<const float> values, KvPages pages,
+              FunctionRef<void(Index t)> make);
+inline void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
+                     MatrixView<const float> keys, MatrixView<const float> values, KvPages pages) {
+  store_kv(context, layout, layer, rows, keys, values, pages, [](Index) {});
+}
 
 // q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a sequence
 // and the query heads of a KV head share the loads of keys and values as far as every thread still has its share. A part of
@@ -67,9 +78,5 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
                      const AttentionPart& part = {});
-
-// Rotates dimensions [first, first + R) of each head of x [T, heads*D] by its row's angles: cos, sin [T, R/2].
-void rope(const Context& context, MatrixView<float> x, Index head_dim, MatrixView<const float> cos,
-          MatrixView<const float> sin, Index first = 0);
 
 }  // namespace jericho

@@ -78,8 +78,8 @@ void sigmoid(const Context& context, MatrixView<float> x) {
   for_values(context, x, [](float value) { return 1.0f / (1.0f + ref::exp(-value)); });
 }
 
-void clamp(const Context& context, float limit, MatrixView<float> x) {
-  for_values(context, x, [limit](float value) { return value < -limit ? -limit : value > limit ? limit : value; });
+void clamp(float limit, std::span<float> x) {
+  for (float& value : x) value = value < -limit ? -limit : value > limit ? limit : value;
 }
 
 void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y) {

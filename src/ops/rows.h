@@ -36,8 +36,8 @@ void scale_rows(const Context& context, MatrixView<const float> factors, MatrixV
 // x = 1 / (1 + exp(-x)).
 void sigmoid(const Context& context, MatrixView<float> x);
 
-// x = min(max(x, -limit), limit); NaN stays.
-void clamp(const Context& context, float limit, MatrixView<float> x);
+// x = min(max(x, -limit), limit); NaN stays. Of one row.
+void clamp(float limit, std::span<float> x);
 
 // y = x.
 void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y);
