@@ -10,6 +10,7 @@
 namespace jericho {
 namespace {
 
+constexpr double kLabelHalf = 28;  // width of a tick's text, about, that must stay inside
 constexpr double kWidth = 480, kHeight = 300, kLeft = 82, kRight = 14, kTop = 12, kBottom = 46;
 
 std::string si_text(double value) {
@@ -111,8 +112,9 @@ std::string SvgChart::html() const {
   for (const double tick : ticks(x_, xs)) {
     svg += fmt::format(
         "<path class=\"grid\" d=\"M{:.1f} {}V{}\"/><text class=\"tick\" x=\"{:.1f}\" y=\"{}\" "
-        "text-anchor=\"middle\">{}</text>\n",
-        at_x(tick), kTop, kHeight - kBottom, at_x(tick), kHeight - kBottom + 16, tick_text(x_, tick));
+        "text-anchor=\"{}\">{}</text>\n",
+        at_x(tick), kTop, kHeight - kBottom, at_x(tick), kHeight - kBottom + 16,
+        at_x(tick) > kWidth - kLabelHalf ? "end" : "middle", tick_text(x_, tick));
   }
   for (const double tick : ticks(y_, ys)) {
     svg += fmt::format(

@@ -17,6 +17,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cli/progress.h"
+#include "cli/train_plot.h"
 #include "cli/verbs.h"
 #include "cli/write_file.h"
 #include "memory/available.h"
@@ -274,7 +275,7 @@ int train(const Options& flags, const std::stop_token& stop) {
 void add_train(CLI::App& app, Run& chosen) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("train", "Train a model on texts, as CONFIG.yaml describes it");
-  verb->add_option("CONFIG", options->config, "a YAML file: docs/training.md lists the keys")->required();
+  CLI::Option* config = verb->add_option("CONFIG", options->config, "a YAML file: docs/training.md lists the keys");
   verb->add_option("--set", options->sets, "KEY=VALUE in place of what the file says; may be given again");
   verb->add_option("--memory", options->memory,
                    "Most memory the process may take: 8GiB, 80%, auto (90 % of what is free), max")
@@ -283,8 +284,12 @@ void add_train(CLI::App& app, Run& chosen) {
   verb->add_flag("--memory-overcommit", options->overcommit, "Allow a budget above what the machine has");
   verb->add_option("-t,--threads", options->threads, "Threads [the physical cores]");
   verb->add_flag("--dry-run", options->dry_run, "print the plan and end; exit code 3 where it does not fit");
-  verb->callback(
-      [options, &chosen] { chosen = [options](const std::stop_token& stop) { return train(*options, stop); }; });
+  add_train_plot(*verb, chosen);
+  verb->callback([options, config, verb, &chosen] {
+    if (!verb->get_subcommands().empty()) return;  // has said what runs
+    if (config->count() == 0) throw CLI::RequiredError("CONFIG");
+    chosen = [options](const std::stop_token& stop) { return train(*options, stop); };
+  });
 }
 
 }  // namespace jericho::cli
