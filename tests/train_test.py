@@ -79,6 +79,9 @@ class Train(unittest.TestCase):
         self.assertEqual([r["step"] for r in records if "eval_loss" in r], [20, 40])
         self.assertIn("tok/s", self.done.stderr)
         self.assertIn("activations, saved", self.done.stderr)
+        events = b"".join(file.read_bytes() for file in self.base.glob("events.out.tfevents.*"))
+        self.assertEqual(events.count(b"train/loss"), 8)
+        self.assertEqual(events.count(b"eval/loss"), 2)
 
     def test_what_was_trained_runs_converts_and_is_evaluated(self):
         latest = self.base / "checkpoints" / "latest"

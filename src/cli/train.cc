@@ -27,6 +27,7 @@
 #include "plan/plan.h"
 #include "plan/roofs.h"
 #include "text/load_tokenizer.h"
+#include "train/event_file.h"
 #include "train/trainer.h"
 
 namespace jericho::cli {
@@ -154,13 +155,14 @@ class Watch {
  public:
   Watch(const TrainOptions& options, const TrainingLayout& layout, Roof peak, const Ledger& ledger, Bytes budget)
       : log_(options.output / "train.log.jsonl"),
+        events_(options.output, now()),
         flops_per_token_(6 * static_cast<double>(layout.multiplied_parameters())),
         peak_(std::move(peak)),
         ledger_(ledger),
         budget_(budget) {}
 
   [[nodiscard]] const RunLog& log() const { return log_; }
-  void step(const StepReport& r) const {
+  void step(const StepReport& r) {
     const double share = flops_per_token_ * r.tokens_per_second / (peak_.value * 1e12);
     const Bytes used = read_process_memory().peak_rss;
     fmt::print(
@@ -178,19 +180,36 @@ class Watch {
               {"of_peak", share},
               {"rss", used.count},
               {"ledger_peak", ledger_.snapshot().total(Tier::kRam).peak_reserved.count},
-              {"time", std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count()}});
+              {"time", now()}});
+    event(r.step, "train/loss", r.loss);
+    event(r.step, "train/lr", r.learning_rate);
+    event(r.step, "train/grad_norm", r.gradient_norm);
+    event(r.step, "train/tok_s", r.tokens_per_second);
   }
-  void eval(const EvalReport& r) const {
+  void eval(const EvalReport& r) {
     const std::string bits = r.bits_per_byte > 0 ? fmt::format(", {:.4f} bits per byte", r.bits_per_byte) : "";
     fmt::print(stderr, "eval at {}: loss {:.4f} over {} tokens{}{}\n", r.step, r.loss, r.tokens, bits,
                r.best ? ", the best so far" : "");
     nlohmann::json record = {{"step", r.step}, {"eval_loss", r.loss}, {"eval_tokens", r.tokens}};
     if (r.bits_per_byte > 0) record["eval_bits_per_byte"] = r.bits_per_byte;
     log_.add(record);
+    event(r.step, "eval/loss", r.loss);
+    if (r.bits_per_byte > 0) event(r.step, "eval/bits_per_byte", r.bits_per_byte);
   }
 
  private:
+  static double now() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  }
+  void event(Index step, std::string_view tag, double value) {
+    if (events_.add(now(), step, tag, value) || events_failed_) return;
+    events_failed_ = true;
+    fmt::print(stderr, "note: the event file cannot be written; is the disk full?\n");
+  }
+
   RunLog log_;
+  EventFile events_;
+  bool events_failed_ = false;
   double flops_per_token_;
   Roof peak_;
   const Ledger& ledger_;
@@ -251,7 +270,7 @@ int train(const Options& flags, const std::stop_token& stop) {
                                                                                 : PeakKind::kF32;
   Trainer trainer(context, options, config, layout, plan, texts, valid ? &*valid : nullptr,
                   side_files(options.tokenizer, json));
-  const Watch watch(options, layout, measure_multiply(context, kind, context.kernels.path), ledger, budget);
+  Watch watch(options, layout, measure_multiply(context, kind, context.kernels.path), ledger, budget);
   const Index begun = Checkpoints(options.output, options.keep_last)
                           .latest_progress()
                           .value_or(nlohmann::json::object())
