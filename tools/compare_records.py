@@ -80,6 +80,26 @@ def of_conversions(record):
             for name, seconds in commands.items()}
 
 
+def of_training(record):
+    """Tokens per second of whole training steps."""
+    speeds = {}
+    for run in record["runs"]:
+        each = run["tokens_per_second"]
+        name = f"{run['model']}, {run['batch']}, {run['compute']}"
+        speeds[name] = Speed(statistics.median(each), statistics.stdev(each) / statistics.median(each), "tokens/s")
+    return speeds
+
+
+def of_products(record):
+    """Bytes of weights per second of single products; of several passes the median."""
+    passes = {}
+    for row in record["products"]:
+        passes.setdefault(f"{row['type']}, {row['tokens']} tokens, {row['when']}", []).append(row["gbps"])
+    return {name: Speed(statistics.median(each), statistics.stdev(each) / statistics.median(each) if len(each) > 1 else 0,
+                        "gbps")
+            for name, each in passes.items()}
+
+
 def kind_and_speeds(record):
     if isinstance(record, dict) and "suites" in record:
         return "micro-benchmarks", of_micro(record)
@@ -87,6 +107,10 @@ def kind_and_speeds(record):
         return "the machine", of_machine(record)
     if isinstance(record, dict) and "convert" in record:
         return "loading and conversion", of_conversions(record)
+    if isinstance(record, dict) and "runs" in record:
+        return "training", of_training(record)
+    if isinstance(record, dict) and "products" in record:
+        return "products", of_products(record)
     rows = record.get("results") if isinstance(record, dict) else record
     if isinstance(rows, list) and rows:
         return "whole models", of_models(rows)
