@@ -23,7 +23,7 @@ enum class Company { kAlone, kAmongSeven };
 
 struct Circumstances {  // that must not matter
   Index chunk = 512;
-  KvType kv_type = KvType::kF16;
+  KvTypes kv_type{};
   Company company = Company::kAlone;
   Index context = 256;
   KvBacking backing = KvBacking::kPopulate;
@@ -154,6 +154,20 @@ INSTANTIATE_TEST_SUITE_P(, SameBitsOfOddSizes,
                          testing::Combine(testing::Values(DType::kF32, DType::kF16, DType::kBF16),
                                           testing::ValuesIn(kKvTypes)),
                          model_case_name);
+
+TEST(SameBitsOfTwoTypes, KeysInEightBitsBesideValuesInFourGiveTheSameBits) {
+  const TestMachine machine(1), two(2);
+  const WholeModel model = WholeModel::random(machine.context, rich_config(), DType::kQ8_0);
+  const std::vector<TokenId> prompt = random_tokens(kPrompt, rich_config().vocab_size, 9);
+  const KvTypes types = {KvType::kQ8, KvType::kQ4};
+  const std::vector<float> reference = logits_under(machine.context, model, prompt, {.kv_type = types});
+  ASSERT_TRUE(all_finite(reference));
+  EXPECT_THAT(logits_under(two.context, model, prompt, {.chunk = 7, .kv_type = types}), BitEqual(reference));
+  const Circumstances crowd = {.chunk = 5, .kv_type = types, .company = Company::kAmongSeven};
+  EXPECT_THAT(logits_under(two.context, model, prompt, crowd), BitEqual(reference));
+  for (const KvType one : {KvType::kQ8, KvType::kQ4})
+    EXPECT_NE(logits_under(machine.context, model, prompt, {.kv_type = one}), reference) << name(one);
+}
 
 // Blocks that only some families have.
 struct BlockCase {

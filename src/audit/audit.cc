@@ -117,6 +117,8 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
               .weights = checkpoint_bytes(model.weights),
               .bits_per_weight = bits_per_weight(model.weights)};
   for (const KvType type : kKvTypes) audit.kv_per_token.emplace_back(type, kv_layout(config, type).bytes_per_token());
+  if (request.kv_type.keys != request.kv_type.values)
+    audit.kv_per_token.emplace_back(request.kv_type, kv_layout(config, request.kv_type).bytes_per_token());
   audit.kv_at_context = kv_bytes(config, request.kv_type, request.context);
   audit.state = state_bytes(config, request.kv_type);
   audit.logits = logit_bytes(config, 1);

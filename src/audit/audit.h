@@ -29,7 +29,7 @@ struct AuditRequest {
   Index context = 4096;  // tokens of each sequence
   Index batch = 1;       // sequences together
   Index prompt = 512;    // tokens of a prompt to be read
-  KvType kv_type = KvType::kF16;
+  KvTypes kv_type{};
   std::optional<Index> chunk{};
   Index rank = 16;               // of low-rank training
   Index training_tokens = 2048;  // of one step on this device
@@ -46,7 +46,7 @@ using PlanOutcome = std::variant<Plan, DoesNotFit>;
 struct Ask {
   Index batch = 1;
   Index context = 0;
-  KvType kv_type = KvType::kF16;
+  KvTypes kv_type{};
   std::optional<Index> chunk{};
 };
 struct Planner {
@@ -94,7 +94,7 @@ struct Audit {
   std::vector<TypeShare> types{};
   Bytes weights{};
   double bits_per_weight = 0;
-  std::vector<std::pair<KvType, Bytes>> kv_per_token{};
+  std::vector<std::pair<KvTypes, Bytes>> kv_per_token{};
   Bytes kv_at_context{};  // of one sequence
   Bytes state{};          // of one sequence
   Bytes logits{};         // of one row

@@ -45,17 +45,17 @@ Bound bound_of(const std::vector<Op>& ops, double tokens, const Device& device) 
   return bound;
 }
 
-Bound decode_bound(const ModelView& model, const Device& device, KvType type, double batch, double context) {
+Bound decode_bound(const ModelView& model, const Device& device, KvTypes type, double batch, double context) {
   return bound_of(decode_ops(model, type, batch, context), batch, device);
 }
 
-Bound prefill_bound(const ModelView& model, const Device& device, KvType type, double tokens, double chunk) {
+Bound prefill_bound(const ModelView& model, const Device& device, KvTypes type, double tokens, double chunk) {
   return bound_of(prefill_ops(model, type, tokens, chunk), tokens, device);
 }
 
 double critical_batch(double ridge, double bits_per_weight) { return ridge * bits_per_weight / 8 / 2; }
 
-Starvation find_starvation(const ModelView& model, const Device& device, KvType type, Index batch, Index context,
+Starvation find_starvation(const ModelView& model, const Device& device, KvTypes type, Index batch, Index context,
                            Index model_context, const Fits& fits) {
   Starvation s;
   s.fits = fits(batch, context);

@@ -30,8 +30,8 @@ struct Bound {
 // known takes no time.
 Bound bound_of(const std::vector<Op>& ops, double tokens, const Device& device);
 
-Bound decode_bound(const ModelView& model, const Device& device, KvType type, double batch, double context);
-Bound prefill_bound(const ModelView& model, const Device& device, KvType type, double tokens, double chunk);
+Bound decode_bound(const ModelView& model, const Device& device, KvTypes type, double batch, double context);
+Bound prefill_bound(const ModelView& model, const Device& device, KvTypes type, double tokens, double chunk);
 
 // Rows that share one reading of a weight before arithmetic takes longer: ridge x bytes per weight / 2.
 double critical_batch(double ridge, double bits_per_weight);
@@ -52,7 +52,7 @@ struct Starvation {
 
 inline constexpr Index kMostSequences = 4096;
 
-Starvation find_starvation(const ModelView& model, const Device& device, KvType type, Index batch, Index context,
+Starvation find_starvation(const ModelView& model, const Device& device, KvTypes type, Index batch, Index context,
                            Index model_context, const Fits& fits);
 
 // Both parts of a machine's work held against its roofs, each 0 to 1 and a little above.

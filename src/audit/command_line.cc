@@ -29,7 +29,12 @@ std::string command_line(const ModelSource& source, const CommandWish& wish) {
     text = fmt::format("jericho bench {} -p {} -n {} -b {}", source.arguments, prompt, generate, wish.batch);
   }
   text += fmt::format(" -c {}", wish.context);
-  if (wish.kv_type != KvType::kF16) text += fmt::format(" --kv-type {}", name(wish.kv_type));
+  const KvTypes kv = wish.kv_type;
+  if (kv.keys != kv.values) {
+    text += fmt::format(" --kv-type-k {} --kv-type-v {}", name(kv.keys), name(kv.values));
+  } else if (kv != KvType::kF16) {
+    text += fmt::format(" --kv-type {}", name(kv));
+  }
   if (wish.chunk) text += fmt::format(" --chunk {}", *wish.chunk);
   if (source.threads > 0) text += fmt::format(" -t {}", source.threads);
   if (wish.budget) text += fmt::format(" --memory {}", budget_argument(*wish.budget));

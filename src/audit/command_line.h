@@ -20,7 +20,7 @@ struct ModelSource {        // how the verbs are told which model
 struct CommandWish {
   Index context = 0;
   Index batch = 1;
-  KvType kv_type = KvType::kF16;
+  KvTypes kv_type{};
   std::optional<Index> chunk{};
   std::optional<Bytes> budget{};
 };

@@ -66,7 +66,7 @@ AttentionShapeOf attention_of(const ModelConfig& c) {
   return {2 * heads * static_cast<double>(c.head_dim), 2 * heads * static_cast<double>(c.head_dim)};
 }
 
-double kv_bytes_per_layer_token(const ModelConfig& c, KvType type) {
+double kv_bytes_per_layer_token(const ModelConfig& c, KvTypes type) {
   KvLayout one = kv_layout(c, type);
   if (one.layers == 0) return 0;
   one.layers = 1;
@@ -103,7 +103,7 @@ void add_norms(const ModelConfig& c, double rows, std::vector<Op>& ops) {
   op.activation_bytes += 2 * kActivationBytes * values;
 }
 
-void add_state_space(const ModelConfig& c, KvType type, double rows, double state_moves, std::vector<Op>& ops) {
+void add_state_space(const ModelConfig& c, KvTypes type, double rows, double state_moves, std::vector<Op>& ops) {
   const double layers = static_cast<double>(c.state_space_layers());
   if (layers == 0) return;
   const double values = static_cast<double>(c.state_space.inner_size * c.state_space.state_size);
@@ -173,7 +173,7 @@ double bits_per_weight(const WeightLayout& weights) {
          static_cast<double>(std::max<Index>(1, weights.parameters()));
 }
 
-double kv_need(const ModelConfig& config, KvType type, double tokens) {
+double kv_need(const ModelConfig& config, KvTypes type, double tokens) {
   const double one = kv_bytes_per_layer_token(config, type);
   double sum = 0;
   for (const LayerConfig& layer : config.layers) {
@@ -183,11 +183,13 @@ double kv_need(const ModelConfig& config, KvType type, double tokens) {
   return sum * passes(config);
 }
 
-Bytes kv_bytes(const ModelConfig& config, KvType type, Index tokens) {
+Bytes kv_bytes(const ModelConfig& config, KvTypes type, Index tokens) {
   return {static_cast<std::int64_t>(kv_need(config, type, static_cast<double>(tokens)))};  // exact below 2^53
 }
 
-Bytes state_bytes(const ModelConfig& config, KvType type) { return state_layout(config, type).bytes_per_sequence(); }
+Bytes state_bytes(const ModelConfig& config, KvTypes type) {
+  return state_layout(config, type.keys).bytes_per_sequence();
+}
 
 Bytes logit_bytes(const ModelConfig& config, Index rows) { return {rows * config.vocab_size * 4}; }
 
@@ -219,14 +221,14 @@ Op linear_op(double rows, double m, double n, double weight_bits) {
   return op;
 }
 
-Op attention_decode_op(const ModelConfig& config, KvType type, double tokens) {
+Op attention_decode_op(const ModelConfig& config, KvTypes type, double tokens) {
   Op op{.part = Part::kAttention};
   op.operations[kFloatUnit] = 2 * attention_of(config).query_key * tokens;
   op.cache_bytes = kv_bytes_per_layer_token(config, type) * tokens;
   return op;
 }
 
-std::vector<Op> decode_ops(const ModelView& model, KvType type, double batch, double context) {
+std::vector<Op> decode_ops(const ModelView& model, KvTypes type, double batch, double context) {
   const ModelConfig& c = model.config;
   std::vector<Op> ops = empty_ops();
   add_linear(model, batch, batch, 1, ops);
@@ -244,7 +246,7 @@ std::vector<Op> decode_ops(const ModelView& model, KvType type, double batch, do
   return without_empty(std::move(ops));
 }
 
-std::vector<Op> prefill_ops(const ModelView& model, KvType type, double tokens, double chunk) {
+std::vector<Op> prefill_ops(const ModelView& model, KvTypes type, double tokens, double chunk) {
   const ModelConfig& c = model.config;
   const double pieces = std::max(1.0, std::ceil(tokens / std::max(1.0, chunk)));
   std::vector<Op> ops = empty_ops();

@@ -47,9 +47,9 @@ Bytes checkpoint_bytes(const WeightLayout& weights);
 double bits_per_weight(const WeightLayout& weights);
 
 // Of one sequence of `tokens`, without the padding of pages. A layer with a window needs the window's tokens only.
-Bytes kv_bytes(const ModelConfig& config, KvType type, Index tokens);
-double kv_need(const ModelConfig& config, KvType type, double tokens);  // the same for any number, even absurd ones
-Bytes state_bytes(const ModelConfig& config, KvType type);              // of one sequence, whatever its length
+Bytes kv_bytes(const ModelConfig& config, KvTypes type, Index tokens);
+double kv_need(const ModelConfig& config, KvTypes type, double tokens);  // the same for any number, even absurd ones
+Bytes state_bytes(const ModelConfig& config, KvTypes type);              // of one sequence, whatever its length
 Bytes logit_bytes(const ModelConfig& config, Index rows);
 
 // Keys per channel over `tokens` of a page, codes of `bits`, one scale and one minimum in fp16 per channel (KIVI, Liu et al.
@@ -80,13 +80,13 @@ struct Op {
 // One linear map of M rows by a matrix [n, m] with weights of `weight_bits`, activations of 16.
 Op linear_op(double rows, double m, double n, double weight_bits);
 // One layer's attention of one new token over T cached ones.
-Op attention_decode_op(const ModelConfig& config, KvType type, double tokens);
+Op attention_decode_op(const ModelConfig& config, KvTypes type, double tokens);
 
 // A step that gives each of `batch` sequences one token, `context` positions deep. Experts: those that some sequence meets,
 // E (1 - (1 - k/E)^B) of E when they are drawn evenly.
-std::vector<Op> decode_ops(const ModelView& model, KvType type, double batch, double context);
+std::vector<Op> decode_ops(const ModelView& model, KvTypes type, double batch, double context);
 // `tokens` of one text read in pieces of `chunk`, the logits of the last one computed.
-std::vector<Op> prefill_ops(const ModelView& model, KvType type, double tokens, double chunk);
+std::vector<Op> prefill_ops(const ModelView& model, KvTypes type, double tokens, double chunk);
 
 // Sums over parts.
 double total_operations(const std::vector<Op>& ops);

@@ -73,7 +73,7 @@ Device read_device(const Json& entry, std::string_view what, const DeviceList& k
 
 double growth_over(double per_year, int months) { return std::pow(per_year, months / 12.0); }
 
-Shortage shortage_on(const ModelView& model, KvType type, const Workload& w, const Device& one, int months) {
+Shortage shortage_on(const ModelView& model, KvTypes type, const Workload& w, const Device& one, int months) {
   const Device device = one.times(w.cards);
   const double context = w.context * growth_over(w.context_growth, months);
   const double batch = w.batch * growth_over(w.batch_growth, months);
@@ -131,7 +131,8 @@ Resource Shortage::resource() const {
   return bandwidth >= compute ? Resource::kBandwidth : Resource::kCompute;
 }
 
-RoadmapPoint best_at(const ModelView& model, KvType type, const Roadmap& roadmap, const Workload& workload, int month) {
+RoadmapPoint best_at(const ModelView& model, KvTypes type, const Roadmap& roadmap, const Workload& workload,
+                     int month) {
   RoadmapPoint best{.month = month};
   int newest = 0;
   for (const Device& device : roadmap.devices) newest = std::max(newest, *parse_month(device.available));
@@ -152,7 +153,7 @@ RoadmapPoint best_at(const ModelView& model, KvType type, const Roadmap& roadmap
   return best;
 }
 
-std::vector<WorkloadFate> follow(const ModelView& model, KvType type, const Roadmap& roadmap) {
+std::vector<WorkloadFate> follow(const ModelView& model, KvTypes type, const Roadmap& roadmap) {
   std::vector<WorkloadFate> fates;
   for (const Workload& workload : roadmap.workloads) {
     WorkloadFate fate{.workload = workload.name};

@@ -59,9 +59,9 @@ struct WorkloadFate {
   std::vector<RoadmapPoint> years{};      // the start, and every year after it
 };
 
-std::vector<WorkloadFate> follow(const ModelView& model, KvType type, const Roadmap& roadmap);
+std::vector<WorkloadFate> follow(const ModelView& model, KvTypes type, const Roadmap& roadmap);
 
 // At `month`: of the devices that there are, the one with the least shortage.
-RoadmapPoint best_at(const ModelView& model, KvType type, const Roadmap& roadmap, const Workload& workload, int month);
+RoadmapPoint best_at(const ModelView& model, KvTypes type, const Roadmap& roadmap, const Workload& workload, int month);
 
 }  // namespace jericho

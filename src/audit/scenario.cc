@@ -176,7 +176,7 @@ class Adviser {
     advice_.rules.push_back({std::move(what), applies, std::move(why), std::move(gain), std::move(price)});
   }
 
-  [[nodiscard]] Index sequences_that_fit(KvType type) const {
+  [[nodiscard]] Index sequences_that_fit(KvTypes type) const {
     return largest(1, kMostSequences, [&](Index batch) {
       return in_memory(planner_.plan(planner_.budget, {batch, request_.context, type, request_.chunk}));
     });

@@ -141,7 +141,7 @@ struct Prediction {
 };
 
 struct Bounds {
-  Bounds(const ModelView& model, const Device& device, KvType type, const Load& load, Index chunk)
+  Bounds(const ModelView& model, const Device& device, KvTypes type, const Load& load, Index chunk)
       : prompt(prefill_bound(model, device, type, static_cast<double>(load.prompt), static_cast<double>(chunk))),
         step(decode_bound(model, device, type, static_cast<double>(load.batch), depth(load))) {}
   static double depth(const Load& load) { return static_cast<double>(load.prompt) + kSteps / 2.0; }
@@ -164,7 +164,7 @@ Prediction predict(const AuditModel& model, const Audit& audit, const Load& load
   const Times taken = runner.run(load, kSteps);
   Prediction prediction{.device = machine_for(audit, slice)};
   const Index chunk = slice.session().chunk();
-  const KvType kv = audit.request.kv_type;
+  const KvTypes kv = audit.request.kv_type;
   const Bounds of_slice({slice.config(), slice.weights()}, prediction.device, kv, load, chunk);
   const Bounds of_whole(whole, prediction.device, kv, load, chunk);
   prediction.times = {taken.prompt_seconds * of_whole.prompt.seconds / of_slice.prompt.seconds,

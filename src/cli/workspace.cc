@@ -58,6 +58,8 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
                   "FOLDER on a disk for keys and values that do not fit in memory [they must fit]");
   verb.add_flag("--scratch-encrypt", scratch_encrypt, "Encrypt what goes to --scratch with a key of this process");
   verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8, q4")->capture_default_str();
+  verb.add_option("--kv-type-k", kv_type_k, "How keys are kept [as --kv-type says]");
+  verb.add_option("--kv-type-v", kv_type_v, "How values are kept [as --kv-type says]");
 }
 
 void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {
@@ -74,10 +76,15 @@ void WorkspaceOptions::validate() const {
     throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", threads));
 }
 
-KvType WorkspaceOptions::parsed_kv_type() const {
-  const auto type = parse_kv_type(kv_type);
-  if (!type) throw Error(ErrorKind::kUsage, fmt::format("--kv-type {}: expected f32, f16, bf16, q8 or q4", kv_type));
-  return *type;
+KvTypes WorkspaceOptions::parsed_kv_type() const {
+  const auto parsed = [](const char* flag, const std::string& text) {
+    const auto type = parse_kv_type(text);
+    if (!type) throw Error(ErrorKind::kUsage, fmt::format("{} {}: expected f32, f16, bf16, q8 or q4", flag, text));
+    return *type;
+  };
+  const KvType both = parsed("--kv-type", kv_type);
+  return {kv_type_k.empty() ? both : parsed("--kv-type-k", kv_type_k),
+          kv_type_v.empty() ? both : parsed("--kv-type-v", kv_type_v)};
 }
 
 Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside)

@@ -41,7 +41,9 @@ struct WorkspaceOptions {
   int threads = 0;                 // 0: the physical cores
   std::optional<Index> context{};  // -c
   std::optional<Index> chunk{};    // --chunk
-  std::string kv_type = "f16";     // --kv-type
+  std::string kv_type = "f16";     // --kv-type, of keys and values
+  std::string kv_type_k{};         // --kv-type-k; empty: that
+  std::string kv_type_v{};         // --kv-type-v; empty: that
   std::string scratch{};           // --scratch: a folder for keys and values beyond RAM; empty: they must fit
   bool scratch_encrypt = false;    // --scratch-encrypt
   std::string prefix_store{};      // --prefix-store: a folder of pages of earlier prompts; empty: none
@@ -51,7 +53,7 @@ struct WorkspaceOptions {
   void add_flags(CLI::App& verb);
   void add_prefix_flags(CLI::App& verb);
   void validate() const;  // Error(kUsage)
-  [[nodiscard]] KvType parsed_kv_type() const;
+  [[nodiscard]] KvTypes parsed_kv_type() const;
 };
 
 enum class NeedsTokenizer { kYes, kNo };

@@ -75,7 +75,8 @@ Sha256 model_fingerprint(const ModelFile& model) {
 
 Sha256 kv_fingerprint(const KvLayout& layout, bool long_context) {
   Hash hash;
-  hash.add(kNumericsVersion).add(static_cast<std::uint32_t>(kPageTokens)).add(static_cast<std::uint32_t>(layout.type));
+  hash.add(kNumericsVersion).add(static_cast<std::uint32_t>(kPageTokens));
+  hash.add(static_cast<std::uint32_t>(layout.type.keys)).add(static_cast<std::uint32_t>(layout.type.values));
   for (const Index value : {layout.layers, layout.kv_heads, layout.head_dim, layout.latent_columns})
     hash.add(static_cast<std::uint32_t>(value));
   return hash.add(std::uint32_t{long_context}).result();

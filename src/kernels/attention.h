@@ -35,7 +35,7 @@ inline constexpr Index kAttentionBlock = 64;
 inline constexpr Index kMaxKeyWidth = 576;  // of a stored row
 
 struct KvHead {  // a view of one layer's KV head of one sequence
-  KvType type{};
+  KvTypes type{};
   Index head_dim = 0;                         // of a stored row, key or value
   std::span<const std::byte* const> pages{};  // page i holds positions 16 i .. 16 i + 15
   Bytes key_offset{};                         // of this head's key tile in a page

@@ -14,13 +14,13 @@ namespace {
 // Keys and values of one KV head on separate pages, so that a read beyond a page is seen by the sanitizer.
 class Cache {
  public:
-  Cache(KvType type, Index head_dim, Index length, unsigned seed, Values values = Values::kPlain)
+  Cache(KvTypes type, Index head_dim, Index length, unsigned seed, Values values = Values::kPlain)
       : type_(type), head_dim_(head_dim) {
-    const Bytes tile = kv_tile_bytes(type, head_dim);
+    const Bytes tile = kv_tile_bytes(type.keys, head_dim), page_bytes = tile + kv_tile_bytes(type.values, head_dim);
     for (Index page = 0; page < ceil_div(length, kPageTokens); ++page) {
-      storage_.emplace_back((tile * 2).size() / sizeof(Line));
+      storage_.emplace_back(page_bytes.size() / sizeof(Line));
       auto* bytes = reinterpret_cast<std::byte*>(storage_.back().data());
-      std::fill_n(bytes, (tile * 2).size(), std::byte{0xff});  // NaN where nothing was stored
+      std::fill_n(bytes, page_bytes.size(), std::byte{0xff});  // NaN where nothing was stored
       pages_.push_back(bytes);
     }
     for (Index j = 0; j < length; ++j) {
@@ -28,16 +28,18 @@ class Cache {
       keys_.push_back(random_row(head_dim, seed + 2 * row, values));
       values_.push_back(random_row(head_dim, seed + 2 * row + 1, values));
       std::byte* page = storage_page(j);
-      kv_store(type, keys_.back().data(), head_dim, j % kPageTokens, page);
-      kv_store(type, values_.back().data(), head_dim, j % kPageTokens, page + tile.count);
+      kv_store(type.keys, keys_.back().data(), head_dim, j % kPageTokens, page);
+      kv_store(type.values, values_.back().data(), head_dim, j % kPageTokens, page + tile.count);
     }
   }
-  [[nodiscard]] KvHead head() const { return {type_, head_dim_, pages_, Bytes{}, kv_tile_bytes(type_, head_dim_)}; }
+  [[nodiscard]] KvHead head() const {
+    return {type_, head_dim_, pages_, Bytes{}, kv_tile_bytes(type_.keys, head_dim_)};
+  }
   [[nodiscard]] std::vector<float> stored(Index j, bool value) const {
     std::vector<float> row(static_cast<std::size_t>(head_dim_));
-    const Bytes offset = value ? kv_tile_bytes(type_, head_dim_) : Bytes{};
-    kv_load(type_, pages_[static_cast<std::size_t>(j / kPageTokens)] + offset.count, head_dim_, j % kPageTokens,
-            row.data());
+    const Bytes offset = value ? kv_tile_bytes(type_.keys, head_dim_) : Bytes{};
+    kv_load(value ? type_.values : type_.keys, pages_[static_cast<std::size_t>(j / kPageTokens)] + offset.count,
+            head_dim_, j % kPageTokens, row.data());
     return row;
   }
 
@@ -48,7 +50,7 @@ class Cache {
   std::byte* storage_page(Index j) {
     return reinterpret_cast<std::byte*>(storage_[static_cast<std::size_t>(j / kPageTokens)].data());
   }
-  KvType type_;
+  KvTypes type_;
   Index head_dim_;
   std::vector<std::vector<Line>> storage_;
   std::vector<const std::byte*> pages_;
@@ -111,6 +113,14 @@ TEST_P(AttentionOnPath, EqualsReferenceForWindows) {
   const Cache cache(type(), 32, 200, 3);
   for (const Index begin : {1, 15, 16, 17, 40, 63, 64, 65, 100, 127, 128, 130}) {
     for (const Index end : {131, 144, 160, 192, 199}) expect_reference(cache, 32, 3, begin, end);
+  }
+}
+
+TEST_P(AttentionOnPath, EqualsReferenceForValuesOfAnotherType) {
+  for (const KvType values : kKvTypes) {
+    const Cache cache({type(), values}, 48, 150, 27);
+    expect_reference(cache, 48, 3, 0, 150);
+    expect_reference(cache.head(), 48, {70, 40, 4}, 60);
   }
 }
 
@@ -233,6 +243,18 @@ TEST(Attention, NarrowerValuesAreTheFirstColumnsOfAllOfThem) {
     std::fill(all.begin() + 33, all.end(), 9.0f);  // left alone
     EXPECT_THAT(first, BitEqual(all)) << name(type);
   }
+}
+
+TEST(Attention, KeysAndValuesAreReadEachInTheirOwnType) {
+  flush_subnormals();
+  constexpr Index kD = 32;
+  const Cache cache({KvType::kF32, KvType::kQ4}, kD, 1, 28);  // of one position: the output is its value
+  const std::vector<float> q = random_row(kD, 29);
+  std::vector<float> out(kD);
+  ref::attention(cache.head(), {0, 0, 1}, {0.2f}, {q.data(), 1, kD}, {out.data(), 1, kD});
+  EXPECT_THAT(out, BitEqual(cache.stored(0, true)));
+  EXPECT_EQ(name(KvTypes(KvType::kF32, KvType::kQ4)), "f32/q4");
+  EXPECT_EQ(name(KvTypes(KvType::kQ8)), "q8");
 }
 
 TEST(Attention, ASoftCapActsOnTheScaledLogits) {

@@ -66,6 +66,11 @@ void store_q4(const float* x, Index head_dim, Index slot, std::byte* tile) {
 
 std::string_view name(KvType type) { return kNames[static_cast<std::size_t>(type)]; }
 
+std::string name(KvTypes types) {
+  const std::string keys(name(types.keys));
+  return types.keys == types.values ? keys : keys + "/" + std::string(name(types.values));
+}
+
 std::optional<KvType> parse_kv_type(std::string_view text) {
   const auto found = std::find(kNames.begin(), kNames.end(), text);
   if (found == kNames.end()) return std::nullopt;

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/bytes.h"
@@ -25,7 +26,18 @@ inline constexpr Index kPageTokens = 16;  // positions per tile and per KV page
 enum class KvType { kF32, kF16, kBF16, kQ8, kQ4 };
 inline constexpr std::array kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4};
 
+// Keys and values may be stored in types of their own: keys bear less than values do.
+struct KvTypes {
+  KvType keys{}, values{};
+
+  constexpr KvTypes(KvType both = KvType::kF16)  // NOLINT(google-explicit-constructor): one type names both
+      : keys(both), values(both) {}
+  constexpr KvTypes(KvType of_keys, KvType of_values) : keys(of_keys), values(of_values) {}
+  bool operator==(const KvTypes&) const = default;
+};
+
 std::string_view name(KvType type);
+std::string name(KvTypes types);                             // "q8"; "q8/q4" where values have another
 std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "bf16", "q8", "q4"
 
 constexpr Index kv_groups(Index head_dim) { return ceil_div(head_dim, 32); }  // of q8 and q4, per token

@@ -94,7 +94,7 @@ struct Transformer::Branch {
   std::span<const float> post_norm{};
 };
 
-KvLayout kv_layout(const ModelConfig& config, KvType type) {
+KvLayout kv_layout(const ModelConfig& config, KvTypes type) {
   const LatentConfig& m = config.latent;
   if (m.kv_lora_rank > 0) return {type, config.attention_layers(), 1, m.kv_lora_rank + m.rope_dim, m.kv_lora_rank};
   return {type, config.attention_layers(), config.num_key_value_heads, config.head_dim};
@@ -141,7 +141,7 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   const auto R = static_cast<Index>(batch.logit_rows.size());
   WeightPass weights(context, weights_, T, R > 0);
   Pass pass = {context, config_, forms_, layout, batch, weights, b.angles, b.local_angles};
-  pass.state = state_layout(config_, layout.type);
+  pass.state = state_layout(config_, layout.type.keys);
   if (pass.state.layers > 0) pass.sequences = sequences_of(batch.rows, b.sequences);
   weights.embedding(batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;

@@ -24,7 +24,7 @@
 namespace jericho {
 
 // The form of the pages of a model's keys and values.
-KvLayout kv_layout(const ModelConfig& config, KvType type);
+KvLayout kv_layout(const ModelConfig& config, KvTypes type);
 // And of its states, beside keys and values of `type`; of no layers where it has none.
 StateLayout state_layout(const ModelConfig& config, KvType type);
 

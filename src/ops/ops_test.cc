@@ -453,9 +453,9 @@ TEST_P(Ops, ALatentCacheAttendsToTheFirstColumnsOfItsKeysForAnyNumberOfHeads) {
 TEST(KvLayout, OfALatentCacheHasNoTilesOfValues) {
   const KvLayout layout = {KvType::kF16, 61, 1, 576, 512};
   EXPECT_EQ(layout.bytes_per_token().count, 70272);
-  EXPECT_EQ(layout.page_bytes(), round_up(layout.tile() * 61, Bytes{4096}));
+  EXPECT_EQ(layout.page_bytes(), round_up(layout.key_tile() * 61, Bytes{4096}));
   EXPECT_EQ(layout.value_offset(7, 0), layout.key_offset(7, 0));
-  EXPECT_EQ(layout.key_offset(7, 0), layout.tile() * 7);
+  EXPECT_EQ(layout.key_offset(7, 0), layout.key_tile() * 7);
 }
 
 TEST(KvLayout, KeepsTilesApartAndPagesWhole) {
@@ -468,7 +468,7 @@ TEST(KvLayout, KeepsTilesApartAndPagesWhole) {
           const Bytes offset = values ? layout.value_offset(layer, head) : layout.key_offset(layer, head);
           EXPECT_EQ(offset, end);
           EXPECT_EQ(offset.count % 64, 0);
-          end = offset + layout.tile();
+          end = offset + (values ? layout.value_tile() : layout.key_tile());
         }
       }
     }

@@ -41,7 +41,8 @@ Index end_of_run(std::span<const BatchRow> rows, Index first, Index limit) {
 }  // namespace
 
 Bytes KvLayout::bytes_per_token() const {
-  return kv_row_bytes(type, head_dim) * (tiles_per_head() * layers * kv_heads);
+  const Bytes value = latent_columns > 0 ? 0_B : kv_row_bytes(type.values, head_dim);
+  return (kv_row_bytes(type.keys, head_dim) + value) * (layers * kv_heads);
 }
 
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
@@ -56,10 +57,10 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
     std::byte* page = sequence[page_index];
     for (Index head = 0; head < layout.kv_heads; ++head) {
       const Index slot = row.position % kPageTokens;
-      context.kernels.kv_store(layout.type, &keys(t, head * layout.head_dim), layout.head_dim, slot,
+      context.kernels.kv_store(layout.type.keys, &keys(t, head * layout.head_dim), layout.head_dim, slot,
                                page + layout.key_offset(layer, head).count);
       if (layout.latent_columns > 0) continue;
-      context.kernels.kv_store(layout.type, &values(t, head * layout.head_dim), layout.head_dim, slot,
+      context.kernels.kv_store(layout.type.values, &values(t, head * layout.head_dim), layout.head_dim, slot,
                                page + layout.value_offset(layer, head).count);
     }
   };

@@ -21,25 +21,23 @@ namespace jericho {
 // bytes so that it is a unit of direct I/O (specs of a page are in kernels/kv_tile.h). A latent cache keeps no tiles of
 // values: they are the first columns of the keys, [layer][kv_head].
 struct KvLayout {
-  KvType type = KvType::kF16;
+  KvTypes type{};
   Index layers = 0;
   Index kv_heads = 0;
   Index head_dim = 0;        // of a key
   Index latent_columns = 0;  // of a key that are the value too; 0: values are head_dim wide and have tiles of their own
 
   [[nodiscard]] Index value_dim() const { return latent_columns > 0 ? latent_columns : head_dim; }
-  [[nodiscard]] Index tiles_per_head() const { return latent_columns > 0 ? 1 : 2; }
-  [[nodiscard]] Bytes tile() const { return kv_tile_bytes(type, head_dim); }
-  [[nodiscard]] Bytes key_offset(Index layer, Index head) const {
-    return tile() * (tiles_per_head() * layer * kv_heads + head);
-  }
+  [[nodiscard]] Bytes key_tile() const { return kv_tile_bytes(type.keys, head_dim); }
+  [[nodiscard]] Bytes value_tile() const { return latent_columns > 0 ? 0_B : kv_tile_bytes(type.values, head_dim); }
+  [[nodiscard]] Bytes layer_bytes() const { return (key_tile() + value_tile()) * kv_heads; }
+  [[nodiscard]] Bytes key_offset(Index layer, Index head) const { return layer_bytes() * layer + key_tile() * head; }
   [[nodiscard]] Bytes value_offset(Index layer, Index head) const {
-    return latent_columns > 0 ? key_offset(layer, head) : tile() * ((2 * layer + 1) * kv_heads + head);
+    if (latent_columns > 0) return key_offset(layer, head);
+    return layer_bytes() * layer + key_tile() * kv_heads + value_tile() * head;
   }
-  [[nodiscard]] Bytes page_bytes() const {
-    return round_up(tile() * (tiles_per_head() * layers * kv_heads), Bytes{4096});
-  }
-  // What the values of one token need, without padding of tiles and pages: for people and for the formulas.
+  [[nodiscard]] Bytes page_bytes() const { return round_up(layer_bytes() * layers, Bytes{4096}); }
+  // What one token needs, without padding of tiles and pages: for people and for the formulas.
   [[nodiscard]] Bytes bytes_per_token() const;
 };
 

@@ -88,7 +88,7 @@ class InferencePlanner {
     p.limits.rows = std::max(choice.chunk, wish_.sequences);
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
     p.kv = kv_layout(config_, wish_.kv_type);
-    p.state = state_layout(config_, wish_.kv_type);
+    p.state = state_layout(config_, wish_.kv_type.keys);
     p.pages = choice.pages > 0 ? choice.pages : p.all_pages();
     if (p.pages < p.all_pages() && wish_.scratch) p.cold = cold_plan(p, config_);
     if (wish_.prefix_store) p.prefix = prefix_shape(p.kv);
@@ -330,12 +330,12 @@ std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const W
   const InferencePlanner with_scratch(config, weights, machine, spilling);
   const Bytes less = budget_of(with_scratch.plan(with_scratch.least()));
   if (less < refusal.smallest_budget) refusal.with_scratch = less;
-  const auto token_bytes_of = [&](KvType type) { return kv_layout(config, type).bytes_per_token(); };
-  std::vector<KvType> types = {wish.kv_type};
+  const auto token_bytes_of = [&](KvTypes type) { return kv_layout(config, type).bytes_per_token(); };
+  std::vector<KvTypes> types = {wish.kv_type};
   for (const KvType type : {KvType::kQ8, KvType::kQ4}) {
     if (token_bytes_of(type) < token_bytes_of(wish.kv_type)) types.push_back(type);
   }
-  for (const KvType type : types) {
+  for (const KvTypes type : types) {
     InferenceWish other = wish;
     other.kv_type = type;
     const InferencePlanner with_type(config, weights, machine, other);
@@ -411,6 +411,12 @@ void validate(const InferenceWish& wish, const ModelConfig& config) {
   if (wish.context)
     expect(*wish.context >= 1 && *wish.context <= most, "--context", *wish.context,
            fmt::format("1 to {}, the model's own", most));
+  const KvTypes kv = wish.kv_type;
+  if (config.latent.kv_lora_rank > 0 && kv.keys != kv.values) {
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--kv-type-v {}: expected {}, the type of the keys: {} keeps both in one row",
+                            name(kv.values), name(kv.keys), config.architecture));
+  }
   if (wish.chunk) expect(*wish.chunk >= 1 && *wish.chunk <= 65536, "--chunk", *wish.chunk, "1 to 65536 tokens");
   expect(wish.sequences >= 1 && wish.sequences <= 4096, "sequences", wish.sequences, "1 to 4096");
   if (!wish.context) {

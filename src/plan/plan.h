@@ -39,7 +39,7 @@ struct InferenceWish {
   Index context_needed = 1;        // when unset, at least this many
   Index sequences = 1;             // held at once
   Bytes heap_per_token{};          // what the verb's own lists take for each token of context
-  KvType kv_type = KvType::kF16;
+  KvTypes kv_type{};
   std::optional<Index> chunk{};  // tokens per forward pass; unset: 512, less where that helps to fit
   bool all_logits = false;       // logits of every row, not only of the last of each sequence
   bool scratch = false;          // there is a folder for keys and values that do not fit in RAM
@@ -119,7 +119,7 @@ struct DoesNotFit {
   Bytes whole_budget{};                 // with it they are all in memory
   std::optional<Bytes> with_scratch{};  // a budget that works when a scratch file may be used, where that is less
   bool context_was_asked = false;
-  std::vector<std::pair<KvType, Index>> largest_context{};  // tokens that fit the budget at each KV type; 0: none
+  std::vector<std::pair<KvTypes, Index>> largest_context{};  // tokens that fit the budget at each KV type; 0: none
 };
 
 std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const WeightLayout& weights,

@@ -155,6 +155,15 @@ TEST_F(Planner, NamesABudgetThatWorksAndIsTight) {
   }
 }
 
+TEST_F(Planner, TakesKeysAndValuesEachInTheirOwnType) {
+  const auto pages = [&](KvTypes type) {
+    return plan(1_GiB, {.context = 512, .kv_type = type, .chunk = kSmallestChunk}).kv.layer_bytes();
+  };
+  const Bytes mixed = pages({KvType::kQ8, KvType::kQ4});
+  EXPECT_EQ(mixed * 2, pages(KvType::kQ8) + pages(KvType::kQ4));
+  EXPECT_EQ(pages({KvType::kQ4, KvType::kQ8}), mixed);
+}
+
 TEST_F(Planner, DoesNotPromiseABudgetBelowWhatTheStartTook) {
   machine_.startup_peak = 40_MiB;
   EXPECT_FALSE(fits(30_MiB));

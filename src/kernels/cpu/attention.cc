@@ -178,9 +178,12 @@ struct HalfBlockValues {
   }
 };
 
+// One function per type of values, called by its address: one per pair of types would be as many as their square.
+using BlockValues = void (*)(Pass& pass, const std::byte* const* tiles, const LaterTiles& later, Index D, Index columns,
+                             Index stride, Index block, Index first, Index last, Visible any);
 template <KvType kType>
-HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, const LaterTiles& later, Index D, Index columns,
-                             Index stride, Index block, Index first, Index last, Visible any) {
+HWY_NOINLINE void block_values(Pass& pass, const std::byte* const* tiles, const LaterTiles& later, Index D,
+                               Index columns, Index stride, Index block, Index first, Index last, Visible any) {
   Q8Tile codes[kAttentionBlock / kPageTokens] = {};
   if constexpr (kHasCodes<kType>) {
     for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
@@ -207,14 +210,15 @@ HWY_INLINE void block_values(Pass& pass, const std::byte* const* tiles, const La
   }
 }
 
-// Heads [head, head + heads) of tokens [token, token + count), all at once.
+// Heads [head, head + heads) of tokens [token, token + count), all at once; kType is that of the keys.
 template <KvType kType>
-HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
-                         MatrixView<float> result, Index token, Index count, Index head, Index heads) {
+HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, BlockValues add_values_of,
+                         MatrixView<const float> q, MatrixView<float> result, Index token, Index count, Index head,
+                         Index heads) {
   const Index D = kv.head_dim, columns = result.extent(1) / tokens.heads, stride = round_up(D, 32);
   const Index rows = count * heads;
   const Index key_bytes = kv_tile_bytes(kType, D).count;
-  const Index value_bytes = kv.value_offset == kv.key_offset ? 0 : key_bytes;
+  const Index value_bytes = kv.value_offset == kv.key_offset ? 0 : kv_tile_bytes(kv.type.values, D).count;
   Pass pass;  // left as it is: what a pass reads, it has written
   pass.queries.stride = stride;
   for (Index row = 0; row < rows; ++row) {
@@ -243,7 +247,7 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
     const std::byte* values[kAttentionBlock / kPageTokens] = {};
     LaterTiles later_tiles;
     // Codes that few rows want are asked for while p V goes over this block's (StoredCodes), all but their scales.
-    const bool with_values = kHasCodes<kType> && last - first <= kSharedRows;
+    const bool with_values = kHasCodes<kType> && kv.type.values == kType && last - first <= kSharedRows;
     const Index asked = with_values ? kPageTokens * code_bytes<kType>(D) : 0;
     for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
       const Index page = block / kPageTokens + i;
@@ -272,7 +276,7 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
       if (next != nullptr) prefetch_tile(later_tiles.values[i] + asked, value_bytes - asked);
     }
     softmax_block(pass, logits.soft_cap, columns, stride, block, first, last);
-    block_values<kType>(pass, values, later_tiles, D, columns, stride, block, first, last, any);
+    add_values_of(pass, values, later_tiles, D, columns, stride, block, first, last, any);
   }
   for (Index row = 0; row < rows; ++row) {
     const Index t = token + row / heads, h = head + row % heads;
@@ -294,26 +298,38 @@ HWY_NOINLINE void attend(const KvHead& kv, const QueryTokens& tokens, AttentionL
 
 template <KvType kType>
 HWY_NOINLINE void attend_all(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
-                             MatrixView<const float> q, MatrixView<float> out) {
+                             BlockValues add_values_of, MatrixView<const float> q, MatrixView<float> out) {
   const Index rows = rows_of_width(kv.head_dim);
   const Index heads_at_once = std::min(rows, tokens.heads), tokens_at_once = rows / heads_at_once;
   for (Index t = 0; t < q.extent(0); t += tokens_at_once) {
     for (Index h = 0; h < tokens.heads; h += heads_at_once) {
-      attend<kType>(kv, tokens, logits, q, out, t, std::min(tokens_at_once, q.extent(0) - t), h,
+      attend<kType>(kv, tokens, logits, add_values_of, q, out, t, std::min(tokens_at_once, q.extent(0) - t), h,
                     std::min(heads_at_once, tokens.heads - h));
     }
   }
 }
 
+BlockValues block_values_of(KvType type) {
+  switch (type) {
+    case KvType::kF32: return block_values<KvType::kF32>;
+    case KvType::kF16: return block_values<KvType::kF16>;
+    case KvType::kBF16: return block_values<KvType::kBF16>;
+    case KvType::kQ8: return block_values<KvType::kQ8>;
+    case KvType::kQ4: return block_values<KvType::kQ4>;
+  }
+  return nullptr;
+}
+
 void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
                MatrixView<float> out) {
   JERICHO_CHECK(kv.head_dim <= kMaxKeyWidth, "keys of {} values, at most {}", kv.head_dim, kMaxKeyWidth);
-  switch (kv.type) {
-    case KvType::kF32: return attend_all<KvType::kF32>(kv, tokens, logits, q, out);
-    case KvType::kF16: return attend_all<KvType::kF16>(kv, tokens, logits, q, out);
-    case KvType::kBF16: return attend_all<KvType::kBF16>(kv, tokens, logits, q, out);
-    case KvType::kQ8: return attend_all<KvType::kQ8>(kv, tokens, logits, q, out);
-    case KvType::kQ4: return attend_all<KvType::kQ4>(kv, tokens, logits, q, out);
+  const BlockValues values = block_values_of(kv.type.values);
+  switch (kv.type.keys) {
+    case KvType::kF32: return attend_all<KvType::kF32>(kv, tokens, logits, values, q, out);
+    case KvType::kF16: return attend_all<KvType::kF16>(kv, tokens, logits, values, q, out);
+    case KvType::kBF16: return attend_all<KvType::kBF16>(kv, tokens, logits, values, q, out);
+    case KvType::kQ8: return attend_all<KvType::kQ8>(kv, tokens, logits, values, q, out);
+    case KvType::kQ4: return attend_all<KvType::kQ4>(kv, tokens, logits, values, q, out);
   }
 }
 

@@ -22,9 +22,9 @@ const std::byte* tile(const KvHead& kv, Index position, Bytes offset) {
   return kv.pages[static_cast<std::size_t>(position / kPageTokens)] + offset.count;
 }
 
-std::vector<float> stored(const KvHead& kv, Index position, Bytes offset) {
+std::vector<float> stored(const KvHead& kv, KvType type, Index position, Bytes offset) {
   std::vector<float> row(static_cast<std::size_t>(kv.head_dim));
-  kv_load(kv.type, tile(kv, position, offset), kv.head_dim, position % kPageTokens, row.data());
+  kv_load(type, tile(kv, position, offset), kv.head_dim, position % kPageTokens, row.data());
   return row;
 }
 
@@ -68,9 +68,9 @@ float integer_dot(const QuantizedQuery& q, const KvHead& kv, const std::byte* ke
   for (Index g = 0; g < kv_groups(kv.head_dim); ++g) {
     std::int32_t dot = 0;
     for (Index d = g * 32; d < std::min(kv.head_dim, g * 32 + 32); ++d) {
-      dot += q.codes[static_cast<std::size_t>(d)] * kv_code(kv.type, key_tile, kv.head_dim, slot, d).code;
+      dot += q.codes[static_cast<std::size_t>(d)] * kv_code(kv.type.keys, key_tile, kv.head_dim, slot, d).code;
     }
-    const float scale = to_float(kv_code(kv.type, key_tile, kv.head_dim, slot, g * 32).scale);
+    const float scale = to_float(kv_code(kv.type.keys, key_tile, kv.head_dim, slot, g * 32).scale);
     acc = std::fma(q.scale[static_cast<std::size_t>(g)] * scale, static_cast<float>(dot), acc);
   }
   return acc;
@@ -82,8 +82,8 @@ class Query {  // one head's query in the form its page type multiplies with
  public:
   Query(const KvHead& kv, std::span<const float> q, AttentionLogits logits)
       : kv_(kv), q_(q.begin(), q.end()), logits_(logits) {
-    if (has_codes(kv.type)) quantized_ = quantize_query(q);
-    if (kv.type == KvType::kBF16) {
+    if (has_codes(kv.type.keys)) quantized_ = quantize_query(q);
+    if (kv.type.keys == KvType::kBF16) {
       for (float& value : q_) value = to_float(to_bf16(value * logits.scale));
     }
   }
@@ -94,11 +94,11 @@ class Query {  // one head's query in the form its page type multiplies with
 
  private:
   [[nodiscard]] float product(Index position) const {
-    if (has_codes(kv_.type)) {
+    if (has_codes(kv_.type.keys)) {
       return integer_dot(quantized_, kv_, tile(kv_, position, kv_.key_offset), position % kPageTokens) * logits_.scale;
     }
-    const std::vector<float> key = stored(kv_, position, kv_.key_offset);
-    return kv_.type == KvType::kBF16 ? bf16_dot(q_, key) : lane_dot(q_, key) * logits_.scale;
+    const std::vector<float> key = stored(kv_, kv_.type.keys, position, kv_.key_offset);
+    return kv_.type.keys == KvType::kBF16 ? bf16_dot(q_, key) : lane_dot(q_, key) * logits_.scale;
   }
   const KvHead& kv_;
   std::vector<float> q_;
@@ -109,11 +109,11 @@ class Query {  // one head's query in the form its page type multiplies with
 // out += p V for the visible positions [begin, end) of the block that starts at `block`.
 void add_values(const KvHead& kv, Index block, Index begin, Index end, const std::array<float, kAttentionBlock>& p,
                 std::span<float> out) {
-  if (kv.type == KvType::kBF16) {
+  if (kv.type.values == KvType::kBF16) {
     for (Index half = block; half < block + kAttentionBlock; half += 32) {
       std::vector<std::array<float, 2>> chain(out.size());
       for (Index j = std::max(begin, half); j < std::min(end, half + 32); ++j) {
-        const std::vector<float> value = stored(kv, j, kv.value_offset);
+        const std::vector<float> value = stored(kv, kv.type.values, j, kv.value_offset);
         const float weight = to_float(to_bf16(p[static_cast<std::size_t>(j - block)]));
         for (std::size_t d = 0; d < out.size(); ++d) {
           float& sum = chain[d][static_cast<std::size_t>(j % 2)];
@@ -125,7 +125,7 @@ void add_values(const KvHead& kv, Index block, Index begin, Index end, const std
     return;
   }
   for (Index j = begin; j < end; ++j) {
-    const std::vector<float> value = stored(kv, j, kv.value_offset);
+    const std::vector<float> value = stored(kv, kv.type.values, j, kv.value_offset);
     for (std::size_t d = 0; d < out.size(); ++d)
       out[d] = std::fma(p[static_cast<std::size_t>(j - block)], value[d], out[d]);
   }
