@@ -186,7 +186,9 @@ class BadInput(unittest.TestCase):
         for flags, mentions in (
                 (["-c", "100000"], "--context 100000"),
                 (["--chunk", "0"], "--chunk 0"), (["-t", "-1"], "--threads -1"), (["-t", "5000"], "--threads 5000"),
-                (["-n", "-2"], "-n -2"), (["--kv-type", "q3"], "--kv-type q3"), (["--memory", "lots"], "lots"),
+                (["-n", "-2"], "-n -2"), (["--kv-type", "q3"], "--kv-type q3"),
+                (["--kv-type-v", "q3"], "--kv-type-v q3"), (["--kv-select", "quest:10"], "quest:256 would do"),
+                (["--kv-select", "streaming:4+0"], "at least 1 token"), (["--memory", "lots"], "lots"),
                 (["--memory", "-5GiB"], "negative"), (["--memory", "12"], "12"), (["--min-p", "-1"], "-1"),
                 (["--top-p", "2"], "2"), (["--samplers", "magic"], "magic"), (["--logit-bias", "x"], "--logit-bias x")):
             with self.subTest(flags):

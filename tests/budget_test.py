@@ -29,6 +29,7 @@ class BudgetOfOneModel:
     """The tests, for any model; a subclass says which."""
     dtype = "F32"
     sizes = {}
+    selections = ()  # flags of what only deep models can do
 
     @classmethod
     def setUpClass(cls):
@@ -101,7 +102,9 @@ class BudgetOfOneModel:
         self.assertGreaterEqual(results[2]["context"], results[0]["context"])
 
     def test_other_threads_and_kv_types_keep_to_their_smallest_budget_too(self):
-        for flags in (("-t", "4"), ("--kv-type", "q8"), ("--kv-type", "f32", "-c", "300"), ("--chunk", "7")):
+        for flags in (("-t", "4"), ("--kv-type", "q8"), ("--kv-type", "f32", "-c", "300"), ("--chunk", "7"),
+                      ("--kv-type-k", "q8", "--kv-type-v", "q4", "--kv-rotate"), ("--kv-select", "streaming:4+40"),
+                      *self.selections):
             with self.subTest(flags):
                 command = self.command("1MiB", *flags)
                 if flags[0] == "-t":
@@ -120,6 +123,7 @@ class TinyModel(BudgetOfOneModel, unittest.TestCase):
 
 
 class LargeModel(BudgetOfOneModel, unittest.TestCase):
+    selections = (("--kv-select", "quest:256", "-c", "1000"),)
     dtype = "Q8_0"
     sizes = {"hidden": 1024, "ff": 2816, "layers": 12, "heads": 16, "kv_heads": 4, "head_dim": 64, "vocab": 4096,
              "context": 2048}

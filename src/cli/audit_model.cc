@@ -94,6 +94,12 @@ AuditModel::AuditModel(const AuditModelOptions& options) : options_(options) {
   request_.kv_type = w.parsed_kv_type();
   request_.chunk = w.chunk;
   request_.command.threads = workspace_->threads();
+  if (w.kv_rotate) request_.command.arguments += " --kv-rotate";
+  if (!w.kv_select.empty()) {
+    request_.command.arguments += " --kv-select " + jericho::quoted(w.kv_select);
+    request_.notes.push_back(
+        fmt::format("the plan is of --kv-select {}; speeds are of reading all keys and values", w.kv_select));
+  }
   make_planner();
 }
 
@@ -166,6 +172,8 @@ void AuditModel::make_planner() {
                            .sequences = ask.batch,
                            .heap_per_token = runs ? per_token : Bytes{},
                            .kv_type = ask.kv_type,
+                           .kv_rotate = options_.workspace.kv_rotate,
+                           .kv_select = options_.workspace.parsed_kv_select(),
                            .chunk = ask.chunk});
   };
 }

@@ -62,7 +62,7 @@ class Runner {
       const std::vector<TokenId> step = tokens(load.batch);
       std::vector<BatchItem> items;
       for (std::size_t b = 0; b < sequences.size(); ++b)
-        items.push_back({sequences[b], {&step[b], 1}, LogitRows::kLast});
+        items.push_back({sequences[b], {&step[b], 1}, LogitRows::kLast, KvReading::kSelected});
       const auto start = Clock::now();
       session.forward(items);
       step_times.push_back(seconds_since(start));

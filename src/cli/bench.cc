@@ -117,10 +117,10 @@ class Bench {
     for (Index r = 0; r < repetitions; ++r) result.samples.push_back(sample(test));
     const Plan& plan = workspace_.plan();
     const auto depth = static_cast<double>(test.depth);
-    const TokenCost cost = test.prompt > 0 ? prefill_cost(workspace_.weights(), plan, test.prompt,
-                                                          workspace_.session().chunk(), depth, 0)
-                                           : decode_cost(workspace_.weights(), plan, static_cast<double>(test.batch),
-                                                         depth + static_cast<double>(test.generate) / 2);
+    const TokenCost cost =
+        test.prompt > 0 ? prefill_cost(workspace_.weights(), plan, test.prompt, workspace_.session().chunk(), depth, 0)
+                        : decode_cost(workspace_.weights(), plan, static_cast<double>(test.batch),
+                                      depth + static_cast<double>(test.generate) / 2);
     result.bytes_per_token = cost.bytes;
     const auto add = [&](const std::optional<Roof>& read, const std::optional<Roof>& multiply) {
       if (const auto held = hold(result.mean(), cost, read, multiply)) result.held.push_back(*held);
@@ -157,7 +157,7 @@ class Bench {
       if (stop_.stop_requested()) throw Error(ErrorKind::kInterrupted, "interrupted");
       std::vector<BatchItem> items;
       for (std::size_t b = 0; b < sequences.size(); ++b)
-        items.push_back({sequences[b], {&step[b], 1}, LogitRows::kLast});
+        items.push_back({sequences[b], {&step[b], 1}, LogitRows::kLast, KvReading::kSelected});
       session.forward(items);
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();

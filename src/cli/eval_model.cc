@@ -91,6 +91,10 @@ ModelResult evaluate_text(const WorkspaceOptions& options, const EvalTask& task,
   if (!task.reference.empty()) {
     WorkspaceOptions beside = options;
     beside.model = task.reference;
+    // What fewer bits or a selection cost shows only beside keys and values that are kept as ever and all read.
+    if (options.parsed_kv_type() != KvType::kF32) beside.kv_type = WorkspaceOptions{}.kv_type;
+    beside.kv_type_k = beside.kv_type_v = beside.kv_select = {};
+    beside.kv_rotate = false;
     reference = std::make_unique<Workspace>(beside, NeedsTokenizer::kNo, &workspace);
     require_same_tokens(*reference, workspace, task.text, ids);
   }

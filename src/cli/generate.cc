@@ -62,7 +62,7 @@ Generated generate(Workspace& workspace, SequenceId sequence, std::span<const fl
       generated.stopped_by = "length";  // nobody will ask for the logits after the last token
     } else {
       workspace.relieve();
-      const BatchItem item = {sequence, {&token, 1}, LogitRows::kLast};
+      const BatchItem item = {sequence, {&token, 1}, LogitRows::kLast, KvReading::kSelected};
       const auto before = Clock::now();
       logits = session.forward({&item, 1}).row(0);
       generated.steps.push_back(std::chrono::duration<float>(Clock::now() - before).count());

@@ -60,6 +60,9 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8, q4")->capture_default_str();
   verb.add_option("--kv-type-k", kv_type_k, "How keys are kept [as --kv-type says]");
   verb.add_option("--kv-type-v", kv_type_v, "How values are kept [as --kv-type says]");
+  verb.add_flag("--kv-rotate", kv_rotate, "Keep keys and values as Hadamard transforms: few bits then lose less");
+  verb.add_option("--kv-select", kv_select,
+                  "Read fewer keys and values, which changes the text: streaming:SINKS+WINDOW, quest:TOKENS [all]");
 }
 
 void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {
@@ -70,6 +73,7 @@ void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {
 
 void WorkspaceOptions::validate() const {
   static_cast<void>(parsed_kv_type());
+  static_cast<void>(parsed_kv_select());
   if (!scratch.empty() && !std::filesystem::is_directory(scratch))
     throw Error(ErrorKind::kUsage, fmt::format("--scratch {}: expected a folder on a disk", scratch));
   if (threads < 0 || threads > 1024)
@@ -85,6 +89,10 @@ KvTypes WorkspaceOptions::parsed_kv_type() const {
   const KvType both = parsed("--kv-type", kv_type);
   return {kv_type_k.empty() ? both : parsed("--kv-type-k", kv_type_k),
           kv_type_v.empty() ? both : parsed("--kv-type-v", kv_type_v)};
+}
+
+KvSelect WorkspaceOptions::parsed_kv_select() const {
+  return kv_select.empty() ? KvSelect{} : parse_kv_select(kv_select);
 }
 
 Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_tokenizer, Workspace* beside)
@@ -168,6 +176,8 @@ InferenceWish Workspace::with_flags(InferenceWish wish) const {
   if (options_.context) wish.context = options_.context;
   if (options_.chunk) wish.chunk = options_.chunk;
   wish.kv_type = options_.parsed_kv_type();
+  wish.kv_rotate = options_.kv_rotate;
+  wish.kv_select = options_.parsed_kv_select();
   wish.scratch = !options_.scratch.empty();
   wish.prefix_store = !options_.prefix_store.empty() && config_.state_space_layers() == 0;
   return wish;
@@ -193,6 +203,7 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
   plan_ = std::get<Plan>(std::move(outcome));
   if (!plan_.weights.whole)
     fmt::print(stderr, "{}", streaming_note(plan_, weights_, Speeds(threads(), chosen_cpu_path())));
+  if (plan_.selection) fmt::print(stderr, "note: approximate attention: {}\n", jericho::name(plan_.selection->select));
   ledger_ = beside_ != nullptr ? beside_->ledger_ : std::make_shared<Ledger>(LedgerCaps{.ram = budget_.ram});
   context_.emplace(Context{*ledger_, *pool_, kernels_for(chosen_cpu_path())});
   for (const Purpose purpose : {Purpose::kRuntime, Purpose::kTokenizer, Purpose::kIoRing, Purpose::kMargin}) {

@@ -44,6 +44,8 @@ struct WorkspaceOptions {
   std::string kv_type = "f16";     // --kv-type, of keys and values
   std::string kv_type_k{};         // --kv-type-k; empty: that
   std::string kv_type_v{};         // --kv-type-v; empty: that
+  bool kv_rotate = false;          // --kv-rotate
+  std::string kv_select{};         // --kv-select, ops/kv_select.h; empty: every token reads all keys and values
   std::string scratch{};           // --scratch: a folder for keys and values beyond RAM; empty: they must fit
   bool scratch_encrypt = false;    // --scratch-encrypt
   std::string prefix_store{};      // --prefix-store: a folder of pages of earlier prompts; empty: none
@@ -54,6 +56,7 @@ struct WorkspaceOptions {
   void add_prefix_flags(CLI::App& verb);
   void validate() const;  // Error(kUsage)
   [[nodiscard]] KvTypes parsed_kv_type() const;
+  [[nodiscard]] KvSelect parsed_kv_select() const;
 };
 
 enum class NeedsTokenizer { kYes, kNo };

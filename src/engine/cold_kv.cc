@@ -21,6 +21,7 @@ ColdKv::ColdKv(const ModelConfig& config, const Plan& plan, Arena ring, std::uni
       ring_(std::move(ring)),
       file_(std::move(file)),
       held_(static_cast<std::size_t>(plan.sequences)),
+      selects_(plan.selection.has_value()),
       ring_places_(static_cast<std::size_t>(plan.cold.ring)),
       table_(static_cast<std::size_t>(round_up(ceil_div(plan.context, kPageTokens), plan.cold.group_pages))) {
   layer_.layers = 1;
@@ -156,6 +157,11 @@ ColdPages* ColdKv::begin_step(std::span<const Reader> readers) {
   const auto was = std::vector<Visit>(visits_.begin(), visits_.begin() + static_cast<std::ptrdiff_t>(started_));
   readers_.assign(readers.begin(), readers.end());
   visits_.clear();
+  step_visits_ = 0;
+  if (selects_) {
+    const auto reads = [&](const Reader& reader) { return pages(reader.sequence) > 0; };
+    return std::any_of(readers_.begin(), readers_.end(), reads) ? this : nullptr;
+  }
   list_visits();
   const bool as_expected =
       taken_ == 0 && was.size() <= visits_.size() && std::equal(was.begin(), was.end(), visits_.begin());
@@ -164,12 +170,13 @@ ColdPages* ColdKv::begin_step(std::span<const Reader> readers) {
     list_visits();
   }
   if (visits_.empty()) return nullptr;
+  step_visits_ = std::ssize(visits_);
   read_ahead();
   return this;
 }
 
 void ColdKv::end_step() {
-  if (taken_ != visits_.size() || visits_.empty()) return drop_reads();
+  if (selects_ || taken_ != visits_.size() || visits_.empty()) return drop_reads();
   taken_ = started_ = 0;
   read_ahead();
 }
@@ -188,8 +195,28 @@ Index ColdKv::end(std::int32_t sequence) const {
   return pages(readers_[static_cast<std::size_t>(sequence)].sequence) * kPageTokens;
 }
 
+void ColdKv::announce(Index layer, std::int32_t sequence, std::span<const Index> positions) {
+  JERICHO_CHECK(selects_ && taken_ == visits_.size(), "{} of {} blocks were read", taken_, visits_.size());
+  visits_.clear();
+  taken_ = started_ = 0;
+  const Held& held = held_[static_cast<std::size_t>(readers_[static_cast<std::size_t>(sequence)].sequence)];
+  for (const Index position : positions) {
+    const Index group = position / group_tokens();
+    if (visits_.empty() || visits_.back().group != group)
+      visits_.push_back(
+          {sequence, static_cast<std::int32_t>(layer), group, held.groups[static_cast<std::size_t>(group)]});
+  }
+  step_visits_ += std::ssize(visits_);
+  read_ahead();
+}
+
 ColdPages::Window ColdKv::read(Index layer, std::int32_t sequence, Index position) {
   const Index group = position / group_tokens();
+  if (selects_ && taken_ == visits_.size()) {  // of rows that read everything: from here to the last
+    std::vector<Index> rest;
+    for (Index at = position; at < end(sequence); at += group_tokens()) rest.push_back(at);
+    announce(layer, sequence, rest);
+  }
   JERICHO_CHECK(taken_ < visits_.size(), "layer {} reads more than was listed", layer);
   const Visit& visit = visits_[taken_];
   JERICHO_CHECK(visit.reader == sequence && visit.layer == layer && visit.group == group,
@@ -217,6 +244,6 @@ double ColdKv::bytes_per_second() const {
   return write_seconds_ > 0 ? static_cast<double>(file_->counts().written.count) / write_seconds_ : 0;
 }
 
-Bytes ColdKv::step_bytes() const { return plan_.scratch.block_bytes * std::ssize(visits_); }
+Bytes ColdKv::step_bytes() const { return plan_.scratch.block_bytes * step_visits_; }
 
 }  // namespace jericho

@@ -51,6 +51,7 @@ class ColdKv final : public ColdPages {
 
   [[nodiscard]] Index end(std::int32_t sequence) const override;
   Window read(Index layer, std::int32_t sequence, Index position) override;
+  void announce(Index layer, std::int32_t sequence, std::span<const Index> positions) override;
   [[nodiscard]] MatrixView<float> carried(Index rows, Index cols) override;
 
   [[nodiscard]] Bytes step_bytes() const;         // that the current step reads
@@ -91,6 +92,8 @@ class ColdKv final : public ColdPages {
   std::vector<Held> held_;  // by sequence
   std::vector<Reader> readers_;
   std::vector<Visit> visits_;
+  bool selects_ = false;     // what a step reads is known only as it goes on
+  Index step_visits_ = 0;    // that the step has asked for so far
   std::size_t taken_ = 0;    // of visits_: read by attention
   std::size_t started_ = 0;  // of visits_: being read, visit v in place v % ring
   std::vector<Place> ring_places_;

@@ -79,7 +79,7 @@ Sha256 kv_fingerprint(const KvLayout& layout, bool long_context) {
   hash.add(static_cast<std::uint32_t>(layout.type.keys)).add(static_cast<std::uint32_t>(layout.type.values));
   for (const Index value : {layout.layers, layout.kv_heads, layout.head_dim, layout.latent_columns})
     hash.add(static_cast<std::uint32_t>(value));
-  return hash.add(std::uint32_t{long_context}).result();
+  return hash.add(std::uint32_t{layout.rotated}).add(std::uint32_t{long_context}).result();
 }
 
 }  // namespace jericho

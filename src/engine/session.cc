@@ -45,18 +45,26 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
       plan_(plan),
       pages_(make_pool(context, plan, Purpose::kKvPages, plan.kv.page_bytes(), NullPage::kReadable, backing)),
       states_(make_pool(context, plan, Purpose::kStateSsm, plan.state.page_bytes(), NullPage::kAbsent, backing)),
-      meta_(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.of(Purpose::kKvMeta))),
+      meta_(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.of(Purpose::kKvMeta) - plan.selection_bytes())),
       scratch_(populated(context, plan, Purpose::kAct)),
       logits_(populated(context, plan, Purpose::kLogits)),
       sequences_(static_cast<std::size_t>(plan.sequences)),
       cold_(make_cold(context, model.config(), plan, scratch, std::move(io))),
       keeps_tokens_(plan.preempts()) {
   meta_.commit(meta_.size());
+  if (plan.selection) {
+    JERICHO_CHECK(context.pool.threads() <= plan.selection->threads, "{} threads, the plan is for {}",
+                  context.pool.threads(), plan.selection->threads);
+    selection_memory_ =
+        Arena(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.selection_bytes()), {.populate = true});
+    selection_.emplace(*plan.selection, selection_memory_.bytes());
+  }
   const auto most = static_cast<std::size_t>(pages_ ? ceil_div(plan.context, kPageTokens) : 0);
   for (Sequence& sequence : sequences_) {
     sequence.pages.reserve(most);
     sequence.page_data.reserve(most);
     if (keeps_tokens_) sequence.tokens.reserve(static_cast<std::size_t>(plan.context));
+    if (keeps_tokens_ && plan.selection) sequence.reads.reserve(static_cast<std::size_t>(plan.context));
   }
 }
 
@@ -85,6 +93,7 @@ void Session::close(SequenceId id) {
   sequence.pages.clear();
   sequence.page_data.clear();
   sequence.tokens.clear();
+  sequence.reads.clear();
   sequence.length = 0;
   sequence.place = Place::kInRam;
   sequence.open = sequence.failed = false;
@@ -170,7 +179,9 @@ bool Session::store_group(Sequence& sequence) {
 }
 
 Bytes Session::give_back(Bytes wanted, Index least_context) {
-  if (!pages_ || plan_.sequences > 1) return {};
+  const bool streams =
+      selection_ && selection_->select().method == KvMethod::kStreaming;  // whose pool is no larger than it must
+  if (!pages_ || plan_.sequences > 1 || streams) return {};
   const Bytes before = pages_->arena().size();
   const Index next_step = ceil_div(plan_.limits.rows, kPageTokens) + 1;
   const Index least = cold_ ? cold_->group_pages() + next_step : ceil_div(least_context, kPageTokens);
@@ -186,6 +197,17 @@ Bytes Session::give_back(Bytes wanted, Index least_context) {
   pages_->retire(pages);
   if (!cold_) plan_.context = std::min(plan_.context, std::max(least_context, pages_->capacity() * kPageTokens));
   return before - pages_->arena().size();
+}
+
+// Of a selection that streams: the pages between the sinks and the window of the next token, which no token reads again.
+void Session::drop_middle(Sequence& sequence) {
+  if (!selection_ || selection_->select().method != KvMethod::kStreaming) return;
+  const KvSelect& select = selection_->select();
+  const Index first = ceil_div(select.sinks, kPageTokens), end = (sequence.length + 1 - select.tokens) / kPageTokens;
+  for (Index page = end - 1; page >= first && sequence.pages[static_cast<std::size_t>(page)] != kNullPage; --page) {
+    pages_->release(std::exchange(sequence.pages[static_cast<std::size_t>(page)], kNullPage));
+    sequence.page_data[static_cast<std::size_t>(page)] = nullptr;
+  }
 }
 
 void Session::preempt(Sequence& sequence) {
@@ -248,7 +270,9 @@ bool Session::unpark(Sequence& sequence) {
 
 void Session::read_again(Sequence& sequence) {
   const std::vector<TokenId> tokens(sequence.tokens);
+  const std::vector<KvReading> reads(sequence.reads);
   sequence.tokens.clear();
+  sequence.reads.clear();
   sequence.length = 0;
   sequence.place = Place::kInRam;
   if (states_) {
@@ -256,10 +280,12 @@ void Session::read_again(Sequence& sequence) {
     sequence.state = *states_->allocate();
   }
   const auto most = static_cast<std::size_t>(chunk());
-  for (std::size_t begin = 0; begin < tokens.size(); begin += most) {
-    const auto piece = std::span(tokens).subspan(begin, std::min(most, tokens.size() - begin));
+  const auto as_read = [&](std::size_t token) { return reads.empty() ? KvReading::kAll : reads[token]; };
+  for (std::size_t begin = 0, end = 0; begin < tokens.size(); begin = end) {
+    while (end < std::min(begin + most, tokens.size()) && as_read(end) == as_read(begin)) ++end;
+    const auto piece = std::span(tokens).subspan(begin, end - begin);
     extend(sequence, std::ssize(piece));
-    const BatchItem item = {static_cast<SequenceId>(number(sequence)), piece, LogitRows::kNone};
+    const BatchItem item = {static_cast<SequenceId>(number(sequence)), piece, LogitRows::kNone, as_read(begin)};
     step({&item, 1});
   }
 }
@@ -275,7 +301,10 @@ Index Session::restore(SequenceId id, std::span<const TokenId> tokens, const Fil
     if (!fill(static_cast<Index>(page), {sequence.page_data[page], plan_.kv.page_bytes().size()})) break;
     const auto read = tokens.subspan(page * kPageTokens, kPageTokens);
     if (keeps_tokens_) sequence.tokens.insert(sequence.tokens.end(), read.begin(), read.end());
+    if (keeps_tokens_ && selection_) sequence.reads.resize(sequence.tokens.size(), KvReading::kAll);
     sequence.length += kPageTokens;
+    if (selection_ && sequence.length % kAttentionBlock == 0)
+      selection_->note_block(context_, id, sequence.length / kAttentionBlock - 1, sequence.page_data);
   }
   sequence.in_batch = false;
   return sequence.length;
@@ -322,6 +351,7 @@ void Session::take_back(std::span<const BatchItem> items) {
     if (sequence.failed) continue;
     sequence.length -= std::ssize(item.tokens);
     if (keeps_tokens_) sequence.tokens.resize(static_cast<std::size_t>(sequence.length));
+    if (keeps_tokens_ && selection_) sequence.reads.resize(sequence.tokens.size());
   }
 }
 
@@ -334,6 +364,7 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items) {
   std::vector<std::span<std::byte* const>> pages;
   std::vector<std::byte*> states;
   std::vector<ColdKv::Reader> readers;
+  std::vector<std::int32_t> numbers;
   for (const BatchItem& item : items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     const auto count = static_cast<Index>(item.tokens.size());
@@ -342,20 +373,27 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items) {
       const bool wanted = item.logits == LogitRows::kAll || (item.logits == LogitRows::kLast && i + 1 == count);
       if (wanted) logit_rows.push_back(static_cast<Index>(tokens.size()));
       tokens.push_back(item.tokens[static_cast<std::size_t>(i)]);
-      rows.push_back({static_cast<std::int32_t>(pages.size()), sequence.length + i});
+      rows.push_back(
+          {static_cast<std::int32_t>(pages.size()), sequence.length + i, item.reads == KvReading::kSelected});
     }
+    numbers.push_back(item.sequence);
     pages.emplace_back(sequence.page_data);
     if (states_) states.push_back(states_->data(sequence.state));
     sequence.length += count;
     if (keeps_tokens_) sequence.tokens.insert(sequence.tokens.end(), item.tokens.begin(), item.tokens.end());
+    if (keeps_tokens_ && selection_) sequence.reads.resize(sequence.tokens.size(), item.reads);
   }
+  if (selection_) selection_->begin_step(numbers);
   const auto R = static_cast<Index>(logit_rows.size());
   JERICHO_CHECK(R <= plan_.limits.logit_rows, "{} rows of logits, the plan has {}", R, plan_.limits.logit_rows);
   const MatrixView<float> logits(reinterpret_cast<float*>(logits_.bytes().data()), R, model_.config().vocab_size);
   ColdPages* cold = cold_ ? cold_->begin_step(readers) : nullptr;
-  model_.transformer().forward(context_, plan_.kv, {tokens, rows, logit_rows, pages, states, cold, plan_.long_context},
-                               scratch_.bytes(), logits);
+  model_.transformer().forward(
+      context_, plan_.kv,
+      {tokens, rows, logit_rows, pages, states, selection_ ? &*selection_ : nullptr, cold, plan_.long_context},
+      scratch_.bytes(), logits);
   if (cold != nullptr) cold_->end_step();
+  for (const BatchItem& item : items) drop_middle(sequences_[static_cast<std::size_t>(item.sequence)]);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double each = seconds / static_cast<double>(tokens.size());
   if (seconds_per_token_ == 0 || each < seconds_per_token_) seconds_per_token_ = each;

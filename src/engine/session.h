@@ -29,10 +29,15 @@ using SequenceId = std::int32_t;
 
 enum class LogitRows { kNone, kLast, kAll };
 
+// Where the plan selects keys and values as a text goes on: tokens of a prompt read all of them, those that are generated a
+// selection (ops/kv_select.h).
+enum class KvReading { kAll, kSelected };
+
 struct BatchItem {  // the next tokens of one sequence
   SequenceId sequence = 0;
   std::span<const TokenId> tokens{};
   LogitRows logits = LogitRows::kLast;
+  KvReading reads = KvReading::kAll;
 };
 
 // One thread. The model outlives the session.
@@ -95,7 +100,8 @@ class Session {
     Index opened = 0;  // rises with every open()
     Index length = 0;
     std::vector<TokenId> tokens;        // read so far, where the plan has fewer pages than all sequences may need
-    std::vector<PageId> pages;          // the null page where they are cold
+    std::vector<KvReading> reads;       // of those, where the plan selects
+    std::vector<PageId> pages;          // the null page where they are cold, or dropped for good
     std::vector<std::byte*> page_data;  // of `pages`, as kernels want them
     PageId state = kNullPage;
   };
@@ -114,6 +120,7 @@ class Session {
   [[nodiscard]] Index number(const Sequence& sequence) const { return &sequence - sequences_.data(); }
   [[nodiscard]] Index cold_pages(const Sequence& sequence) const { return cold_ ? cold_->pages(number(sequence)) : 0; }
   [[nodiscard]] bool store_group(Sequence& sequence);
+  void drop_middle(Sequence& sequence);
 
   const Context& context_;
   const Model& model_;
@@ -125,6 +132,8 @@ class Session {
   Arena logits_;
   std::vector<Sequence> sequences_;
   std::unique_ptr<ColdKv> cold_;
+  Arena selection_memory_;
+  std::optional<KvSelection> selection_;
   bool keeps_tokens_ = false;
   Preemption how_ = Preemption::kCheapest;
   Preemptions preemptions_{};

@@ -50,9 +50,9 @@ class PassageScorer {
     for (Index begin = 0; begin < size;) {
       const bool scored = begin >= passage.first;
       const Index end = std::min(begin + chunk, scored ? size : passage.first);
-      const BatchItem item = {model_sequence,
-                              window.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
-                              scored ? LogitRows::kAll : LogitRows::kNone};
+      const BatchItem item = {
+          model_sequence, window.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+          scored ? LogitRows::kAll : LogitRows::kNone, scored ? KvReading::kSelected : KvReading::kAll};
       const auto logits = session_.forward({&item, 1});
       MatrixView<const float> reference_logits;
       if (reference_ != nullptr) {

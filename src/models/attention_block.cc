@@ -1,8 +1,10 @@
 // Attention of one layer: see blocks.h.
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "models/blocks.h"
+#include "ops/hadamard.h"
 #include "ops/rows.h"
 
 namespace jericho {
@@ -23,8 +25,10 @@ struct Buffers {
 };
 
 // What becomes of row t's queries, keys and values before anybody attends: norms head by head or of all heads at once, a
-// limit, rotation, as far as the family has them.
-void prepare_row(const Pass& pass, const LayerConfig& layer, const DecoderLayer& w, const Buffers& b, Index t) {
+// limit, rotation, as far as the family has them. `sink_q` that are not the queries themselves get the same queries as they
+// meet sinks: turned by angles of their own.
+void prepare_row(const Pass& pass, const LayerConfig& layer, const DecoderLayer& w, const Buffers& b,
+                 MatrixView<float> sink_q, Index t) {
   const ModelConfig& c = pass.config;
   const std::span<float> q = b.q.row(t), k = b.k.row(t);
   if (c.qk_norm != QkNorm::kNone) {
@@ -39,9 +43,16 @@ void prepare_row(const Pass& pass, const LayerConfig& layer, const DecoderLayer&
   if (c.clip_qkv) {
     for (const std::span<float> x : {q, k, b.v.row(t)}) clamp(*c.clip_qkv, x);
   }
-  if (layer.rope == LayerRope::kNone) return;
-  const Angles& angles = layer.rope == LayerRope::kLocal ? pass.local_angles : pass.angles;
-  for (const std::span<float> x : {q, k}) rope(x, c.head_dim, angles.cos.row(t), angles.sin.row(t));
+  const bool for_sinks = sink_q.data() != b.q.data();
+  if (for_sinks) std::copy(q.begin(), q.end(), sink_q.row(t).begin());
+  if (layer.rope != LayerRope::kNone) {
+    const Angles& angles = layer.rope == LayerRope::kLocal ? pass.local_angles : pass.angles;
+    for (const std::span<float> x : {q, k}) rope(x, c.head_dim, angles.cos.row(t), angles.sin.row(t));
+    if (for_sinks) rope(sink_q.row(t), c.head_dim, pass.sink_angles.cos.row(t), pass.sink_angles.sin.row(t));
+  }
+  if (!pass.kv.rotated) return;
+  for (const std::span<float> x : {q, k, b.v.row(t)}) hadamard(x, c.head_dim);
+  if (for_sinks) hadamard(sink_q.row(t), c.head_dim);
 }
 
 }  // namespace
@@ -64,13 +75,25 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
               std::array{projection(w.q, c.multipliers.q, b.q), projection(w.k, c.multipliers.k, b.k),
                          projection(w.v, c.multipliers.v, b.v)},
               x);
-  const auto prepare = [&](Index t) { prepare_row(pass, layer, w, b, t); };
+  KvSelection* selection = pass.batch.selection;
+  if (selection != nullptr && !selection->selects(step.kv)) selection = nullptr;
+  MatrixView<float> sink_q = b.q;
+  if (selection != nullptr && selection->select().method == KvMethod::kStreaming)
+    sink_q = selection->sink_queries(pass.rows());
+  const auto prepare = [&](Index t) { prepare_row(pass, layer, w, b, sink_q, t); };
   store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.k, b.v, pass.batch.pages, prepare);
   const float logit_scale =
       c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   const AttentionShape shape = {c.num_attention_heads, layer.window, {logit_scale, c.attention_softcap}};
-  tiered_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, pass.batch.cold,
-                   b.attended);
+  if (selection != nullptr) {
+    selection->note_keys(pass.context, step.kv, pass.batch.rows, pass.batch.pages);
+    selected_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, sink_q, pass.batch.pages,
+                       pass.batch.cold, *selection, b.attended);
+  } else {
+    tiered_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, pass.batch.cold,
+                     b.attended);
+  }
+  if (pass.kv.rotated) hadamard(pass.context, b.attended, c.head_dim);
   if (c.sub_norms) rms_norm(pass.context, b.attended, w.attention_sub_norm, c.rms_norm_eps, b.attended);
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, c.multipliers.attention_out, out);

@@ -7,6 +7,7 @@
 
 #include "base/index.h"
 #include "ops/paged_attention.h"
+#include "ops/selected_attention.h"
 #include "ops/tiered_attention.h"
 
 namespace jericho {
@@ -17,10 +18,11 @@ struct Batch {                             // views of the caller's arrays
   std::span<const Index> logit_rows{};     // rows whose logits are wanted, ascending
   KvPages pages{};                         // per sequence; pages of the rows' own positions are writable
   std::span<std::byte* const>
-      states{};               // per sequence its page of states, where the model has any (ops/state_space.h);
-                              // the rows of a sequence then follow one another
-  ColdPages* cold = nullptr;  // of the sequences whose pages are not all in RAM, where there are any
-  bool long_context = false;  // longrope: of all its sequences, from their first token on
+      states{};                      // per sequence its page of states, where the model has any (ops/state_space.h);
+                                     // the rows of a sequence then follow one another
+  KvSelection* selection = nullptr;  // of the rows that read less than everything, where a person asked for that
+  ColdPages* cold = nullptr;         // of the sequences whose pages are not all in RAM, where there are any
+  bool long_context = false;         // longrope: of all its sequences, from their first token on
 };
 
 struct BatchLimits {

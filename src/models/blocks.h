@@ -38,6 +38,8 @@ struct Pass {  // what the blocks of one forward pass share; views
   const WeightPass& weights;
   Angles angles{};        // of config.rope
   Angles local_angles{};  // of config.local_rope
+  Angles
+      sink_angles{};  // where a selection streams: of the position from which rows look at the sinks, the same for all
   StateLayout state{};
   std::span<const SequenceRows> sequences{};  // of the batch, where the model has states
 

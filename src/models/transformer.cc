@@ -100,6 +100,18 @@ KvLayout kv_layout(const ModelConfig& config, KvTypes type) {
   return {type, config.attention_layers(), config.num_key_value_heads, config.head_dim};
 }
 
+SelectionShape selection_shape(const ModelConfig& config, const KvSelect& select, const KvLayout& kv) {
+  SelectionShape shape{.select = select, .kv = kv, .heads = config.num_attention_heads, .angles = config.rope.dims / 2};
+  for (const Step& step : steps_of(config)) {
+    const LayerConfig& layer = config.layers[static_cast<std::size_t>(step.layer)];
+    if (!layer.attention) continue;
+    const bool dense = layer.window > 0 || layer.rope == LayerRope::kLocal ||
+                       (select.method == KvMethod::kQuest && step.kv < kDenseLayers);
+    shape.layers.push_back(select.method != KvMethod::kAll && !dense);
+  }
+  return shape;
+}
+
 StateLayout state_layout(const ModelConfig& config, KvType type) {
   const StateSpaceConfig& s = config.state_space;
   if (config.state_space_layers() == 0) return {.type = type};
@@ -151,6 +163,15 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
     const Index position = batch.rows[static_cast<std::size_t>(t)].position;
     rope.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
     if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
+  }
+  if (batch.selection != nullptr && batch.selection->select().method == KvMethod::kStreaming) {
+    const std::span<float> angles = batch.selection->sink_angles();
+    const Index half = config_.rope.dims / 2;
+    const KvSelect& select = batch.selection->select();
+    const std::span<float> cos = angles.first(static_cast<std::size_t>(half));
+    const std::span<float> sin = angles.last(static_cast<std::size_t>(half));
+    rope.angles(select.sinks + select.tokens - 1, cos, sin);
+    pass.sink_angles = {{cos.data(), T, half, 0}, {sin.data(), T, half, 0}};
   }
   Branch waiting;
   for (const Step& step : steps_) run_layer(pass, weights, step, b, waiting, bump);

@@ -27,6 +27,9 @@ namespace jericho {
 KvLayout kv_layout(const ModelConfig& config, KvTypes type);
 // And of its states, beside keys and values of `type`; of no layers where it has none.
 StateLayout state_layout(const ModelConfig& config, KvType type);
+// What a selection needs to know of a model: which layers select, and how wide its queries are. Layers with a window of
+// their own read it whole; none selects where `select` names no method.
+SelectionShape selection_shape(const ModelConfig& config, const KvSelect& select, const KvLayout& kv);
 
 class Transformer {
  public:

@@ -363,8 +363,8 @@ TEST_P(Ops, AttentionIsTheDoubleLoopForGroupsWindowsAndMixedBatches) {
     paged_attention(context_, cache.layout, L - 1, shape, rows, {q.data(), T, heads * D}, cache.pages,
                     {out.data(), T, heads * D});
     for (Index t = 0; t < T; ++t) {
-      const auto [sequence, position] = rows[static_cast<std::size_t>(t)];
-      const auto s = static_cast<std::size_t>(sequence);
+      const Index position = rows[static_cast<std::size_t>(t)].position;
+      const auto s = static_cast<std::size_t>(rows[static_cast<std::size_t>(t)].sequence);
       const Index first = window == 0 ? 0 : std::max<Index>(0, position - window + 1);
       for (Index h = 0; h < heads; ++h) {
         const Index kv_head = h * K / heads;

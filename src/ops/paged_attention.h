@@ -26,6 +26,7 @@ struct KvLayout {
   Index kv_heads = 0;
   Index head_dim = 0;        // of a key
   Index latent_columns = 0;  // of a key that are the value too; 0: values are head_dim wide and have tiles of their own
+  bool rotated = false;      // keys and values are stored as their Hadamard transforms (ops/hadamard.h)
 
   [[nodiscard]] Index value_dim() const { return latent_columns > 0 ? latent_columns : head_dim; }
   [[nodiscard]] Bytes key_tile() const { return kv_tile_bytes(type.keys, head_dim); }
@@ -44,6 +45,7 @@ struct KvLayout {
 struct BatchRow {
   std::int32_t sequence = 0;  // index into KvPages
   Index position = 0;
+  bool selects = false;  // reads only what a selection leaves it, where there is one (ops/selected_attention.h)
 };
 
 // Of each sequence, its pages in order of position; the pages that hold the rows' own positions are writable.

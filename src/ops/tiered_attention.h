@@ -31,6 +31,9 @@ class ColdPages {
   [[nodiscard]] virtual Index end(std::int32_t sequence) const = 0;
   // The window of a layer with this position, valid until the next call. Error(kIo) when it cannot be read.
   virtual Window read(Index layer, std::int32_t sequence, Index position) = 0;
+  // The positions of a layer that will be read next, in this order, where that was not known when the step began: a
+  // selection. No window is in use.
+  virtual void announce(Index layer, std::int32_t sequence, std::span<const Index> positions) = 0;
   // Room for what is carried between windows.
   [[nodiscard]] virtual MatrixView<float> carried(Index rows, Index cols) = 0;
 };

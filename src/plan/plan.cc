@@ -53,8 +53,9 @@ Bytes table_bytes(Index pages, Index listed) {
 ColdPlan cold_plan(const Plan& p, const ModelConfig& config) {
   constexpr Index kLeastRing = 3, kMostRing = 32;  // one is read from, one is on its way, one is wanted next
   constexpr Bytes kRing = 8_MiB;
-  const Index groups = ceil_div(ceil_div(p.context, kPageTokens), pages_of_group(p.kv, p.context));
   ColdPlan cold{.group_pages = pages_of_group(p.kv, p.context)};
+  if (p.selection) cold.group_pages = kAttentionBlock / kPageTokens;  // what is selected is what is read
+  const Index groups = ceil_div(ceil_div(p.context, kPageTokens), cold.group_pages);
   const Bytes block = round_up(cold.group_pages * p.kv.key_offset(1, 0), kPageSize);
   cold.scratch = {block, p.kv.layers, p.sequences * groups};
   const Bytes ring = std::min(kRing, Bytes{cold.scratch.total().count / 16});
@@ -65,7 +66,8 @@ ColdPlan cold_plan(const Plan& p, const ModelConfig& config) {
 
 // Of sequences that may have to be read again, and of the one that is.
 Bytes token_bytes(const Plan& p) {
-  return {p.preempts() ? (p.sequences + 1) * p.context * static_cast<Index>(sizeof(std::int32_t)) : 0};
+  constexpr Index kToken = sizeof(std::int32_t), kFlag = 1;
+  return {p.preempts() ? (p.sequences + 1) * p.context * (p.selection ? kToken + kFlag : kToken) : 0};
 }
 
 Bytes cold_meta_bytes(const Plan& p) {
@@ -88,6 +90,14 @@ class InferencePlanner {
     p.limits.rows = std::max(choice.chunk, wish_.sequences);
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
     p.kv = kv_layout(config_, wish_.kv_type);
+    p.kv.rotated = wish_.kv_rotate;
+    if (wish_.kv_select.method != KvMethod::kAll) {
+      p.selection = selection_shape(config_, wish_.kv_select, p.kv);
+      p.selection->sequences = p.sequences;
+      p.selection->context = p.context;
+      p.selection->rows = p.limits.rows;
+      p.selection->threads = machine_.threads;
+    }
     p.state = state_layout(config_, wish_.kv_type.keys);
     p.pages = choice.pages > 0 ? choice.pages : p.all_pages();
     if (p.pages < p.all_pages() && wish_.scratch) p.cold = cold_plan(p, config_);
@@ -104,8 +114,9 @@ class InferencePlanner {
     p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
     p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes()) + p.cold.ring_bytes()},
              {Purpose::kStateSsm, PagePool::pool_bytes(state_pages(p), p.state.page_bytes(), NullPage::kAbsent)},
-             {Purpose::kKvMeta, table_bytes(p.pages, p.all_pages()) + table_bytes(state_pages(p), state_pages(p)) +
-                                    cold_meta_bytes(p) + token_bytes(p)},
+             {Purpose::kKvMeta, table_bytes(p.pages, p.sequences * p.table_pages()) +
+                                    table_bytes(state_pages(p), state_pages(p)) + cold_meta_bytes(p) + token_bytes(p) +
+                                    p.selection_bytes()},
              {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
              {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
     if (const Bytes staging = units_.staging_bytes(p.weights, machine_.threads); staging > 0_B)
@@ -153,7 +164,7 @@ class InferencePlanner {
     if (!wish_.scratch) return ceil_div(context, kPageTokens);
     const Index at_once = wish_.preempt ? 1 : wish_.sequences;
     const Index growth = ceil_div(p.limits.rows, kPageTokens) + at_once;
-    return std::min(p.pages, at_once * pages_of_group(p.kv, context) + growth);
+    return std::min(p.pages, at_once * cold_plan(p, config_).group_pages + growth);
   }
 
   // As many pages in RAM as the budget has room for beside all weights; nothing when it has none for the least.
@@ -291,6 +302,15 @@ Bytes Plan::load_of(Purpose purpose) const { return jericho::of(load, purpose); 
 
 Bytes Plan::run_of(Purpose purpose) const { return jericho::of(run, purpose); }
 
+Index Plan::all_pages() const {
+  const Index whole = sequences * table_pages();
+  if (!selection || selection->select.method != KvMethod::kStreaming) return whole;
+  const KvSelect& select = selection->select;
+  // Between two steps the sinks and the window, each on its last and its first page beside others; a step adds its rows.
+  const Index kept = ceil_div(select.sinks, kPageTokens) + ceil_div(select.tokens, kPageTokens) + 2;
+  return std::min(whole, sequences * kept + ceil_div(limits.rows, kPageTokens));
+}
+
 Bytes Plan::peak() const { return total(always) + std::max(total(load), total(run)); }
 
 PrefixShape prefix_shape(const KvLayout& kv) {
@@ -403,6 +423,35 @@ bool wants_long_context(const InferenceWish& wish, const ModelConfig& config) {
          wish.context.value_or(wish.context_needed) > config.rope.original_max_position_embeddings;
 }
 
+namespace {
+
+// Error(kUsage) where the model has nothing to select from, or none that a method knows how to.
+void validate_selection(const InferenceWish& wish, const ModelConfig& config) {
+  const KvSelect& select = wish.kv_select;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::kUsage, fmt::format("--kv-select {}: {}", name(select), why));
+  };
+  if (config.attention_layers() == 0)
+    refuse(fmt::format("{} has no attention, so no keys and values to select from", config.architecture));
+  if (config.latent.kv_lora_rank > 0)
+    refuse(
+        fmt::format("{} keeps one latent row for all heads, from which nothing is selected yet", config.architecture));
+  const SelectionShape shape = selection_shape(config, select, kv_layout(config, wish.kv_type));
+  if (std::find(shape.layers.begin(), shape.layers.end(), true) == shape.layers.end()) {
+    refuse(fmt::format("no layer of {} reads its whole context{}; run it without", config.architecture,
+                       select.method == KvMethod::kQuest ? fmt::format(" behind the first {}", kDenseLayers) : ""));
+  }
+  if (select.method != KvMethod::kStreaming) return;
+  Index widest = 0;
+  for (const LayerConfig& layer : config.layers) widest = std::max(widest, layer.window);
+  if (select.tokens < widest)
+    refuse(fmt::format("expected a window of at least {}, which some layers of {} read", widest, config.architecture));
+  if (wish.scratch) refuse("its keys and values do not grow; run it without --scratch");
+  if (wish.prefix_store) refuse("what it drops no later prompt could use; run it without --prefix-store");
+}
+
+}  // namespace
+
 void validate(const InferenceWish& wish, const ModelConfig& config) {
   const auto expect = [](bool holds, const char* flag, Index value, const std::string& range) {
     if (!holds) throw Error(ErrorKind::kUsage, fmt::format("{} {}: expected {}", flag, value, range));
@@ -411,6 +460,13 @@ void validate(const InferenceWish& wish, const ModelConfig& config) {
   if (wish.context)
     expect(*wish.context >= 1 && *wish.context <= most, "--context", *wish.context,
            fmt::format("1 to {}, the model's own", most));
+  if (wish.kv_select.method != KvMethod::kAll) validate_selection(wish, config);
+  if (wish.kv_rotate &&
+      (config.attention_layers() == 0 || config.latent.kv_lora_rank > 0 || config.head_dim % 2 != 0)) {
+    throw Error(ErrorKind::kUsage, fmt::format("--kv-rotate: expected heads of an even size with keys and values of "
+                                               "their own, {} has none; run it without",
+                                               config.architecture));
+  }
   const KvTypes kv = wish.kv_type;
   if (config.latent.kv_lora_rank > 0 && kv.keys != kv.values) {
     throw Error(ErrorKind::kUsage,

@@ -18,7 +18,9 @@
 #include "models/transformer.h"
 #include "models/weight_units.h"
 #include "models/weights.h"
+#include "ops/kv_select.h"
 #include "ops/paged_attention.h"
+#include "ops/selected_attention.h"
 #include "ops/state_space.h"
 
 namespace jericho {
@@ -40,6 +42,8 @@ struct InferenceWish {
   Index sequences = 1;             // held at once
   Bytes heap_per_token{};          // what the verb's own lists take for each token of context
   KvTypes kv_type{};
+  bool kv_rotate = false;        // keys and values are stored as their Hadamard transforms
+  KvSelect kv_select{};          // which of them a token reads
   std::optional<Index> chunk{};  // tokens per forward pass; unset: 512, less where that helps to fit
   bool all_logits = false;       // logits of every row, not only of the last of each sequence
   bool scratch = false;          // there is a folder for keys and values that do not fit in RAM
@@ -91,19 +95,23 @@ struct Plan {
   std::optional<PrefixShape> prefix{};  // of the store of prefixes, where there is one
   BatchLimits limits{};
   KvLayout kv{};
-  StateLayout state{};          // one page of it per sequence, where the model has any
-  WeightResidency weights{};    // which are in memory
-  bool long_context = false;    // LongRoPE's long list of factors: by the wish alone, never by the budget
-  std::vector<PlanRow> load{};  // leased while weights are read, besides `always`
-  std::vector<PlanRow> run{};   // leased while tokens are computed
+  std::optional<SelectionShape> selection{};  // where not every token reads all keys and values
+  StateLayout state{};                        // one page of it per sequence, where the model has any
+  WeightResidency weights{};                  // which are in memory
+  bool long_context = false;                  // LongRoPE's long list of factors: by the wish alone, never by the budget
+  std::vector<PlanRow> load{};                // leased while weights are read, besides `always`
+  std::vector<PlanRow> run{};                 // leased while tokens are computed
   std::vector<PlanRow> always{};
 
   [[nodiscard]] Bytes of(Purpose purpose) const;  // at once; 0 when the plan has no such row
   [[nodiscard]] Bytes load_of(Purpose purpose) const;
   [[nodiscard]] Bytes run_of(Purpose purpose) const;
   [[nodiscard]] Bytes peak() const;  // the larger of the two phases
-  // Of the pool if every sequence had its whole context in RAM.
-  [[nodiscard]] Index all_pages() const { return kv.layers > 0 ? sequences * ceil_div(context, kPageTokens) : 0; }
+  // Of a sequence's table: its whole context.
+  [[nodiscard]] Index table_pages() const { return kv.layers > 0 ? ceil_div(context, kPageTokens) : 0; }
+  // Of the pool if every sequence had in RAM what it keeps: its whole context, or its sinks and its window.
+  [[nodiscard]] Index all_pages() const;
+  [[nodiscard]] Bytes selection_bytes() const { return selection ? arena_bytes(KvSelection::bytes(*selection)) : 0_B; }
   // Does nothing move between memory and disk from the first token to the last?
   [[nodiscard]] bool all_in_memory() const { return weights.whole && cold.group_pages == 0; }
   // Sequences make room for one another, and are read again from their tokens.

@@ -34,6 +34,22 @@ void count_operations(const WeightLayout& weights, double head_share, TokenCost&
   cost.kind = static_cast<PeakKind>(std::max_element(by_kind.begin(), by_kind.end()) - by_kind.begin());
 }
 
+// What a token at this depth reads of keys and values, and of the bounds of those it does not.
+double kv_bytes_read(const Plan& plan, double depth) {
+  const auto all = static_cast<double>(plan.kv.bytes_per_token().count);
+  if (!plan.selection) return all * depth;
+  const KvSelect& select = plan.selection->select;
+  const auto layers = static_cast<double>(plan.kv.layers);
+  const auto selecting =
+      static_cast<double>(std::count(plan.selection->layers.begin(), plan.selection->layers.end(), true));
+  const double read = std::min(depth, static_cast<double>(select.sinks + select.tokens));
+  const double bounds =
+      select.method == KvMethod::kQuest
+          ? selecting * static_cast<double>(plan.kv.kv_heads * plan.kv.head_dim * 2 * 4) / kAttentionBlock
+          : 0;
+  return all * ((layers - selecting) * depth + selecting * read) / layers + bounds * depth;
+}
+
 }  // namespace
 
 double disk_bytes_of_pass(const WeightResidency& weights, double tokens) {
@@ -44,8 +60,7 @@ double disk_bytes_of_pass(const WeightResidency& weights, double tokens) {
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {
   TokenCost cost;
   count_operations(weights, 1, cost);
-  cost.bytes = static_cast<double>(weights.bytes_per_token().count) / batch +
-               static_cast<double>(plan.kv.bytes_per_token().count) * depth +
+  cost.bytes = static_cast<double>(weights.bytes_per_token().count) / batch + kv_bytes_read(plan, depth) +
                static_cast<double>(plan.state.bytes_per_sequence().count);
   cost.disk_bytes = disk_bytes_of_pass(plan.weights, batch) / batch;
   return cost;
