@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/function_ref.h"
+#include "base/normals.h"
 #include "base/philox.h"
 
 namespace jericho {
@@ -58,6 +59,12 @@ TEST(Error, CarriesContextFromTheInsideOut) {
     EXPECT_STREQ(error.what(), "load model.gguf: tensor 't': ends too early");
     EXPECT_EQ(exit_code(error.kind()), 1);
   }
+}
+
+TEST(Normals, FollowThePairsOfWordsOfADraw) {
+  const std::array<double, 4> normals = philox_normals({0, 0, 0, 0}, {1, 0});
+  const std::array<double, 4> expected = {0.380400701, -0.296277918, -0.249233299, -1.00383731};
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(normals[i], expected[i], 1e-8) << "normal " << i;
 }
 
 TEST(Philox, EqualsThePublishedVectors) {  // Random123, kat_vectors, philox4x32 10

@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/math.h"
+#include "base/normals.h"
 #include "base/philox.h"
 #include "ops/training_rows.h"
 #include "train/shuffle.h"
@@ -30,21 +30,6 @@ PhiloxKey stream_key(std::uint64_t seed, const std::string& name) {
 }
 
 constexpr std::uint32_t kInitPurpose = 1;
-
-// Normals of block `block` (Box & Muller 1958), in double.
-std::array<double, 4> normals(PhiloxKey key, std::uint64_t block, std::uint32_t purpose) {
-  const PhiloxCounter x =
-      philox4x32({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), purpose, 0}, key);
-  std::array<double, 4> out{};
-  for (std::size_t pair = 0; pair < 2; ++pair) {
-    const auto uniform = [&](std::uint32_t bits) { return (static_cast<double>(bits >> 8) + 0.5) * 0x1p-24; };
-    const double radius = std::sqrt(-2 * log_double(uniform(x[2 * pair])));
-    const SinCos turn = sin_cos_double(2 * 3.14159265358979323846 * uniform(x[2 * pair + 1]));
-    out[2 * pair] = radius * turn.cos;
-    out[2 * pair + 1] = radius * turn.sin;
-  }
-  return out;
-}
 
 TensorRole role_of(TrainedKind kind) {
   switch (kind) {
@@ -173,7 +158,9 @@ void Trainer::start_weights() {
       const PhiloxKey key = stream_key(options_.seed, t.name);
       const auto blocks = [&](Index begin, Index end, int) {
         for (Index block = begin; block < end; ++block) {
-          const auto values = normals(key, static_cast<std::uint64_t>(block), kInitPurpose);
+          const auto index = static_cast<std::uint64_t>(block);
+          const auto values = philox_normals(
+              {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), kInitPurpose, 0}, key);
           for (Index lane = 0; lane < 4 && 4 * block + lane < t.size(); ++lane) {
             w.data()[4 * block + lane] = static_cast<float>(deviation * values[static_cast<std::size_t>(lane)]);
           }

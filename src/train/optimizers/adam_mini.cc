@@ -3,7 +3,6 @@
 // whole norm. Biases keep one for each element.
 #include <cmath>
 
-#include "base/math.h"
 #include "train/optimizers/elements.h"
 #include "train/optimizers/rules.h"
 
@@ -28,11 +27,7 @@ class AdamMini final : public Optimizer {
   void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
             std::span<std::byte> state, Scratch&) const override {
     const float beta1 = options_.beta1, beta2 = options_.beta2;
-    const auto t = static_cast<double>(update.number);
-    const double lr = update.learning_rate;
-    const auto keep = static_cast<float>(1 - lr * static_cast<double>(options_.decay_of(shape())));
-    const auto size = static_cast<float>(lr / (1 - pow_double(static_cast<double>(beta1), t)));
-    const auto root = static_cast<float>(std::sqrt(1 - pow_double(static_cast<double>(beta2), t)));
+    const AdamWStep how = adamw_step(options_, shape(), update);
     float* const m = part<float>(state, 0).data();
     const std::span<float> v = part<float>(state, 1);
     const Index blocks_at_once = std::max<Index>(1, kUpdateGrain / block_);
@@ -43,12 +38,12 @@ class AdamMini final : public Optimizer {
         const auto mean = static_cast<float>(squares(g, count) / static_cast<double>(count));
         float& v_now = v[static_cast<std::size_t>(block)];
         v_now = beta2 * v_now + (1 - beta2) * mean;
-        const float step_size = size / (std::sqrt(v_now) / root + options_.epsilon);
+        const float step_size = how.step_size / (std::sqrt(v_now) / how.root_correction + how.epsilon);
         float* const w = weight.data() + begin;
         for (Index i = 0; i < count; ++i) {
           float& m_now = m[begin + i];
           m_now = beta1 * m_now + (1 - beta1) * g[i];
-          w[i] = w[i] * keep - step_size * m_now;
+          w[i] = w[i] * how.keep - step_size * m_now;
         }
       }
     });

@@ -24,15 +24,7 @@ class AdamW final : public Optimizer {
 
   void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
             std::span<std::byte> state, Scratch&) const override {
-    const auto t = static_cast<double>(update.number);
-    const double lr = update.learning_rate;
-    const float decay = options_.decay_of(shape());
-    const AdamWStep how = {.beta1 = options_.beta1,
-                           .beta2 = options_.beta2,
-                           .epsilon = options_.epsilon,
-                           .keep = static_cast<float>(1 - lr * decay),
-                           .step_size = static_cast<float>(lr / (1 - pow_double(options_.beta1, t))),
-                           .root_correction = static_cast<float>(std::sqrt(1 - pow_double(options_.beta2, t)))};
+    const AdamWStep how = adamw_step(options_, shape(), update);
     const std::span<float> m = part<float>(state, 0), v = part<float>(state, 1);
     const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
     const auto range = [&](Index begin, Index end, int) {
@@ -47,6 +39,17 @@ class AdamW final : public Optimizer {
 };
 
 }  // namespace
+
+AdamWStep adamw_step(const OptimizerOptions& options, const TrainedShape& shape, const UpdateStep& update) {
+  const auto t = static_cast<double>(update.number), lr = static_cast<double>(update.learning_rate);
+  const auto power = [&](float beta) { return pow_double(static_cast<double>(beta), t); };
+  return {.beta1 = options.beta1,
+          .beta2 = options.beta2,
+          .epsilon = options.epsilon,
+          .keep = static_cast<float>(1 - lr * static_cast<double>(options.decay_of(shape))),
+          .step_size = static_cast<float>(lr / (1 - power(options.beta1))),
+          .root_correction = static_cast<float>(std::sqrt(1 - power(options.beta2)))};
+}
 
 std::unique_ptr<Optimizer> make_adamw(const OptimizerOptions& options, const TrainedShape& shape) {
   return std::make_unique<AdamW>(options, shape);

@@ -3,7 +3,6 @@
 // never becomes zero (dynamic_map.h).
 #include <cmath>
 
-#include "base/math.h"
 #include "train/optimizers/moments.h"
 #include "train/optimizers/rules.h"
 
@@ -21,17 +20,13 @@ class AdamW8 final : public Optimizer {
   void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
             std::span<std::byte> state, Scratch&) const override {
     const Betas betas{options_.beta1, options_.beta2};
-    const auto t = static_cast<double>(update.number);
-    const double lr = update.learning_rate;
-    const auto keep = static_cast<float>(1 - lr * static_cast<double>(options_.decay_of(shape())));
-    const auto size = static_cast<float>(lr / (1 - pow_double(static_cast<double>(betas.beta1), t)));
-    const auto root = static_cast<float>(std::sqrt(1 - pow_double(static_cast<double>(betas.beta2), t)));
+    const AdamWStep how = adamw_step(options_, shape(), update);
     moments_.update(context, state, [&](Index begin, std::span<float> m, std::span<float> v) {
       float* const w = weight.data() + begin;
       const float* const g = gradient.data() + begin;
       for (std::size_t i = 0; i < m.size(); ++i) {
         betas.move(g[i], m[i], v[i]);
-        w[i] = w[i] * keep - (size * m[i]) / (std::sqrt(v[i]) / root + options_.epsilon);
+        w[i] = w[i] * how.keep - (how.step_size * m[i]) / (std::sqrt(v[i]) / how.root_correction + how.epsilon);
       }
     });
   }

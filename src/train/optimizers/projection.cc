@@ -7,7 +7,7 @@
 
 #include <Eigen/Eigenvalues>
 
-#include "base/math.h"
+#include "base/normals.h"
 #include "train/optimizers/products.h"
 
 namespace jericho {
@@ -98,21 +98,14 @@ Bytes singular_vectors_heap(Index small) {
 
 void random_basis(const Context& context, PhiloxKey key, std::uint32_t refresh, MatrixView<float> basis) {
   constexpr std::uint32_t kProjection = 4;  // the purpose in the counter (docs/numerics.md)
-  constexpr double kTwoPi = 6.283185307179586;
   const Index count = basis.extent(0) * basis.extent(1);
   const double factor = 1 / std::sqrt(static_cast<double>(basis.extent(0)));
   parallel_for(context.pool, ceil_div(count, 4), 1024, [&](Index begin, Index end, int) {
     for (Index block = begin; block < end; ++block) {
       const auto low = static_cast<std::uint32_t>(block), high = static_cast<std::uint32_t>(block >> 32);
-      const PhiloxCounter words = philox4x32({low, high, kProjection, refresh}, key);
-      for (std::size_t pair = 0; pair < 4; pair += 2) {
-        const auto uniform = [&](std::size_t lane) { return (static_cast<double>(words[lane] >> 8) + 0.5) * 0x1p-24; };
-        const double radius = std::sqrt(-2 * log_double(uniform(pair)));
-        const SinCos turn = sin_cos_double(kTwoPi * uniform(pair + 1));
-        const Index first = 4 * block + static_cast<Index>(pair);
-        if (first < count) basis.data()[first] = static_cast<float>(factor * radius * turn.cos);
-        if (first + 1 < count) basis.data()[first + 1] = static_cast<float>(factor * radius * turn.sin);
-      }
+      const std::array<double, 4> normals = philox_normals({low, high, kProjection, refresh}, key);
+      for (Index i = 0; i < 4 && 4 * block + i < count; ++i)
+        basis.data()[4 * block + i] = static_cast<float>(factor * normals[static_cast<std::size_t>(i)]);
     }
   });
 }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/philox.h"
+#include "kernels/adamw.h"
 #include "ops/context.h"
 #include "tensor/view.h"
 #include "train/optimizers.h"
@@ -17,6 +18,9 @@ using MakeOptimizer = std::unique_ptr<Optimizer>(const OptimizerOptions& options
 
 MakeOptimizer make_adamw, make_adamw_hf, make_adamw8, make_sgd, make_lion, make_adafactor, make_muon, make_adam_mini,
     make_galore, make_apollo;
+
+// What Adam in the form of torch.optim takes from a step, each value computed in double and rounded once.
+AdamWStep adamw_step(const OptimizerOptions& options, const TrainedShape& shape, const UpdateStep& update);
 
 // For the tensors that a rule for projections leaves out: what options.regular says for embeddings and head, else AdamW as
 // the references have it.
