@@ -79,7 +79,8 @@ struct Outcome {
 struct How {
   int threads = 2;
   Bytes room = 1_GiB;
-  Index stop_after = -1;  // steps
+  Index stop_after = -1;  // this step
+  Index die_after = -1;   // steps of this start: as if another process had killed this one
 };
 
 Outcome train(const TrainOptions& options, const How& how = {}) {
@@ -99,6 +100,7 @@ Outcome train(const TrainOptions& options, const How& how = {}) {
   watch.step = [&](const StepReport& r) {
     outcome.losses.push_back(r.loss);
     if (r.step == how.stop_after) stop.request_stop();
+    if (std::ssize(outcome.losses) == how.die_after) std::raise(SIGKILL);
   };
   watch.eval = [&](const EvalReport& r) { outcome.eval_loss = r.loss; };
   outcome.done = trainer.run(stop.get_token(), watch);
@@ -141,6 +143,7 @@ TEST(Trainer, GoesOnFromWhereItWasStopped) {
   EXPECT_EQ(rest.weights, base.weights);
 }
 
+// Killed at random moments, at the latest after five steps: past a save, and short of the end.
 TEST(Trainer, LosesNothingToKills) {
   const RunSetup setup;
   const Outcome base = train(setup.options("base"));
@@ -151,7 +154,7 @@ TEST(Trainer, LosesNothingToKills) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      train(o, {.threads = 1});
+      train(o, {.threads = 1, .die_after = 5});
       _exit(0);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20 + std::rand() % 200));
