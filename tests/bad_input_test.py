@@ -188,6 +188,7 @@ class BadInput(unittest.TestCase):
                 (["--chunk", "0"], "--chunk 0"), (["-t", "-1"], "--threads -1"), (["-t", "5000"], "--threads 5000"),
                 (["-n", "-2"], "-n -2"), (["--kv-type", "q3"], "--kv-type q3"),
                 (["--kv-type-v", "q3"], "--kv-type-v q3"), (["--kv-select", "quest:10"], "quest:256 would do"),
+                (["--kv-select", "h2o:1"], "at least 2 tokens"), (["--kv-select", "snapkv:32"], "snapkv:64,32 would do"),
                 (["--kv-select", "streaming:4+0"], "at least 1 token"), (["--memory", "lots"], "lots"),
                 (["--memory", "-5GiB"], "negative"), (["--memory", "12"], "12"), (["--min-p", "-1"], "-1"),
                 (["--top-p", "2"], "2"), (["--samplers", "magic"], "magic"), (["--logit-bias", "x"], "--logit-bias x")):

@@ -123,7 +123,8 @@ class TinyModel(BudgetOfOneModel, unittest.TestCase):
 
 
 class LargeModel(BudgetOfOneModel, unittest.TestCase):
-    selections = (("--kv-select", "quest:256", "-c", "1000"),)
+    selections = (("--kv-select", "quest:256", "-c", "1000"), ("--kv-select", "h2o:200", "-c", "1000"),
+                  ("--kv-select", "snapkv:200", "-c", "1000"))
     dtype = "Q8_0"
     sizes = {"hidden": 1024, "ff": 2816, "layers": 12, "heads": 16, "kv_heads": 4, "head_dim": 64, "vocab": 4096,
              "context": 2048}

@@ -62,7 +62,8 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("--kv-type-v", kv_type_v, "How values are kept [as --kv-type says]");
   verb.add_flag("--kv-rotate", kv_rotate, "Keep keys and values as Hadamard transforms: few bits then lose less");
   verb.add_option("--kv-select", kv_select,
-                  "Read fewer keys and values, which changes the text: streaming:SINKS+WINDOW, quest:TOKENS [all]");
+                  "Read fewer keys and values, which changes the text: streaming:SINKS+WINDOW, quest:TOKENS, "
+                  "h2o:TOKENS, snapkv:TOKENS[,WINDOW] [all]");
 }
 
 void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {

@@ -20,6 +20,8 @@ using testing::HasSubstr;
 
 constexpr KvSelect kQuest256 = {KvMethod::kQuest, 0, 256};
 constexpr KvSelect kStreaming = {KvMethod::kStreaming, 4, 100};
+constexpr KvSelect kH2O = {KvMethod::kH2O, 0, 100};
+constexpr KvSelect kSnapKv = {KvMethod::kSnapKv, 0, 100, 20};
 
 // Four layers, of which one has a window of its own.
 ModelConfig deep_config() {
@@ -70,12 +72,13 @@ class SelectingSessions : public testing::Test {
 };
 
 TEST_F(SelectingSessions, GivesTheSameBitsHoweverTheTokensWereCut) {
-  for (const KvSelect& select : {kQuest256, kStreaming}) {
+  for (const KvSelect& select : {kQuest256, kStreaming, kH2O, kSnapKv}) {
     wish_.kv_select = select;
-    const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 560, 1);
+    wish_.chunk = 64;
+    const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 480, 1);
     wish_.chunk = 23;
     for (const Index piece : {7, 23})
-      EXPECT_THAT(logits(*make(plan(wish_)), tokens_, 560, piece), BitEqual(expected)) << name(select) << " " << piece;
+      EXPECT_THAT(logits(*make(plan(wish_)), tokens_, 480, piece), BitEqual(expected)) << name(select) << " " << piece;
   }
 }
 
@@ -84,33 +87,57 @@ TEST_F(SelectingSessions, OfAllTokensHasTheBitsOfNoSelection) {
   const std::vector<float> selected = logits(*make(plan(wish_)), tokens_, 560, 1);
   wish_.kv_select = {KvMethod::kStreaming, 4, 616};
   const std::vector<float> streamed = logits(*make(plan(wish_)), tokens_, 560, 1);
+  wish_.kv_select = {KvMethod::kH2O, 0, 560};
+  const std::vector<float> kept = logits(*make(plan(wish_)), tokens_, 560, 1);
+  wish_.kv_select = {KvMethod::kSnapKv, 0, 560, 32};
+  const std::vector<float> snapped = logits(*make(plan(wish_)), tokens_, 560, 1);
   wish_.kv_select = {};
   const std::vector<float> all = logits(*make(plan(wish_)), tokens_, 560, 1);
   EXPECT_THAT(selected, BitEqual(all));
   EXPECT_THAT(streamed, BitEqual(all));
-  for (const KvSelect& select : {kQuest256, kStreaming}) {
+  EXPECT_THAT(kept, BitEqual(all));
+  EXPECT_THAT(snapped, BitEqual(all));
+  for (const KvSelect& select : {kQuest256, kStreaming, kH2O, kSnapKv}) {
     wish_.kv_select = select;
     EXPECT_GE(first_difference(logits(*make(plan(wish_)), tokens_, 560, 1), all), 0) << "or nothing was selected";
   }
 }
 
-TEST_F(SelectingSessions, GivesTheBitsOfItsOwnAmongOthers) {
-  const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 560, 1);
-  wish_.sequences = 3;
-  const auto session = make(plan(wish_));
-  const SequenceId before = session->open(), own = session->open(), after = session->open();
-  session->prefill(own, std::span(tokens_).first(560));
-  session->prefill(after, std::span(tokens_).subspan(100, 400));
-  std::vector<float> actual;
-  for (std::size_t i = 560; i < tokens_.size(); ++i) {
-    const auto next = [&](std::size_t at) { return std::span(tokens_).subspan(at, 1); };
-    const std::vector<BatchItem> items = {{before, next(i - 560), LogitRows::kNone, KvReading::kAll},
-                                          {own, next(i), LogitRows::kLast, KvReading::kSelected},
-                                          {after, next(i - 60), LogitRows::kNone, KvReading::kSelected}};
-    const auto row = session->forward(items).row(0);
-    actual.insert(actual.end(), row.begin(), row.end());
+TEST_F(SelectingSessions, GivesTheSameBitsForAnyNumberOfThreads) {
+  for (const KvSelect& select : {kH2O, kSnapKv}) {
+    wish_.kv_select = select;
+    const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 480, 23);
+    for (const int threads : {1, 4}) {
+      TestMachine machine(threads);
+      const auto model = Model::random(machine.context, config_, layout_, 3);
+      const Plan of = std::get<Plan>(plan_inference(config_, layout_, {.threads = threads}, 1_GiB, wish_));
+      Session session(machine.context, *model, of, KvBacking::kPopulate);
+      EXPECT_THAT(logits(session, tokens_, 480, 23), BitEqual(expected)) << name(select) << " " << threads;
+    }
   }
-  EXPECT_THAT(actual, BitEqual(expected));
+}
+
+TEST_F(SelectingSessions, GivesTheBitsOfItsOwnAmongOthers) {
+  for (const KvSelect& select : {kQuest256, kH2O, kSnapKv}) {
+    wish_.kv_select = select;
+    wish_.sequences = 1;
+    const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 560, 1);
+    wish_.sequences = 3;
+    const auto session = make(plan(wish_));
+    const SequenceId before = session->open(), own = session->open(), after = session->open();
+    session->prefill(own, std::span(tokens_).first(560));
+    session->prefill(after, std::span(tokens_).subspan(100, 400));
+    std::vector<float> actual;
+    for (std::size_t i = 560; i < tokens_.size(); ++i) {
+      const auto next = [&](std::size_t at) { return std::span(tokens_).subspan(at, 1); };
+      const std::vector<BatchItem> items = {{before, next(i - 560), LogitRows::kNone, KvReading::kAll},
+                                            {own, next(i), LogitRows::kLast, KvReading::kSelected},
+                                            {after, next(i - 60), LogitRows::kNone, KvReading::kSelected}};
+      const auto row = session->forward(items).row(0);
+      actual.insert(actual.end(), row.begin(), row.end());
+    }
+    EXPECT_THAT(actual, BitEqual(expected)) << name(select);
+  }
 }
 
 TEST_F(SelectingSessions, GivesTheSameBitsFromADiskAndReadsOnlyWhatWasChosen) {
@@ -131,22 +158,67 @@ TEST_F(SelectingSessions, GivesTheSameBitsFromADiskAndReadsOnlyWhatWasChosen) {
 }
 
 TEST_F(SelectingSessions, ReadsTokensAgainAsTheyWereRead) {
-  wish_.sequences = 2;
-  const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 560, 1);
-  wish_.preempt = true;
-  const auto session = make(smallest(wish_));
-  session->preempt_by(Preemption::kRecompute);
-  const SequenceId own = session->open(), other = session->open();
-  session->prefill(own, std::span(tokens_).first(560));
-  std::vector<float> actual;
-  for (std::size_t i = 560; i < tokens_.size(); ++i) {
-    if (i % 20 == 0) session->prefill(other, std::span(tokens_).first(200 - (i - 560) / 20 * 50));  // takes the pages
-    const BatchItem item = {own, std::span(tokens_).subspan(i, 1), LogitRows::kLast, KvReading::kSelected};
-    const auto row = session->forward({&item, 1}).row(0);
-    actual.insert(actual.end(), row.begin(), row.end());
+  for (const KvSelect& select : {kQuest256, kH2O, kSnapKv}) {
+    wish_.kv_select = select;
+    wish_.preempt = false;
+    wish_.sequences = 2;
+    const std::vector<float> expected = logits(*make(plan(wish_)), tokens_, 560, 1);
+    wish_.preempt = true;
+    const auto session = make(smallest(wish_));
+    session->preempt_by(Preemption::kRecompute);
+    const SequenceId own = session->open();
+    session->prefill(own, std::span(tokens_).first(560));
+    std::vector<float> actual;
+    for (std::size_t i = 560; i < tokens_.size(); ++i) {
+      if (i % 20 == 0) {  // takes the pages
+        const SequenceId other = session->open();
+        session->prefill(other, std::span(tokens_).first(612));
+        session->close(other);
+      }
+      const BatchItem item = {own, std::span(tokens_).subspan(i, 1), LogitRows::kLast, KvReading::kSelected};
+      const auto row = session->forward({&item, 1}).row(0);
+      actual.insert(actual.end(), row.begin(), row.end());
+    }
+    EXPECT_THAT(actual, BitEqual(expected)) << name(select);
+    EXPECT_GE(session->preemptions().recomputed, 2) << name(select);
   }
-  EXPECT_THAT(actual, BitEqual(expected));
-  EXPECT_GE(session->preemptions().recomputed, 2);
+}
+
+TEST_F(SelectingSessions, WhatNobodyVotedForGivesItsPagesBack) {
+  for (const KvSelect& select : {kH2O, kSnapKv}) {
+    wish_.kv_select = select;
+    const auto session = make(plan(wish_));
+    const SequenceId sequence = session->open();
+    session->prefill(sequence, std::span(tokens_).first(560));
+    EXPECT_FALSE(session->page(sequence, 34).empty());
+    const auto read = [&](std::size_t first, std::size_t count, KvReading how) {
+      const BatchItem item = {sequence, std::span(tokens_).subspan(first, count), LogitRows::kNone, how};
+      session->forward({&item, 1});
+    };
+    read(560, 13, KvReading::kSelected);  // 100 of the prompt and these: seven whole pages
+    EXPECT_EQ(session->length(sequence), 573);
+    EXPECT_FALSE(session->page(sequence, 6).empty());
+    EXPECT_TRUE(session->page(sequence, 7).empty());
+    read(0, 64, KvReading::kAll);  // another prompt, at whose end again 100 are kept
+    EXPECT_FALSE(session->page(sequence, 10).empty());
+    read(64, 1, KvReading::kSelected);
+    EXPECT_FALSE(session->page(sequence, 5).empty());
+    EXPECT_TRUE(session->page(sequence, 6).empty());
+    EXPECT_GT(session->give_back(1_MiB, 16), 0_B) << "the pages are free";
+    session->close(sequence);
+  }
+}
+
+TEST_F(SelectingSessions, H2ODropsAgainWhileItGenerates) {
+  wish_.kv_select = kH2O;
+  const auto session = make(plan(wish_));
+  const SequenceId sequence = session->open();
+  session->prefill(sequence, std::span(tokens_).first(200));
+  for (std::size_t i = 200; i < 620; ++i) {
+    const BatchItem item = {sequence, std::span(tokens_).subspan(i, 1), LogitRows::kNone, KvReading::kSelected};
+    session->forward({&item, 1});
+    ASSERT_TRUE(session->page(sequence, (100 + kDropInterval) / kPageTokens).empty()) << i;
+  }
 }
 
 TEST_F(SelectingSessions, AStreamTakesThePagesOfItsSinksAndItsWindowOnly) {
@@ -228,6 +300,16 @@ TEST(KvSelectionOfFamilies, RefusesByNameWhatHasNothingToSelectFrom) {
     windows.architecture = "windows";
     for (LayerConfig& layer : windows.layers) layer.window = 64;
     EXPECT_THAT(refusal(windows, {.kv_select = select}), HasSubstr("no layer of windows reads its whole context"));
+    EXPECT_EQ(refusal(deep_config(), {.kv_select = select}), "accepted");
+  }
+  for (const KvSelect& select : {kH2O, kSnapKv}) {
+    EXPECT_THAT(refusal(mamba_config(), {.kv_select = select}), HasSubstr("mamba has no attention"));
+    EXPECT_THAT(refusal(deep_config(), {.kv_select = select, .scratch = true}), HasSubstr("without --scratch"));
+    EXPECT_THAT(refusal(deep_config(), {.kv_select = select, .prefix_store = true}),
+                HasSubstr("without --prefix-store"));
+    ModelConfig wide = deep_config();
+    wide.layers[2].window = 101;
+    EXPECT_THAT(refusal(wide, {.kv_select = select}), HasSubstr("expected tokens of at least 101"));
     EXPECT_EQ(refusal(deep_config(), {.kv_select = select}), "accepted");
   }
   EXPECT_THAT(refusal(small_config(), {.kv_select = kQuest256}), HasSubstr("behind the first 2"));

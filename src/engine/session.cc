@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +13,8 @@
 
 namespace jericho {
 namespace {
+
+constexpr Index kNoEnd = std::numeric_limits<Index>::max();
 
 Arena populated(const Context& context, const Plan& plan, Purpose purpose) {
   return Arena(context.ledger.require(Tier::kRam, purpose, plan.of(purpose)), {.populate = true});
@@ -57,7 +60,11 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
                   context.pool.threads(), plan.selection->threads);
     selection_memory_ =
         Arena(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.selection_bytes()), {.populate = true});
-    selection_.emplace(*plan.selection, selection_memory_.bytes());
+    if (plan.selection->select.votes()) {
+      votes_.emplace(*plan.selection, selection_memory_.bytes());
+    } else {
+      selection_.emplace(*plan.selection, selection_memory_.bytes());
+    }
   }
   const auto most = static_cast<std::size_t>(pages_ ? ceil_div(plan.context, kPageTokens) : 0);
   for (Sequence& sequence : sequences_) {
@@ -94,7 +101,8 @@ void Session::close(SequenceId id) {
   sequence.page_data.clear();
   sequence.tokens.clear();
   sequence.reads.clear();
-  sequence.length = 0;
+  sequence.length = sequence.dropped = 0;
+  sequence.last_read = KvReading::kAll;
   sequence.place = Place::kInRam;
   sequence.open = sequence.failed = false;
 }
@@ -135,7 +143,7 @@ PageId Session::take_page() {
 
 void Session::extend(Sequence& sequence, Index tokens) {
   if (!pages_) return;
-  const Index wanted = ceil_div(sequence.length + tokens, kPageTokens);
+  const Index wanted = ceil_div(stored(sequence) + tokens, kPageTokens);
   while (static_cast<Index>(sequence.pages.size()) < wanted) {
     const PageId page = take_page();
     sequence.pages.push_back(page);
@@ -210,6 +218,32 @@ void Session::drop_middle(Sequence& sequence) {
   }
 }
 
+bool Session::votes_before(const Sequence& sequence, KvReading reads) const {
+  return votes_ && reads == KvReading::kSelected &&
+         stored(sequence) > votes_->select().most_stored(sequence.last_read == KvReading::kAll);
+}
+
+// Tokens that may be read in one step: none but the first finds positions dropped that the one before it still had.
+Index Session::tokens_until_vote(const Sequence& sequence, KvReading reads) const {
+  const Index most = votes_ && reads == KvReading::kSelected ? votes_->select().most_stored(false) : kNoEnd;
+  if (most == kNoEnd) return most;
+  return most + 1 - (votes_before(sequence, reads) ? votes_->select().tokens : stored(sequence));
+}
+
+// Before a token that is read so: of a selection that votes, drops what is too much, and the pages that it lay on.
+void Session::vote(Sequence& sequence, KvReading reads) {
+  if (!votes_before(sequence, reads)) return;
+  const Index kept = votes_->select().tokens;
+  votes_->drop(context_, static_cast<std::int32_t>(number(sequence)), sequence.length, stored(sequence),
+               sequence.page_data);
+  sequence.dropped = sequence.length - kept;
+  while (std::ssize(sequence.pages) > ceil_div(kept, kPageTokens)) {
+    pages_->release(sequence.pages.back());
+    sequence.pages.pop_back();
+    sequence.page_data.pop_back();
+  }
+}
+
 void Session::preempt(Sequence& sequence) {
   const Bytes bytes = (std::ssize(sequence.pages) - cold_pages(sequence)) * plan_.kv.page_bytes();
   PreemptionCost cost{.tokens = sequence.length, .bytes = bytes, .seconds_per_token = seconds_per_token_};
@@ -273,7 +307,8 @@ void Session::read_again(Sequence& sequence) {
   const std::vector<KvReading> reads(sequence.reads);
   sequence.tokens.clear();
   sequence.reads.clear();
-  sequence.length = 0;
+  sequence.length = sequence.dropped = 0;
+  sequence.last_read = KvReading::kAll;
   sequence.place = Place::kInRam;
   if (states_) {
     states_->release(sequence.state);
@@ -282,11 +317,15 @@ void Session::read_again(Sequence& sequence) {
   const auto most = static_cast<std::size_t>(chunk());
   const auto as_read = [&](std::size_t token) { return reads.empty() ? KvReading::kAll : reads[token]; };
   for (std::size_t begin = 0, end = 0; begin < tokens.size(); begin = end) {
-    while (end < std::min(begin + most, tokens.size()) && as_read(end) == as_read(begin)) ++end;
+    const Index until = tokens_until_vote(sequence, as_read(begin));
+    const auto limit =
+        std::min({begin + most, tokens.size(), begin + static_cast<std::size_t>(std::min(until, chunk()))});
+    while (end < limit && as_read(end) == as_read(begin)) ++end;
     const auto piece = std::span(tokens).subspan(begin, end - begin);
+    vote(sequence, as_read(begin));
     extend(sequence, std::ssize(piece));
     const BatchItem item = {static_cast<SequenceId>(number(sequence)), piece, LogitRows::kNone, as_read(begin)};
-    step({&item, 1});
+    step({&item, 1}, 0);
   }
 }
 
@@ -301,7 +340,7 @@ Index Session::restore(SequenceId id, std::span<const TokenId> tokens, const Fil
     if (!fill(static_cast<Index>(page), {sequence.page_data[page], plan_.kv.page_bytes().size()})) break;
     const auto read = tokens.subspan(page * kPageTokens, kPageTokens);
     if (keeps_tokens_) sequence.tokens.insert(sequence.tokens.end(), read.begin(), read.end());
-    if (keeps_tokens_ && selection_) sequence.reads.resize(sequence.tokens.size(), KvReading::kAll);
+    if (keeps_tokens_ && plan_.selection) sequence.reads.resize(sequence.tokens.size(), KvReading::kAll);
     sequence.length += kPageTokens;
     if (selection_ && sequence.length % kAttentionBlock == 0)
       selection_->note_block(context_, id, sequence.length / kAttentionBlock - 1, sequence.page_data);
@@ -313,26 +352,47 @@ Index Session::restore(SequenceId id, std::span<const TokenId> tokens, const Fil
 std::span<const std::byte> Session::page(SequenceId id, Index index) const {
   const Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
   const auto page = static_cast<std::size_t>(index);
-  if ((index + 1) * kPageTokens > sequence.length || page >= sequence.pages.size() || sequence.pages[page] == kNullPage)
+  if ((index + 1) * kPageTokens > stored(sequence) || page >= sequence.pages.size() ||
+      sequence.pages[page] == kNullPage)
     return {};
   return {sequence.page_data[page], plan_.kv.page_bytes().size()};
 }
 
 MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
   check(items);
+  const auto until_vote = [&](const BatchItem& item) {
+    return tokens_until_vote(sequences_[static_cast<std::size_t>(item.sequence)], item.reads);
+  };
+  const auto in_one_step = [&](const BatchItem& item) { return std::ssize(item.tokens) <= until_vote(item); };
+  if (std::all_of(items.begin(), items.end(), in_one_step)) return advance(items, 0);
+  Index rows = 0;
+  for (BatchItem item : items) {
+    for (auto left = item.tokens; !left.empty(); left = left.subspan(item.tokens.size())) {
+      item.tokens = left.first(static_cast<std::size_t>(std::min(std::ssize(left), until_vote(item))));
+      BatchItem piece = item;
+      if (piece.logits == LogitRows::kLast && piece.tokens.size() < left.size()) piece.logits = LogitRows::kNone;
+      rows += advance({&piece, 1}, rows).extent(0);
+    }
+  }
+  return {reinterpret_cast<const float*>(logits_.bytes().data()), rows, model_.config().vocab_size};
+}
+
+// What forward() does where no item has a vote between its tokens; the logits become rows from `first_logits` on.
+MatrixView<const float> Session::advance(std::span<const BatchItem> items, Index first_logits) {
   const auto each = [&](auto&& body) {
     for (const BatchItem& item : items) body(sequences_[static_cast<std::size_t>(item.sequence)], item);
   };
   each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = true; });
   try {
     each([&](Sequence& sequence, const BatchItem&) { bring_back(sequence); });
+    each([&](Sequence& sequence, const BatchItem& item) { vote(sequence, item.reads); });
     each([&](Sequence& sequence, const BatchItem& item) { extend(sequence, std::ssize(item.tokens)); });
   } catch (const Error&) {
     each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false, sequence.failed = true; });
     throw;
   }
   try {
-    const MatrixView<const float> logits = step(items);
+    const MatrixView<const float> logits = step(items, first_logits);
     each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false; });
     return logits;
   } catch (const Error&) {
@@ -342,21 +402,21 @@ MatrixView<const float> Session::forward(std::span<const BatchItem> items) {
 }
 
 // Some layers have read these tokens, others have not. Keys and values are written again at the same positions; a state
-// has no way back, and cold pages may be on their way.
+// has no way back, nor have votes, and cold pages may be on their way.
 void Session::take_back(std::span<const BatchItem> items) {
   for (const BatchItem& item : items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     sequence.in_batch = false;
-    sequence.failed = states_.has_value() || cold_ != nullptr;
+    sequence.failed = states_.has_value() || votes_.has_value() || cold_ != nullptr;
     if (sequence.failed) continue;
     sequence.length -= std::ssize(item.tokens);
     if (keeps_tokens_) sequence.tokens.resize(static_cast<std::size_t>(sequence.length));
-    if (keeps_tokens_ && selection_) sequence.reads.resize(sequence.tokens.size());
+    if (keeps_tokens_ && plan_.selection) sequence.reads.resize(sequence.tokens.size());
   }
 }
 
 // The items' pages are there.
-MatrixView<const float> Session::step(std::span<const BatchItem> items) {
+MatrixView<const float> Session::step(std::span<const BatchItem> items, Index first_logits) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<TokenId> tokens;
   std::vector<BatchRow> rows;
@@ -373,25 +433,30 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items) {
       const bool wanted = item.logits == LogitRows::kAll || (item.logits == LogitRows::kLast && i + 1 == count);
       if (wanted) logit_rows.push_back(static_cast<Index>(tokens.size()));
       tokens.push_back(item.tokens[static_cast<std::size_t>(i)]);
-      rows.push_back(
-          {static_cast<std::int32_t>(pages.size()), sequence.length + i, item.reads == KvReading::kSelected});
+      rows.push_back({static_cast<std::int32_t>(pages.size()), stored(sequence) + i, item.reads == KvReading::kSelected,
+                      sequence.dropped});
     }
     numbers.push_back(item.sequence);
     pages.emplace_back(sequence.page_data);
     if (states_) states.push_back(states_->data(sequence.state));
     sequence.length += count;
+    sequence.last_read = item.reads;
     if (keeps_tokens_) sequence.tokens.insert(sequence.tokens.end(), item.tokens.begin(), item.tokens.end());
-    if (keeps_tokens_ && selection_) sequence.reads.resize(sequence.tokens.size(), item.reads);
+    if (keeps_tokens_ && plan_.selection) sequence.reads.resize(sequence.tokens.size(), item.reads);
   }
   if (selection_) selection_->begin_step(numbers);
+  if (votes_) votes_->begin_step(numbers);
   const auto R = static_cast<Index>(logit_rows.size());
-  JERICHO_CHECK(R <= plan_.limits.logit_rows, "{} rows of logits, the plan has {}", R, plan_.limits.logit_rows);
-  const MatrixView<float> logits(reinterpret_cast<float*>(logits_.bytes().data()), R, model_.config().vocab_size);
+  JERICHO_CHECK(first_logits + R <= plan_.limits.logit_rows, "{} rows of logits, the plan has {}", first_logits + R,
+                plan_.limits.logit_rows);
+  const MatrixView<float> all_logits(reinterpret_cast<float*>(logits_.bytes().data()), plan_.limits.logit_rows,
+                                     model_.config().vocab_size);
+  const MatrixView<float> logits = all_logits.rows(first_logits, R);
   ColdPages* cold = cold_ ? cold_->begin_step(readers) : nullptr;
-  model_.transformer().forward(
-      context_, plan_.kv,
-      {tokens, rows, logit_rows, pages, states, selection_ ? &*selection_ : nullptr, cold, plan_.long_context},
-      scratch_.bytes(), logits);
+  model_.transformer().forward(context_, plan_.kv,
+                               {tokens, rows, logit_rows, pages, states, selection_ ? &*selection_ : nullptr,
+                                votes_ ? &*votes_ : nullptr, cold, plan_.long_context},
+                               scratch_.bytes(), logits);
   if (cold != nullptr) cold_->end_step();
   for (const BatchItem& item : items) drop_middle(sequences_[static_cast<std::size_t>(item.sequence)]);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

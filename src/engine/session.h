@@ -99,10 +99,12 @@ class Session {
     Place place = Place::kInRam;
     Index opened = 0;  // rises with every open()
     Index length = 0;
-    std::vector<TokenId> tokens;        // read so far, where the plan has fewer pages than all sequences may need
-    std::vector<KvReading> reads;       // of those, where the plan selects
-    std::vector<PageId> pages;          // the null page where they are cold, or dropped for good
-    std::vector<std::byte*> page_data;  // of `pages`, as kernels want them
+    Index dropped = 0;  // of those tokens: positions that are stored no more, in each KV head others
+    KvReading last_read = KvReading::kAll;  // how the last token was read
+    std::vector<TokenId> tokens;            // read so far, where the plan has fewer pages than all sequences may need
+    std::vector<KvReading> reads;           // of those, where the plan selects
+    std::vector<PageId> pages;              // the null page where they are cold, or dropped for good
+    std::vector<std::byte*> page_data;      // of `pages`, as kernels want them
     PageId state = kNullPage;
   };
   void check(std::span<const BatchItem> items) const;
@@ -115,12 +117,17 @@ class Session {
   bool unpark(Sequence& sequence);
   void read_again(Sequence& sequence);
   void drop(Sequence& sequence);
-  MatrixView<const float> step(std::span<const BatchItem> items);
+  MatrixView<const float> advance(std::span<const BatchItem> items, Index first_logits);
+  MatrixView<const float> step(std::span<const BatchItem> items, Index first_logits);
   void take_back(std::span<const BatchItem> items);  // of a step that failed
   [[nodiscard]] Index number(const Sequence& sequence) const { return &sequence - sequences_.data(); }
   [[nodiscard]] Index cold_pages(const Sequence& sequence) const { return cold_ ? cold_->pages(number(sequence)) : 0; }
   [[nodiscard]] bool store_group(Sequence& sequence);
   void drop_middle(Sequence& sequence);
+  [[nodiscard]] static Index stored(const Sequence& sequence) { return sequence.length - sequence.dropped; }
+  [[nodiscard]] bool votes_before(const Sequence& sequence, KvReading reads) const;
+  [[nodiscard]] Index tokens_until_vote(const Sequence& sequence, KvReading reads) const;
+  void vote(Sequence& sequence, KvReading reads);
 
   const Context& context_;
   const Model& model_;
@@ -134,6 +141,7 @@ class Session {
   std::unique_ptr<ColdKv> cold_;
   Arena selection_memory_;
   std::optional<KvSelection> selection_;
+  std::optional<KvVotes> votes_;
   bool keeps_tokens_ = false;
   Preemption how_ = Preemption::kCheapest;
   Preemptions preemptions_{};

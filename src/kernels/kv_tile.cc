@@ -106,6 +106,15 @@ void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte
   }
 }
 
+void kv_copy(KvType type, const std::byte* from, Index from_slot, Index head_dim, Index slot, std::byte* tile) {
+  const Index row = kv_row_bytes(type, head_dim).count;
+  const Index scales = type == KvType::kQ8 || type == KvType::kQ4 ? 2 * kv_groups(head_dim) : 0, codes = row - scales;
+  std::memcpy(tile + slot * codes, from + from_slot * codes, static_cast<std::size_t>(codes));
+  if (scales == 0) return;
+  const std::byte* const from_scales = from + kPageTokens * codes + from_slot * scales;
+  std::memcpy(tile + kPageTokens * codes + slot * scales, from_scales, static_cast<std::size_t>(scales));
+}
+
 void kv_load(KvType type, const std::byte* tile, Index head_dim, Index slot, float* out) {
   switch (type) {
     case KvType::kF32: std::memcpy(out, tile + slot * head_dim * 4, static_cast<std::size_t>(head_dim) * 4); return;

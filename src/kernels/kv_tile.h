@@ -65,6 +65,9 @@ struct KvCode {
 };
 KvCode kv_code(KvType type, const std::byte* tile, Index head_dim, Index slot, Index d);
 
+// Copies what a slot of one tile holds to a slot of another, or of the same, bit by bit.
+void kv_copy(KvType type, const std::byte* from, Index from_slot, Index head_dim, Index slot, std::byte* tile);
+
 // Reads a slot back as fp32, out[D].
 void kv_load(KvType type, const std::byte* tile, Index head_dim, Index slot, float* out);
 

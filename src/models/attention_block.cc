@@ -62,6 +62,11 @@ void project(const Pass& pass, const LinearWeight& w, const LinearInput& x, floa
   linear_each(pass.context, {&task, 1}, x);
 }
 
+AttentionLogits attention_logits(const ModelConfig& c) {
+  const float plain = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+  return {c.attention_scale != 0 ? c.attention_scale : plain, c.attention_softcap};
+}
+
 void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows) {
   static_cast<void>(Buffers::take(scratch, config, forms, rows));
 }
@@ -82,9 +87,9 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
     sink_q = selection->sink_queries(pass.rows());
   const auto prepare = [&](Index t) { prepare_row(pass, layer, w, b, sink_q, t); };
   store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.k, b.v, pass.batch.pages, prepare);
-  const float logit_scale =
-      c.attention_scale != 0 ? c.attention_scale : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  const AttentionShape shape = {c.num_attention_heads, layer.window, {logit_scale, c.attention_softcap}};
+  if (pass.batch.votes != nullptr)
+    pass.batch.votes->note_queries(pass.context, step.kv, pass.batch.rows, b.q, pass.batch.pages);
+  const AttentionShape shape = {c.num_attention_heads, layer.window, attention_logits(c)};
   if (selection != nullptr) {
     selection->note_keys(pass.context, step.kv, pass.batch.rows, pass.batch.pages);
     selected_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, sink_q, pass.batch.pages,

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/index.h"
+#include "ops/kv_votes.h"
 #include "ops/paged_attention.h"
 #include "ops/selected_attention.h"
 #include "ops/tiered_attention.h"
@@ -21,6 +22,7 @@ struct Batch {                             // views of the caller's arrays
       states{};                      // per sequence its page of states, where the model has any (ops/state_space.h);
                                      // the rows of a sequence then follow one another
   KvSelection* selection = nullptr;  // of the rows that read less than everything, where a person asked for that
+  KvVotes* votes = nullptr;          // of what their queries attend to, where a selection drops the rest
   ColdPages* cold = nullptr;         // of the sequences whose pages are not all in RAM, where there are any
   bool long_context = false;         // longrope: of all its sequences, from their first token on
 };

@@ -66,6 +66,8 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
                      MatrixView<float> out);
 void attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 
+AttentionLogits attention_logits(const ModelConfig& config);
+
 // Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1): one compressed key per token for all heads,
 // whose first part is the value; projections to the heads' own keys and values are absorbed into query and output.
 void latent_attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x,

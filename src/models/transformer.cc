@@ -101,7 +101,11 @@ KvLayout kv_layout(const ModelConfig& config, KvTypes type) {
 }
 
 SelectionShape selection_shape(const ModelConfig& config, const KvSelect& select, const KvLayout& kv) {
-  SelectionShape shape{.select = select, .kv = kv, .heads = config.num_attention_heads, .angles = config.rope.dims / 2};
+  SelectionShape shape{.select = select,
+                       .kv = kv,
+                       .heads = config.num_attention_heads,
+                       .logits = attention_logits(config),
+                       .angles = config.rope.dims / 2};
   for (const Step& step : steps_of(config)) {
     const LayerConfig& layer = config.layers[static_cast<std::size_t>(step.layer)];
     if (!layer.attention) continue;
@@ -160,7 +164,8 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   if (embedding_scale != 1) scale(context, embedding_scale, b.x);
   const RopeTable& rope = batch.long_context && long_rope_ ? *long_rope_ : rope_;
   for (Index t = 0; t < T; ++t) {
-    const Index position = batch.rows[static_cast<std::size_t>(t)].position;
+    const BatchRow& row = batch.rows[static_cast<std::size_t>(t)];
+    const Index position = row.position + row.skipped;
     rope.angles(position, b.angles.cos.row(t), b.angles.sin.row(t));
     if (local_rope_) local_rope_->angles(position, b.local_angles.cos.row(t), b.local_angles.sin.row(t));
   }

@@ -1,6 +1,7 @@
 // The names of selections: see kv_select.h.
 #include "ops/kv_select.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -31,6 +32,8 @@ std::string name(const KvSelect& select) {
     case KvMethod::kAll: return "all";
     case KvMethod::kStreaming: return fmt::format("streaming:{}+{}", select.sinks, select.tokens);
     case KvMethod::kQuest: return fmt::format("quest:{}", select.tokens);
+    case KvMethod::kH2O: return fmt::format("h2o:{}", select.tokens);
+    case KvMethod::kSnapKv: return fmt::format("snapkv:{},{}", select.tokens, select.window);
   }
   return {};
 }
@@ -58,7 +61,25 @@ KvSelect parse_kv_select(std::string_view text) {
     }
     return {KvMethod::kQuest, 0, *tokens};
   }
-  refuse(text, "streaming:SINKS+WINDOW or quest:TOKENS");
+  if (method == "h2o") {
+    const auto tokens = whole_number(rest);
+    if (!tokens) refuse(text, "h2o:TOKENS, as in h2o:2048");
+    if (*tokens < 2) refuse(text, "at least 2 tokens, one of each kind");
+    return {KvMethod::kH2O, 0, *tokens};
+  }
+  if (method == "snapkv") {
+    constexpr Index kUsualWindow = 32;
+    const std::size_t comma = rest.find(',');
+    const auto tokens = whole_number(rest.substr(0, comma));
+    const auto window = comma == std::string_view::npos ? kUsualWindow : whole_number(rest.substr(comma + 1));
+    if (!tokens || !window) refuse(text, "snapkv:TOKENS[,WINDOW], as in snapkv:2048,32");
+    if (*window < 1 || *window >= *tokens)
+      refuse(text,
+             fmt::format("a window of at least 1 token and more tokens than that, {} would do",
+                         name({KvMethod::kSnapKv, 0, 2 * std::max<Index>(*window, 1), std::max<Index>(*window, 1)})));
+    return {KvMethod::kSnapKv, 0, *tokens, *window};
+  }
+  refuse(text, "streaming:SINKS+WINDOW, quest:TOKENS, h2o:TOKENS or snapkv:TOKENS[,WINDOW]");
 }
 
 }  // namespace jericho

@@ -46,6 +46,7 @@ struct BatchRow {
   std::int32_t sequence = 0;  // index into KvPages
   Index position = 0;
   bool selects = false;  // reads only what a selection leaves it, where there is one (ops/selected_attention.h)
+  Index skipped = 0;     // earlier positions that are stored no more (ops/kv_votes.h); RoPE counts them too
 };
 
 // Of each sequence, its pages in order of position; the pages that hold the rows' own positions are writable.

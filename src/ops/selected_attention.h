@@ -31,6 +31,7 @@ struct SelectionShape {
   KvSelect select{};
   KvLayout kv{};
   Index heads = 0;             // of a query
+  AttentionLogits logits{};    // where queries vote
   Index angles = 0;            // of streaming: cosines that a position takes, of all kinds of RoPE
   std::vector<bool> layers{};  // of kv: which select
   Index sequences = 0, context = 0;

@@ -311,6 +311,11 @@ Index Plan::all_pages() const {
   return std::min(whole, sequences * kept + ceil_div(limits.rows, kPageTokens));
 }
 
+Bytes Plan::selection_bytes() const {
+  if (!selection) return {};
+  return arena_bytes(selection->select.votes() ? KvVotes::bytes(*selection) : KvSelection::bytes(*selection));
+}
+
 Bytes Plan::peak() const { return total(always) + std::max(total(load), total(run)); }
 
 PrefixShape prefix_shape(const KvLayout& kv) {
@@ -441,12 +446,18 @@ void validate_selection(const InferenceWish& wish, const ModelConfig& config) {
     refuse(fmt::format("no layer of {} reads its whole context{}; run it without", config.architecture,
                        select.method == KvMethod::kQuest ? fmt::format(" behind the first {}", kDenseLayers) : ""));
   }
-  if (select.method != KvMethod::kStreaming) return;
+  if (select.method == KvMethod::kQuest) return;
   Index widest = 0;
   for (const LayerConfig& layer : config.layers) widest = std::max(widest, layer.window);
-  if (select.tokens < widest)
-    refuse(fmt::format("expected a window of at least {}, which some layers of {} read", widest, config.architecture));
-  if (wish.scratch) refuse("its keys and values do not grow; run it without --scratch");
+  if (select.tokens < widest) {
+    refuse(fmt::format("expected {} of at least {}, which some layers of {} read",
+                       select.votes() ? "tokens" : "a window", widest, config.architecture));
+  }
+  if (wish.scratch) {
+    refuse(select.votes()
+               ? "every KV head keeps other positions, which no page on a disk holds; run it without --scratch"
+               : "its keys and values do not grow; run it without --scratch");
+  }
   if (wish.prefix_store) refuse("what it drops no later prompt could use; run it without --prefix-store");
 }
 

@@ -19,6 +19,7 @@
 #include "models/weight_units.h"
 #include "models/weights.h"
 #include "ops/kv_select.h"
+#include "ops/kv_votes.h"
 #include "ops/paged_attention.h"
 #include "ops/selected_attention.h"
 #include "ops/state_space.h"
@@ -111,7 +112,7 @@ struct Plan {
   [[nodiscard]] Index table_pages() const { return kv.layers > 0 ? ceil_div(context, kPageTokens) : 0; }
   // Of the pool if every sequence had in RAM what it keeps: its whole context, or its sinks and its window.
   [[nodiscard]] Index all_pages() const;
-  [[nodiscard]] Bytes selection_bytes() const { return selection ? arena_bytes(KvSelection::bytes(*selection)) : 0_B; }
+  [[nodiscard]] Bytes selection_bytes() const;
   // Does nothing move between memory and disk from the first token to the last?
   [[nodiscard]] bool all_in_memory() const { return weights.whole && cold.group_pages == 0; }
   // Sequences make room for one another, and are read again from their tokens.

@@ -47,7 +47,12 @@ double kv_bytes_read(const Plan& plan, double depth) {
       select.method == KvMethod::kQuest
           ? selecting * static_cast<double>(plan.kv.kv_heads * plan.kv.head_dim * 2 * 4) / kAttentionBlock
           : 0;
-  return all * ((layers - selecting) * depth + selecting * read) / layers + bounds * depth;
+  // Of h2o: keys, once more for the votes.
+  const double votes =
+      select.method == KvMethod::kH2O
+          ? selecting * static_cast<double>(plan.kv.kv_heads * kv_row_bytes(plan.kv.type.keys, plan.kv.head_dim).count)
+          : 0;
+  return all * ((layers - selecting) * depth + selecting * read) / layers + bounds * depth + votes * read;
 }
 
 }  // namespace
