@@ -223,6 +223,38 @@ INSTANTIATE_TEST_SUITE_P(, SameBitsOfBlocks,
                                   std::string(name(test.param.kv));
                          });
 
+// More threads than query heads: a token's positions are shared out where the plan leaves room, and tokens are the same.
+TEST(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
+  constexpr Index kDeep = 900, kSteps = 12;
+  const TestMachine machine(1), seven(7);
+  const WholeModel model = WholeModel::random(machine.context, odd_config(), DType::kQ8_0);
+  const std::vector<TokenId> prompt = random_tokens(kDeep, odd_config().vocab_size, 9);
+  const auto continued = [&](const Context& context, KvType type, Index chunk) {
+    Session session(context, *model.model,
+                    model.plan(context, {.context = kDeep + kSteps, .kv_type = type, .chunk = chunk}),
+                    KvBacking::kPopulate);
+    const SequenceId sequence = session.open();
+    std::span<const float> row = session.prefill(sequence, prompt);
+    std::vector<float> all(row.begin(), row.end());
+    std::vector<TokenId> tokens;
+    for (Index step = 0; step < kSteps; ++step) {
+      tokens.push_back(static_cast<TokenId>(argmax(row)));
+      row = session.prefill(sequence, std::span(tokens).last(1));
+      all.insert(all.end(), row.begin(), row.end());
+    }
+    return std::pair(tokens, all);
+  };
+  for (const KvType type : kKvTypes) {
+    const auto [tokens, logits] = continued(machine.context, type, 256);
+    ASSERT_TRUE(all_finite(logits));
+    for (const Index chunk : {1, 256}) {
+      const auto [others, other_logits] = continued(seven.context, type, chunk);
+      EXPECT_EQ(others, tokens) << name(type) << " chunk " << chunk;
+      EXPECT_THAT(other_logits, BitEqual(logits)) << name(type) << " chunk " << chunk;
+    }
+  }
+}
+
 // Of logits in every weight format: what any compiler and any processor must give. It changes only with a definition;
 // formats that are new get a list and digests of their own.
 constexpr std::array kFirstTypes = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,

@@ -17,7 +17,8 @@
 //             `scale`; v = float(code) * float(s), out[d] as for f32
 // Tokens and heads share the loads of keys and values, never a sum: each has the bits it has alone.
 // The positions may come in parts (AttentionPart), each in a call of its own: the same bits.
-// Does not allocate, throw or start threads: the op splits tokens and heads.
+// Does not allocate, throw or start threads: the op splits tokens and heads, and the positions of one token by the steps
+// of attention_steps.h.
 #pragma once
 
 #include <algorithm>
@@ -53,6 +54,8 @@ struct AttentionPart {
   Index from = 0, to = std::numeric_limits<Index>::max();  // multiples of kAttentionBlock, apart from an open end
   MatrixView<float> carried{nullptr, 0, 0};                // [T, 2 heads] m, sum; none: these are all positions
   bool last = true;                                        // out is divided by sum
+
+  [[nodiscard]] bool carries() const { return carried.data() != nullptr; }
 };
 
 struct QueryTokens {   // consecutive tokens of one sequence

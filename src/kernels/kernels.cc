@@ -8,9 +8,22 @@
 namespace jericho {
 
 const Kernels& kernels_for(CpuPath path) {
-  static const Kernels scalar = {CpuPath::kScalar, ref::rms_norm,   ref::glu,        ref::soft_cap,  ref::quantize_q8,
-                                 ref::round_bf16,  kv_store,        ref::matmul,     ref::attention, ref::causal_conv1d,
-                                 ref::time_steps,  ref::mamba_scan, ref::mamba2_scan};
+  static const Kernels scalar = {CpuPath::kScalar,
+                                 ref::rms_norm,
+                                 ref::glu,
+                                 ref::soft_cap,
+                                 ref::quantize_q8,
+                                 ref::round_bf16,
+                                 kv_store,
+                                 ref::matmul,
+                                 ref::attention,
+                                 ref::attention_logits,
+                                 ref::attention_weights,
+                                 ref::attention_values,
+                                 ref::causal_conv1d,
+                                 ref::time_steps,
+                                 ref::mamba_scan,
+                                 ref::mamba2_scan};
   static const Kernels avx2 = kernels::avx2_table(scalar);
   static const Kernels avx512 = kernels::avx512_table(avx2);
   static const Kernels amx = kernels::amx_table(avx512);

@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "kernels/activations.h"
 #include "kernels/attention.h"
+#include "kernels/attention_steps.h"
 #include "kernels/glu.h"
 #include "kernels/kv_tile.h"
 #include "kernels/matmul.h"
@@ -31,6 +32,11 @@ struct Kernels {
                  MatrixView<float> y) = nullptr;
   void (*attention)(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
                     MatrixView<float> out) = nullptr;
+  void (*attention_logits)(const KvHead& kv, const QueryTokens& token, AttentionLogits logits,
+                           MatrixView<const float> q, StepRange blocks, const AttentionSteps& steps) = nullptr;
+  void (*attention_weights)(const QueryTokens& token, StepRange blocks, const AttentionSteps& steps) = nullptr;
+  void (*attention_values)(const KvHead& kv, const QueryTokens& token, StepRange columns, const AttentionSteps& steps,
+                           MatrixView<float> out) = nullptr;
   void (*causal_conv1d)(const Convolution& conv, const ConvHistory& history, MatrixView<float> x) = nullptr;
   void (*time_steps)(const float* bias, float lowest, float highest, MatrixView<float> dt) = nullptr;
   void (*mamba_scan)(const SelectiveScan& scan, float* state, MatrixView<float> x) = nullptr;

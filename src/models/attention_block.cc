@@ -96,7 +96,7 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
                        pass.batch.cold, *selection, b.attended);
   } else {
     tiered_attention(pass.context, pass.kv, step.kv, shape, pass.batch.rows, b.q, pass.batch.pages, pass.batch.cold,
-                     b.attended);
+                     b.attended, &scratch);
   }
   if (pass.kv.rotated) hadamard(pass.context, b.attended, c.head_dim);
   if (c.sub_norms) rms_norm(pass.context, b.attended, w.attention_sub_norm, c.rms_norm_eps, b.attended);

@@ -91,7 +91,8 @@ void project_heads(const Pass& pass, const std::vector<PackedMatrix>& weights, c
 }
 
 // Tokens [first, first + n) of the batch, at most a wave.
-void attend_wave(const Pass& pass, const Step& step, const LatentWeights& w, const Buffers& b, Index first, Index n) {
+void attend_wave(const Pass& pass, const Step& step, const LatentWeights& w, const Buffers& b, Index first, Index n,
+                 Scratch& scratch) {
   const ModelConfig& c = pass.config;
   const LatentConfig& m = c.latent;
   const Index H = c.num_attention_heads, head = m.nope_dim + m.rope_dim, key = m.kv_lora_rank + m.rope_dim;
@@ -106,7 +107,7 @@ void attend_wave(const Pass& pass, const Step& step, const LatentWeights& w, con
   const AttentionShape shape = {H, pass.layer(step).window, {c.attention_scale, c.attention_softcap}};
   tiered_attention(pass.context, pass.kv, step.kv, shape,
                    pass.batch.rows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), absorbed,
-                   pass.batch.pages, pass.batch.cold, latent);
+                   pass.batch.pages, pass.batch.cold, latent, &scratch);
   const MatrixView<float> by_head = b.latent_by_head.rows(0, H * n);
   gather_heads(pass.context, latent, H, 0, by_head);
   project_heads(pass, w.v_b, LinearInput(pass.context, by_head, pass.forms, b.latent_input), b.tasks,
@@ -128,7 +129,7 @@ void latent_attention_block(const Pass& pass, const Step& step, const DecoderLay
   const auto prepare = [&](Index t) { prepare_row(pass, w.latent, b, t); };
   store_kv(pass.context, pass.kv, step.kv, pass.batch.rows, b.kv, b.kv, pass.batch.pages, prepare);
   for (Index first = 0; first < T; first += kLatentWave)
-    attend_wave(pass, step, w.latent, b, first, std::min(kLatentWave, T - first));
+    attend_wave(pass, step, w.latent, b, first, std::min(kLatentWave, T - first), scratch);
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, 1, out);
 }

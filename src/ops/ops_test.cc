@@ -426,6 +426,67 @@ TEST_P(Ops, AttentionOfRowsTogetherHasTheBitsOfEachRowAlone) {
   }
 }
 
+// Of a few rows with and without room for the logits of all their positions.
+TEST_P(Ops, AttentionSplitsPositionsWhereThreadsAreLeftAndKeepsTheBits) {
+  struct Case {
+    KvTypes type;
+    Index kv_heads, group, D, latent_columns, window;
+  };
+  const std::vector<Case> cases = {{KvType::kF32, 1, 1, 64, 0, 0},     {KvType::kF16, 1, 3, 128, 0, 0},
+                                   {KvType::kBF16, 2, 1, 48, 0, 1500}, {KvType::kQ8, 1, 2, 64, 0, 0},
+                                   {KvType::kQ4, 1, 4, 40, 0, 1000},   {{KvType::kQ8, KvType::kQ4}, 1, 1, 80, 0, 0},
+                                   {KvType::kF16, 1, 2, 96, 70, 0},    {KvType::kQ8, 1, 8, 64, 0, 0}};
+  for (const Case& c : cases) {
+    const Cache cache(context_, {c.type, 2, c.kv_heads, c.D, c.latent_columns}, {2100, 70});
+    for (const std::vector<BatchRow>& rows :
+         {std::vector<BatchRow>{{0, 2099}}, {{0, 2098}, {0, 2099}}, {{1, 69}, {0, 2050}}, {{1, 69}}}) {
+      const auto T = static_cast<Index>(rows.size()), heads = c.kv_heads * c.group;
+      const Index width = heads * c.D, out_width = heads * cache.layout.value_dim();
+      const std::vector<float> q = random_row(T * width, 63);
+      const AttentionShape shape = {.heads = heads, .window = c.window, .logits = {0.2f}};
+      const auto attend = [&](Scratch* spare) {
+        std::vector<float> out(static_cast<std::size_t>(T * out_width), 9.0f);
+        paged_attention(context_, cache.layout, 1, shape, rows, {q.data(), T, width}, cache.pages,
+                        {out.data(), T, out_width}, {}, spare);
+        return out;
+      };
+      const std::vector<float> expected = attend(nullptr);
+      std::vector<std::byte> room(1 << 18), narrow(4096 + 64);
+      Scratch enough(aligned(room)), little(aligned(narrow).first(4096));
+      EXPECT_THAT(attend(&enough), BitEqual(expected)) << name(c.type) << " group " << c.group << " rows " << T;
+      EXPECT_THAT(attend(&little), BitEqual(expected)) << name(c.type) << " group " << c.group << " rows " << T;
+      const bool deep = rows[0].position > 100 || T == 2;
+      EXPECT_EQ(enough.peak() > 0_B, deep && T * heads < GetParam()) << name(c.type) << " rows " << T;
+      EXPECT_EQ(enough.mark(), 0_B);
+      EXPECT_EQ(little.peak(), 0_B);
+    }
+  }
+}
+
+TEST_P(Ops, AttentionSplitsPositionsThatComeInPartsAndKeepsTheBits) {
+  constexpr Index D = 64, kPosition = 2999;
+  for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+    const Cache cache(context_, {type, 1, 1, D}, {kPosition + 1});
+    const std::vector<float> q = random_row(2 * D, 64);
+    const BatchRow row = {0, kPosition};
+    const AttentionShape shape = {.heads = 2, .logits = {0.2f}};
+    std::vector<float> whole(2 * D), parts(2 * D, 0.0f);
+    paged_attention(context_, cache.layout, 0, shape, {&row, 1}, {q.data(), 1, 2 * D}, cache.pages,
+                    {whole.data(), 1, 2 * D});
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    std::vector<float> carried = {kNone, 0, kNone, 0};
+    std::vector<std::byte> bytes(1 << 16);
+    Scratch spare(aligned(bytes));
+    constexpr Index kEnd = std::numeric_limits<Index>::max();
+    for (const auto& [from, to] : {std::pair<Index, Index>{0, 1408}, {1408, 1472}, {1472, kEnd}}) {
+      paged_attention(context_, cache.layout, 0, shape, {&row, 1}, {q.data(), 1, 2 * D}, cache.pages,
+                      {parts.data(), 1, 2 * D}, {from, to, {carried.data(), 1, 4}, to == kEnd}, &spare);
+    }
+    EXPECT_THAT(parts, BitEqual(whole)) << name(type);
+    EXPECT_EQ(spare.peak() > 0_B, GetParam() > 2);
+  }
+}
+
 TEST_P(Ops, ALatentCacheAttendsToTheFirstColumnsOfItsKeysForAnyNumberOfHeads) {
   constexpr Index heads = 37, D = 40, V = 24, T = 30;
   const KvLayout latent = {KvType::kF32, 2, 1, D, V}, plain = {KvType::kF32, 2, 1, D};

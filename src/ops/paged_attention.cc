@@ -1,9 +1,12 @@
-// Rows x heads over the pool: see paged_attention.h.
+// Rows x heads over the pool, or the positions of each: see paged_attention.h.
 #include "ops/paged_attention.h"
 
 #include <algorithm>
+#include <limits>
+#include <memory>
 
 #include "base/check.h"
+#include "kernels/attention_steps.h"
 #include "kernels/rope.h"
 
 namespace jericho {
@@ -38,6 +41,140 @@ Index end_of_run(std::span<const BatchRow> rows, Index first, Index limit) {
   return end;
 }
 
+struct AttentionCall {  // what paged_attention() is asked for
+  const Context& context;
+  const KvLayout& layout;
+  Index layer;
+  const AttentionShape& shape;
+  std::span<const BatchRow> rows;
+  MatrixView<const float> q;
+  KvPages pages;
+  MatrixView<float> out;
+  const AttentionPart& part;
+
+  [[nodiscard]] BatchRow row(Index t) const { return rows[static_cast<std::size_t>(t)]; }
+  [[nodiscard]] Index group() const { return shape.heads / layout.kv_heads; }
+  [[nodiscard]] KvHead kv(Index t, Index head) const {
+    const auto sequence = pages[static_cast<std::size_t>(row(t).sequence)];
+    return {layout.type,
+            layout.head_dim,
+            {sequence.data(), sequence.size()},
+            layout.key_offset(layer, head),
+            layout.value_offset(layer, head)};
+  }
+  // Query heads [query, query + heads) of rows [t, t + count), which are consecutive tokens of a sequence.
+  [[nodiscard]] QueryTokens tokens(Index t, Index count, Index query, Index heads) const {
+    AttentionPart own = part;
+    if (part.carries()) own.carried = part.carried.rows(t, count).cols(2 * query, 2 * heads);
+    return {row(t).position, shape.window, heads, own};
+  }
+  [[nodiscard]] MatrixView<const float> queries(Index t, Index count, Index query, Index heads) const {
+    return q.rows(t, count).cols(query * layout.head_dim, heads * layout.head_dim);
+  }
+  [[nodiscard]] MatrixView<float> sums(Index t, Index count, Index query, Index heads) const {
+    return out.rows(t, count).cols(query * layout.value_dim(), heads * layout.value_dim());
+  }
+};
+
+// Fewer rows x heads than threads: a row and KV head is a unit, whose blocks, then columns, are shared out.
+class SplitUnits {
+ public:
+  explicit SplitUnits(const AttentionCall& call)
+      : call_(call), count_(std::ssize(call.rows) * call.layout.kv_heads), threads_(call.context.pool.threads()) {}
+
+  // Nothing happens where there is not enough to share, or no room for it.
+  bool attend(Scratch& spare) {
+    ScratchSize size;
+    static_cast<void>(size.take<Unit>(count_));
+    Index blocks = 0;
+    take_units(size, [&](Index, const Unit& unit) { blocks += unit.steps.blocks() * unit.steps.heads(); });
+    if (blocks * call_.layout.head_dim < kLeastWork || size.peak() > spare.free()) return false;
+    const ScratchScope scope(spare);
+    units_ = spare.take<Unit>(count_);
+    take_units(spare,
+               [&](Index i, const Unit& unit) { std::construct_at(&units_[static_cast<std::size_t>(i)], unit); });
+    run();
+    return true;
+  }
+
+ private:
+  static constexpr Index kLeastWork = 2048;  // blocks x columns, of all query heads: the steps wait for one another
+  static constexpr Index kRangesPerThread = 2;
+
+  struct Unit {
+    Index row, query;  // of the first of its query heads
+    KvHead kv;
+    QueryTokens token;
+    AttentionSteps steps;
+  };
+
+  template <class S, class Keep>
+  void take_units(S& scratch, const Keep& keep) const {
+    const Index group = call_.group();
+    for (Index i = 0; i < count_; ++i) {
+      const Index t = i / call_.layout.kv_heads, head = i % call_.layout.kv_heads;
+      const QueryTokens token = call_.tokens(t, 1, head * group, group);
+      const Index first = token.begin(0) / kAttentionBlock, end = ceil_div(token.end(0), kAttentionBlock);
+      const std::span<float> state =
+          token.part.carries() ? token.part.carried.row(0) : scratch.template take<float>(2 * group);
+      const auto take = [&](Index floats) { return scratch.template take<float>(floats).data(); };
+      keep(i, Unit{t, head * group, call_.kv(t, head), token, {group, first, end - first, state, take}});
+    }
+  }
+
+  void run() const {
+    const Kernels& kernels = call_.context.kernels;
+    for (const Unit& unit : units_) {
+      for (std::size_t h = 0; !call_.part.carries() && h < unit.steps.state.size(); h += 2) {
+        unit.steps.state[h] = -std::numeric_limits<float>::infinity();
+        unit.steps.state[h + 1] = 0;
+      }
+    }
+    over_blocks([&](const Unit& unit, StepRange blocks) {
+      const MatrixView<const float> q = call_.queries(unit.row, 1, unit.query, unit.steps.heads());
+      kernels.attention_logits(unit.kv, unit.token, call_.shape.logits, q, blocks, unit.steps);
+    });
+    for (const Unit& unit : units_) running_maxima(unit.steps);
+    over_blocks([&](const Unit& unit, StepRange blocks) { kernels.attention_weights(unit.token, blocks, unit.steps); });
+    for (const Unit& unit : units_) running_sums(unit.steps);
+    over_columns([&](const Unit& unit, Index head, Index heads, StepRange columns) {
+      QueryTokens token = unit.token;
+      token.heads = heads;
+      kernels.attention_values(unit.kv, token, columns, unit.steps.of_heads(head, heads),
+                               call_.sums(unit.row, 1, unit.query + head, heads));
+    });
+  }
+
+  template <class Body>
+  void over_blocks(const Body& body) const {
+    const Index ranges = ceil_div(kRangesPerThread * threads_, count_);
+    call_.context.pool.run(count_ * ranges, [&](Index piece, int) {
+      const Unit& unit = units_[static_cast<std::size_t>(piece / ranges)];
+      const Index blocks = unit.steps.blocks(), i = piece % ranges;
+      const StepRange range = {blocks * i / ranges, blocks * (i + 1) / ranges};
+      if (range.begin < range.end) body(unit, range);
+    });
+  }
+
+  // As few columns at a time as leave every thread some, and where those are too narrow, as few heads.
+  template <class Body>
+  void over_columns(const Body& body) const {
+    const Index columns = call_.layout.value_dim(), group = call_.group(), wanted = ceil_div(threads_, count_);
+    const Index width = std::max<Index>(columns / wanted / 32 * 32, 16), slices = ceil_div(columns, width);
+    const Index heads = ceil_div(group, std::min(group, ceil_div(wanted, slices)));
+    const Index head_parts = ceil_div(group, heads), parts = slices * head_parts;
+    call_.context.pool.run(count_ * parts, [&](Index piece, int) {
+      const Unit& unit = units_[static_cast<std::size_t>(piece / parts)];
+      const Index head = piece % parts / slices * heads, from = piece % slices * width;
+      body(unit, head, std::min(heads, group - head), StepRange{from, std::min(from + width, columns)});
+    });
+  }
+
+  const AttentionCall& call_;
+  Index count_, threads_;
+  std::span<Unit> units_;
+};
+
 }  // namespace
 
 Bytes KvLayout::bytes_per_token() const {
@@ -69,10 +206,10 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
 
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
-                     const AttentionPart& part) {
-  const Index D = layout.head_dim, V = layout.value_dim();
-  const Cut cut(static_cast<Index>(rows.size()), layout.kv_heads, shape.heads / layout.kv_heads,
-                context.pool.threads());
+                     const AttentionPart& part, Scratch* spare) {
+  const AttentionCall call = {context, layout, layer, shape, rows, q, pages, out, part};
+  const Cut cut(static_cast<Index>(rows.size()), layout.kv_heads, call.group(), context.pool.threads());
+  if (spare != nullptr && cut.parts() < context.pool.threads() && SplitUnits(call).attend(*spare)) return;
   const auto attend = [&](Index piece, int) {
     piece = cut.parts() - 1 - piece;  // the last tokens of a prompt have the longest way: they come first
     const Index head = piece / cut.head_parts() % cut.kv_heads;
@@ -82,18 +219,8 @@ void paged_attention(const Context& context, const KvLayout& layout, Index layer
     const Index limit = std::min(begin + cut.tokens, cut.rows);
     for (Index t = begin, end = begin; t < limit; t = end) {
       end = end_of_run(rows, t, limit);
-      const BatchRow row = rows[static_cast<std::size_t>(t)];
-      const auto sequence = pages[static_cast<std::size_t>(row.sequence)];
-      const KvHead kv{layout.type,
-                      D,
-                      {sequence.data(), sequence.size()},
-                      layout.key_offset(layer, head),
-                      layout.value_offset(layer, head)};
-      AttentionPart own = part;
-      if (part.carried.data() != nullptr) own.carried = part.carried.rows(t, end - t).cols(2 * query, 2 * count);
-      context.kernels.attention(kv, {row.position, shape.window, count, own}, shape.logits,
-                                q.rows(t, end - t).cols(query * D, count * D),
-                                out.rows(t, end - t).cols(query * V, count * V));
+      context.kernels.attention(call.kv(t, head), call.tokens(t, end - t, query, count), shape.logits,
+                                call.queries(t, end - t, query, count), call.sums(t, end - t, query, count));
     }
   };
   context.pool.run(cut.parts(), attend);

@@ -39,15 +39,16 @@ void start(MatrixView<float> carried, MatrixView<float> out) {
 
 void tiered_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                       std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, ColdPages* cold,
-                      MatrixView<float> out) {
-  if (cold == nullptr) return paged_attention(context, layout, layer, shape, rows, q, pages, out);
+                      MatrixView<float> out, Scratch* spare) {
+  if (cold == nullptr) return paged_attention(context, layout, layer, shape, rows, q, pages, out, {}, spare);
   const MatrixView<float> all = cold->carried(static_cast<Index>(rows.size()), 2 * shape.heads);
   for (Index first = 0; first < std::ssize(rows);) {
     const Run run = run_at(rows, first, shape.window);
     first += run.count;
     const auto attend = [&](const KvLayout& of, Index at, KvPages where, Index count, const AttentionPart& part) {
       const auto own = rows.subspan(static_cast<std::size_t>(run.first), static_cast<std::size_t>(count));
-      paged_attention(context, of, at, shape, own, q.rows(run.first, count), where, out.rows(run.first, count), part);
+      paged_attention(context, of, at, shape, own, q.rows(run.first, count), where, out.rows(run.first, count), part,
+                      spare);
     };
     const Index hot = cold->end(run.sequence);
     JERICHO_CHECK(run.tokens.position >= hot, "position {} is not in RAM", run.tokens.position);

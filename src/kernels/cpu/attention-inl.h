@@ -365,10 +365,11 @@ struct StoredValues {
     return {reinterpret_cast<const Element*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d, D - d, D};
   }
 };
+inline constexpr Index kBlockTiles = kAttentionBlock / kPageTokens;
 // The tiles a block later, or those of this block where there is none.
 struct LaterTiles {
-  const std::byte* keys[kAttentionBlock / kPageTokens] = {};
-  const std::byte* values[kAttentionBlock / kPageTokens] = {};
+  const std::byte* keys[kBlockTiles] = {};
+  const std::byte* values[kBlockTiles] = {};
 };
 // Asks, position by position, for the same codes a block later: a few lines every ten cycles or so are what memory answers
 // without letting a request wait, and the products do not notice.
@@ -500,17 +501,22 @@ HWY_INLINE void add_bf16_columns(const Values& values, Visible positions, const 
   for (int r = 0; r < kRows; ++r) store(add(load(out + r * stride + d), add(even[r], odd[r])), out + r * stride + d);
 }
 
-// out[r][0 .. columns) += p V over the positions of one half block.
+// Columns of a value row: from a multiple of 32, or sixteen of them.
+struct Columns {
+  Index from, to;
+};
+
+// out[r][columns] += p V over the positions of one half block.
 template <KvType kType, int kRows, class Values>
-HWY_INLINE void add_values(const Values& values, Index columns, Visible positions, const float (*p)[kAttentionBlock],
+HWY_INLINE void add_values(const Values& values, Columns columns, Visible positions, const float (*p)[kAttentionBlock],
                            float* out, Index stride) {
-  Index d = 0;
+  Index d = columns.from;
   if constexpr (kType == KvType::kBF16) {
-    for (; d < columns; d += 16) add_bf16_columns<kRows>(values, positions, p, d, out, stride);
+    for (; d < columns.to; d += 16) add_bf16_columns<kRows>(values, positions, p, d, out, stride);
   } else {
-    for (; d + 16 * kColumnVectors <= columns; d += 16 * kColumnVectors)
+    for (; d + 16 * kColumnVectors <= columns.to; d += 16 * kColumnVectors)
       add_columns<kRows, kColumnVectors>(values, positions, p, d, out, stride);
-    for (; d < columns; d += 16) add_columns<kRows, 1>(values, positions, p, d, out, stride);
+    for (; d < columns.to; d += 16) add_columns<kRows, 1>(values, positions, p, d, out, stride);
   }
 }
 

@@ -16,6 +16,9 @@ Kernels avx2_table(const Kernels& below) {
   table.kv_store = N_AVX2::kv_store;
   table.matmul = N_AVX2::matmul;
   table.attention = N_AVX2::attention;
+  table.attention_logits = N_AVX2::attention_logits;
+  table.attention_weights = N_AVX2::attention_weights;
+  table.attention_values = N_AVX2::attention_values;
   table.causal_conv1d = N_AVX2::causal_conv1d;
   table.time_steps = N_AVX2::time_steps;
   table.mamba_scan = N_AVX2::mamba_scan;
@@ -34,6 +37,9 @@ Kernels avx512_table(const Kernels& below) {
   table.kv_store = N_AVX3::kv_store;
   table.matmul = N_AVX3::matmul;
   table.attention = N_AVX3::attention;
+  table.attention_logits = N_AVX3::attention_logits;
+  table.attention_weights = N_AVX3::attention_weights;
+  table.attention_values = N_AVX3::attention_values;
   table.causal_conv1d = N_AVX3::causal_conv1d;
   table.time_steps = N_AVX3::time_steps;
   table.mamba_scan = N_AVX3::mamba_scan;

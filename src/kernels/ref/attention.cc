@@ -1,5 +1,6 @@
 // Attention over pages as docs/numerics.md 4 defines it. Read this first; never optimise it.
 #include "kernels/attention.h"
+#include "kernels/attention_steps.h"
 
 #include <algorithm>
 #include <array>
@@ -106,15 +107,51 @@ class Query {  // one head's query in the form its page type multiplies with
   QuantizedQuery quantized_{};
 };
 
-// out += p V for the visible positions [begin, end) of the block that starts at `block`.
-void add_values(const KvHead& kv, Index block, Index begin, Index end, const std::array<float, kAttentionBlock>& p,
-                std::span<float> out) {
+// The positions of one block that a token sees, and the block.
+struct Visible {
+  Index block, from, to;
+
+  [[nodiscard]] std::size_t at(Index position) const { return static_cast<std::size_t>(position - block); }
+};
+Visible visible(Index block, Index begin, Index end) {
+  return {block, std::max(begin, block), std::min(end, block + kAttentionBlock)};
+}
+using BlockRow = std::span<float, kAttentionBlock>;  // of logits, then weights
+
+float block_logits(const Query& query, Visible visible, BlockRow p) {  // returns the largest
+  float maximum = kMinusInfinity;
+  for (Index j = visible.from; j < visible.to; ++j) {
+    const float logit = query.logit(j);
+    p[visible.at(j)] = logit;
+    maximum = logit > maximum ? logit : maximum;
+  }
+  return maximum;
+}
+
+float block_weights(float maximum, Visible visible, BlockRow p) {  // returns their sum
+  std::array<float, 16> lane{};
+  for (Index j = visible.from; j < visible.to; ++j) {
+    float& weight = p[visible.at(j)];
+    weight = ref::exp(weight - maximum);
+    lane[static_cast<std::size_t>(j % 16)] += weight;
+  }
+  return sum_lanes(lane);
+}
+
+// out = out * correction + p V, the columns of the values from `column` on.
+void add_values(const KvHead& kv, Visible visible, float correction, std::span<const float, kAttentionBlock> p,
+                Index column, std::span<float> out) {
+  const auto value_of = [&](Index j) {
+    const std::vector<float> row = stored(kv, kv.type.values, j, kv.value_offset);
+    return std::vector<float>(row.begin() + column, row.begin() + column + std::ssize(out));
+  };
+  for (float& value : out) value *= correction;
   if (kv.type.values == KvType::kBF16) {
-    for (Index half = block; half < block + kAttentionBlock; half += 32) {
+    for (Index half = visible.block; half < visible.block + kAttentionBlock; half += 32) {
       std::vector<std::array<float, 2>> chain(out.size());
-      for (Index j = std::max(begin, half); j < std::min(end, half + 32); ++j) {
-        const std::vector<float> value = stored(kv, kv.type.values, j, kv.value_offset);
-        const float weight = to_float(to_bf16(p[static_cast<std::size_t>(j - block)]));
+      for (Index j = std::max(visible.from, half); j < std::min(visible.to, half + 32); ++j) {
+        const std::vector<float> value = value_of(j);
+        const float weight = to_float(to_bf16(p[visible.at(j)]));
         for (std::size_t d = 0; d < out.size(); ++d) {
           float& sum = chain[d][static_cast<std::size_t>(j % 2)];
           sum = std::fma(weight, value[d], sum);
@@ -124,10 +161,9 @@ void add_values(const KvHead& kv, Index block, Index begin, Index end, const std
     }
     return;
   }
-  for (Index j = begin; j < end; ++j) {
-    const std::vector<float> value = stored(kv, kv.type.values, j, kv.value_offset);
-    for (std::size_t d = 0; d < out.size(); ++d)
-      out[d] = std::fma(p[static_cast<std::size_t>(j - block)], value[d], out[d]);
+  for (Index j = visible.from; j < visible.to; ++j) {
+    const std::vector<float> value = value_of(j);
+    for (std::size_t d = 0; d < out.size(); ++d) out[d] = std::fma(p[visible.at(j)], value[d], out[d]);
   }
 }
 
@@ -142,30 +178,23 @@ Softmax attend(const KvHead& kv, std::span<const float> q, Index begin, Index en
   const Query query(kv, q, logits);
   auto [maximum, sum] = before;
   for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
-    const Index from = std::max(begin, block);
-    const Index to = std::min(end, block + kAttentionBlock);
-    std::array<float, kAttentionBlock> p{};  // logits, then probabilities
-    float block_maximum = kMinusInfinity;
-    for (Index j = from; j < to; ++j) {
-      float& logit = p[static_cast<std::size_t>(j - block)];
-      logit = query.logit(j);
-      block_maximum = logit > block_maximum ? logit : block_maximum;
-    }
-    const float new_maximum = std::max(maximum, block_maximum);
+    const Visible seen = visible(block, begin, end);
+    std::array<float, kAttentionBlock> p{};
+    const float new_maximum = std::max(maximum, block_logits(query, seen, p));
     const float correction = ref::exp(maximum - new_maximum);
-    sum *= correction;
-    for (float& value : out) value *= correction;
-    std::array<float, 16> lane{};
-    for (Index j = from; j < to; ++j) {
-      float& weight = p[static_cast<std::size_t>(j - block)];
-      weight = ref::exp(weight - new_maximum);
-      lane[static_cast<std::size_t>(j % 16)] += weight;
-    }
-    sum += sum_lanes(lane);
-    add_values(kv, block, from, to, p, out);
+    sum = sum * correction + block_weights(new_maximum, seen, p);
+    add_values(kv, seen, correction, p, 0, out);
     maximum = new_maximum;
   }
   return {maximum, sum};
+}
+
+// Of the steps: block i of those that the token sees, and its row.
+Visible step_block(const QueryTokens& token, const AttentionSteps& steps, Index i) {
+  return visible((steps.first + i) * kAttentionBlock, token.begin(0), token.end(0));
+}
+BlockRow step_row(const AttentionSteps& steps, Index head, Index i) {
+  return BlockRow(&steps.p(head, i * kAttentionBlock), kAttentionBlock);
 }
 
 }  // namespace
@@ -176,7 +205,7 @@ void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logi
   for (Index t = 0; t < q.extent(0); ++t) {
     for (Index h = 0; h < tokens.heads; ++h) {
       const std::span<float> sums(&out(t, h * columns), static_cast<std::size_t>(columns));
-      float* carried = tokens.part.carried.data() != nullptr ? &tokens.part.carried(t, 2 * h) : nullptr;
+      float* carried = tokens.part.carries() ? &tokens.part.carried(t, 2 * h) : nullptr;
       if (carried == nullptr) std::fill(sums.begin(), sums.end(), 0.0f);
       const Softmax before = carried != nullptr ? Softmax{carried[0], carried[1]} : Softmax{};
       const Softmax s =
@@ -185,6 +214,40 @@ void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logi
       if (!tokens.part.last) continue;
       for (float& value : sums) value /= s.sum;
     }
+  }
+}
+
+void attention_logits(const KvHead& kv, const QueryTokens& token, AttentionLogits logits, MatrixView<const float> q,
+                      StepRange blocks, const AttentionSteps& steps) {
+  for (Index h = 0; h < steps.heads(); ++h) {
+    const Query query(kv, {&q(0, h * kv.head_dim), static_cast<std::size_t>(kv.head_dim)}, logits);
+    for (Index i = blocks.begin; i < blocks.end; ++i)
+      steps.maximum(h, i) = block_logits(query, step_block(token, steps, i), step_row(steps, h, i));
+  }
+}
+
+void attention_weights(const QueryTokens& token, StepRange blocks, const AttentionSteps& steps) {
+  for (Index h = 0; h < steps.heads(); ++h) {
+    for (Index i = blocks.begin; i < blocks.end; ++i) {
+      const float maximum = steps.maximum(h, i);
+      steps.correction(h, i) = ref::exp(steps.maximum_before(h, i) - maximum);
+      steps.total(h, i) = block_weights(maximum, step_block(token, steps, i), step_row(steps, h, i));
+    }
+  }
+}
+
+void attention_values(const KvHead& kv, const QueryTokens& token, StepRange columns, const AttentionSteps& steps,
+                      MatrixView<float> out) {
+  const Index width = out.extent(1) / steps.heads();
+  for (Index h = 0; h < steps.heads(); ++h) {
+    const std::span<float> sums(&out(0, h * width + columns.begin),
+                                static_cast<std::size_t>(columns.end - columns.begin));
+    if (!token.part.carries()) std::fill(sums.begin(), sums.end(), 0.0f);
+    for (Index i = 0; i < steps.blocks(); ++i) {
+      add_values(kv, step_block(token, steps, i), steps.correction(h, i), step_row(steps, h, i), columns.begin, sums);
+    }
+    if (!token.part.last) continue;
+    for (float& value : sums) value /= steps.sum(h);
   }
 }
 
