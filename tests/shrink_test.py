@@ -77,6 +77,27 @@ class Shrink(unittest.TestCase):
         self.assertEqual(result["context"], 8000)
         self.assertIn("0 B given back", err)
 
+    def test_slots_of_experts_go_back_where_nothing_else_can(self):
+        mixture = verbs.model("shrink-experts.gguf", "F32", layers=4, hidden=256, ff=512, experts=16, used=2)
+        self.addCleanup(mixture.unlink)
+        command = [verbs.jericho, "run", "-m", str(mixture), "-p", "the cat", "-n", "400", "-c", "420", "--temp", "0",
+                   "--ignore-eos", "-t", "1", "--json"]
+        expected = json.loads(subprocess.run(command, capture_output=True, text=True, check=True,
+                                             env=verbs.environment).stdout)
+        child = subprocess.Popen([*command, "--memory", "70MiB"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 text=True, env={**verbs.environment, "JERICHO_CPU": "scalar"})
+        self.addCleanup(child.kill)
+        self.resident_at_least(child, 60 << 20)
+        time.sleep(0.2)
+        child.send_signal(signal.SIGUSR1)
+        out, err = child.communicate(timeout=120)
+        self.assertEqual(child.returncode, 0, err)
+        result = json.loads(out)
+        self.assertEqual(result["tokens"], expected["tokens"])
+        self.assertGreater(result["memory"]["experts"]["slots"], 2, "or nothing was in slots")
+        (given, unit, *_), = NOTE.findall(err)
+        self.assertGreater(size(given, unit), 1 << 20, err)
+
     def test_a_verb_that_has_nothing_to_give_goes_on(self):
         child = subprocess.Popen([verbs.jericho, "tokenize", "-m", str(self.model)], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=verbs.environment)

@@ -248,6 +248,36 @@ TEST(ExpertsInSlots, AreReadOnceWhereAllHaveOneAndOftenWhereFewHave) {
   EXPECT_EQ(asked(little), asked(much));
 }
 
+TEST(ExpertsInSlots, GoBackToTheMachineBetweenTokensAndLeaveTheBits) {
+  const Streamed streamed(mixture_config());
+  const TestMachine machine(2);
+  const auto logits_giving_back = [&](const Plan& plan, Bytes each) {
+    const auto model = streamed.load(machine.context, plan);
+    Session session(machine.context, *model, plan, KvBacking::kOnDemand);
+    const SequenceId sequence = session.open();
+    std::vector<float> all;
+    const auto slots = [&] { return machine.ledger.snapshot().cell(Tier::kRam, Purpose::kWeightsExperts); };
+    for (const TokenId& token : random_tokens(30, streamed.config().vocab_size, 7)) {
+      const LedgerCount before = slots();
+      const Bytes given = model->give_back(each);
+      EXPECT_EQ(before.reserved - slots().reserved, given);
+      EXPECT_EQ(before.used - slots().used, given);
+      const std::vector<float> one = logits_of(session, sequence, {&token, 1});
+      all.insert(all.end(), one.begin(), one.end());
+    }
+    if (each > 0_B) {
+      const Bytes slot{plan.of(Purpose::kWeightsExperts).count / plan.weights.experts.slots};
+      EXPECT_EQ(slots().reserved, slot * streamed.config().moe.experts_per_token) << "what a token needs";
+      EXPECT_EQ(model->give_back(1_GiB), 0_B);
+    }
+    return all;
+  };
+  const Plan most = streamed.plan(streamed.whole().peak() - 1_B);
+  const std::vector<float> expected = logits_giving_back(streamed.whole(), 0_B);
+  EXPECT_THAT(logits_giving_back(most, 0_B), BitEqual(expected));
+  EXPECT_THAT(logits_giving_back(most, Bytes{most.of(Purpose::kWeightsExperts).count / 12}), BitEqual(expected));
+}
+
 TEST(ExpertsInSlots, AreAllInMemoryWhereTheirFormIsUndoneByLoading) {
   ModelConfig small = mixture_config();
   small.moe.intermediate_size = 32;  // in BF16, an expert's weights take less than some blocks of the disk

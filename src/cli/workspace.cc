@@ -257,7 +257,8 @@ void Workspace::relieve() {
   const Bytes target{before.count / 10 * 9};
   const auto reserved = [&] { return ledger_->snapshot().total(Tier::kRam).reserved; };
   ledger_->set_cap(Tier::kRam, target);
-  const Bytes given = reserved() > target ? session_->give_back(reserved() - target, least_context_) : Bytes{};
+  Bytes given = reserved() > target ? session_->give_back(reserved() - target, least_context_) : Bytes{};
+  if (reserved() > target) given += model_->give_back(reserved() - target);
   ledger_->set_cap(Tier::kRam, std::max(target, reserved()));
   fmt::print(stderr, "\nnote: {} asks for memory: {} given back, the budget is {} now, was {}{}\n", who,
              format_bytes(given), format_bytes(ledger_->cap(Tier::kRam)), format_bytes(before),

@@ -27,6 +27,8 @@ class Model {  // thread-safe for reading once made; shared by all sessions over
   static std::unique_ptr<Model> random(const Context& context, ModelConfig config, const WeightLayout& layout,
                                        std::uint64_t seed);
 
+  // ModelWeights::give_back(); no session is in a step.
+  Bytes give_back(Bytes wanted) { return weights_.give_back(wanted); }
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] const ModelWeights& weights() const { return weights_; }
   [[nodiscard]] const Transformer& transformer() const { return transformer_; }

@@ -37,7 +37,7 @@ std::optional<std::size_t> FrequencyCache::slot_of(std::size_t unit) const {
 }
 
 std::optional<std::size_t> FrequencyCache::unit_in(std::size_t slot) const {
-  if (in_slot_[slot] == kNone) return std::nullopt;
+  if (in_slot_[slot] == kNone || in_slot_[slot] == kRetired) return std::nullopt;
   return in_slot_[slot];
 }
 
@@ -53,6 +53,7 @@ std::size_t FrequencyCache::worst_slot(std::size_t unit, bool with_floor) const 
   for (std::size_t slot = 0; slot < in_slot_.size(); ++slot) {
     const std::size_t other = in_slot_[slot];
     if (other == kNone) return slot;
+    if (other == kRetired) continue;
     if (held_[other]) continue;
     if (with_floor && other / kin_ != unit / kin_ && placed_[other / kin_] <= floor_) continue;
     const double its = score(other);
@@ -66,6 +67,18 @@ std::optional<std::size_t> FrequencyCache::slot_for(std::size_t unit) const {
   if (slot == kNone) slot = worst_slot(unit, false);
   if (slot == kNone) return std::nullopt;
   return slot;
+}
+
+std::optional<std::size_t> FrequencyCache::least_slot() const {
+  const std::size_t slot = worst_slot(0, false);
+  if (slot == kNone) return std::nullopt;
+  return slot;
+}
+
+void FrequencyCache::retire(std::size_t slot) {
+  JERICHO_CHECK(in_slot_[slot] == kNone, "slot {} has unit {}", slot, in_slot_[slot]);
+  in_slot_[slot] = kRetired;
+  ++retired_;
 }
 
 void FrequencyCache::put(std::size_t unit, std::size_t slot) {

@@ -32,6 +32,9 @@ class FrequencyCache {
   // A slot for a unit that has none: an empty one, else that of the unit with the least score, the lower slot of equals.
   // Units that are held keep theirs; nothing when every one is. What lies there is dropped before the unit is put there.
   [[nodiscard]] std::optional<std::size_t> slot_for(std::size_t unit) const;
+  // The slot that is missed least: an empty one, else that of the unit with the least score of those that are not held.
+  [[nodiscard]] std::optional<std::size_t> least_slot() const;
+  void retire(std::size_t slot);  // an empty one is never used again
   void put(std::size_t unit, std::size_t slot);
   void drop(std::size_t unit);  // its slot is empty again
 
@@ -40,10 +43,11 @@ class FrequencyCache {
 
   [[nodiscard]] double score(std::size_t unit) const;
   [[nodiscard]] std::optional<std::size_t> unit_in(std::size_t slot) const;
-  [[nodiscard]] std::size_t slots() const { return in_slot_.size(); }
+  [[nodiscard]] std::size_t slots() const { return in_slot_.size() - retired_; }
 
  private:
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  static constexpr std::size_t kRetired = static_cast<std::size_t>(-2);  // in in_slot_
   struct Use {
     double weight = 0;  // uses, each 2^(when / kHalfLife) since origin_: old ones need no halving
     std::int64_t last = -(std::int64_t{1} << 40);
@@ -60,6 +64,7 @@ class FrequencyCache {
   std::vector<bool> held_;            // units
   std::vector<std::size_t> in_slot_;  // units of slots
   std::vector<std::size_t> placed_;   // of every kin
+  std::size_t retired_ = 0;           // slots
 };
 
 }  // namespace jericho

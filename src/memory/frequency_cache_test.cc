@@ -56,6 +56,25 @@ TEST(FrequencyCache, HalvesAFrequencyInItsHalfLife) {
   EXPECT_EQ(cache.score(1), 0);
 }
 
+TEST(FrequencyCache, RetiresTheSlotThatIsMissedLeastAndNeverUsesItAgain) {
+  FrequencyCache cache(10, 3, 10, 0);
+  for (int i = 0; i < 5; ++i) visit(cache, 1);
+  visit(cache, 2);
+  EXPECT_EQ(cache.least_slot(), 2u) << "the empty one";
+  cache.retire(2);
+  EXPECT_EQ(cache.slots(), 2u);
+  EXPECT_EQ(cache.least_slot(), cache.slot_of(2));
+  const std::size_t slot = *cache.slot_of(2);
+  cache.drop(2);
+  cache.retire(slot);
+  EXPECT_EQ(cache.slots(), 1u);
+  EXPECT_FALSE(cache.unit_in(slot).has_value());
+  visit(cache, 3);
+  EXPECT_FALSE(cache.slot_of(1).has_value()) << "one slot is left";
+  cache.hold(3);
+  EXPECT_FALSE(cache.least_slot().has_value());
+}
+
 TEST(FrequencyCache, NeverTakesTheSlotOfAHeldUnit) {
   FrequencyCache cache(5, 2, 5, 0);
   const auto slot = place(cache, 0);

@@ -98,6 +98,21 @@ void ExpertStore::acquire(const Context& context, Index layer, std::span<const E
   }
 }
 
+Bytes ExpertStore::give_back(Bytes wanted, Arena& memory) {
+  const Bytes each = units_.expert_bytes();
+  const Index least = units_.experts_per_token();
+  Bytes given{};
+  while (given < wanted && slots() > least) {
+    const auto slot = cache_.least_slot();
+    if (!slot) break;
+    if (const auto unit = cache_.unit_in(*slot)) clear(*unit, *slot);
+    cache_.retire(*slot);
+    memory.retire(each * static_cast<Index>(*slot), each, each);
+    given += each;
+  }
+  return given;
+}
+
 void ExpertStore::expect(Index layer, std::span<const std::int32_t> experts) {
   constexpr std::int64_t kTrials = 64;
   if (counts_.expected >= kTrials && 2 * counts_.foreseen < counts_.expected) return;  // the disk has better to do

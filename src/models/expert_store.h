@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/index.h"
+#include "memory/arena.h"
 #include "memory/frequency_cache.h"
 #include "models/unit_reader.h"
 #include "models/weight_units.h"
@@ -35,6 +36,9 @@ class ExpertStore {
   void acquire(const Context& context, Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next);
   // Begins to read experts that a later acquire() is likely to ask for, as far as slots are free for them.
   void expect(Index layer, std::span<const std::int32_t> experts);
+  // Gives slots back to the machine until `wanted` bytes are, or as many are left as a token needs; of `memory`, where they
+  // lie. Those that are missed least go first. Between two passes.
+  Bytes give_back(Bytes wanted, Arena& memory);
   void release() { cache_.release_all(); }  // at the end of a pass
 
   [[nodiscard]] const ExpertCounts& counts() const { return counts_; }

@@ -144,6 +144,8 @@ void ModelWeights::stream(const ModelConfig& config, const WeightLayout& layout,
   }
 }
 
+Bytes ModelWeights::give_back(Bytes wanted) { return stream_ ? stream_->give_back(wanted) : Bytes{}; }
+
 std::optional<ExpertCounts> ModelWeights::expert_counts() const {
   if (!stream_ || stream_->experts() == nullptr) return std::nullopt;
   return stream_->experts()->counts();

@@ -99,6 +99,11 @@ void WeightStream::abandon() {
   next_in_order_ = 0;
 }
 
+Bytes WeightStream::give_back(Bytes wanted) {
+  JERICHO_CHECK(!in_pass_, "memory is wanted back within a pass");
+  return experts_ ? experts_->give_back(wanted, expert_slots_) : Bytes{};
+}
+
 // The unit to announce next. The head comes only once the pass is known to want it.
 std::optional<std::size_t> WeightStream::next_unit() {
   while (true) {

@@ -46,6 +46,9 @@ class WeightStream {
   void end();      // every group was used
   void abandon();  // the next pass starts afresh; also after an error
 
+  // Of what only saves reading: slots of experts (ExpertStore::give_back()). Between two passes.
+  Bytes give_back(Bytes wanted);
+
   [[nodiscard]] ExpertStore* experts() { return experts_ ? &*experts_ : nullptr; }  // null: all are in memory
   [[nodiscard]] EmbeddingRows* rows() { return rows_ ? &*rows_ : nullptr; }
   struct HeadPiece {

@@ -142,7 +142,9 @@ class ModelWeights {
   // Those of weights that stream have no data but while a pass uses them.
   [[nodiscard]] const DecoderWeights& views() const { return views_; }
   [[nodiscard]] std::span<const std::byte> bytes() const { return arena_.bytes(); }  // that are resident
-  [[nodiscard]] std::optional<ExpertCounts> expert_counts() const;                   // nothing where all experts are
+  // Gives memory of weights that need not be there back, about `wanted`, and says how much. Between two passes.
+  Bytes give_back(Bytes wanted);
+  [[nodiscard]] std::optional<ExpertCounts> expert_counts() const;  // nothing where all experts are
 
  private:
   friend class WeightPass;
