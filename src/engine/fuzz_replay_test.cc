@@ -10,6 +10,7 @@
 
 #include "base/test_data.h"
 #include "engine/fuzz_bodies.h"
+#include "engine/prefix_store_fuzz_body.h"
 
 namespace jericho {
 namespace {
@@ -39,6 +40,10 @@ void replay(const char* fuzzer, Body body) {
 TEST(HostileModel, GgufSeedsAreSoundAndTheirDamagedFormsAreSurvived) { replay("gguf_model_fuzz", fuzz::gguf_model); }
 
 TEST(HostileModel, ConfigSeedsAreSoundAndTheirDamagedFormsAreSurvived) { replay("config_fuzz", fuzz::config); }
+
+TEST(HostilePrefixStore, SeedsAreFoundAndTheirDamagedFormsAreSurvived) {
+  replay("prefix_store_fuzz", fuzz::prefix_store);
+}
 
 }  // namespace
 }  // namespace jericho

@@ -77,6 +77,7 @@ PrefixStore::PrefixStore(const PrefixStoreOptions& options, Arena buffer, Lease 
   }
   lock();
   for (const std::uint64_t number : read_manifest()) open_segment(number);
+  choose_open();
   if (read_only_) return;
   for (const auto& entry : std::filesystem::directory_iterator(dir_)) {  // of a crash between manifest and files
     const std::string name = entry.path().filename().string();
@@ -170,7 +171,14 @@ void PrefixStore::open_segment(std::uint64_t number) {
   scan(segment);
   segments_.emplace(number, std::move(segment));
   disk_.commit(std::min(options_.shape.segment_bytes(), disk_.size() - disk_.used()));
-  if (segments_[number].records < capacity()) open_ = number;
+}
+
+// A record goes behind the one before it in the sequence, or first: a scan would not find it elsewhere. Segments that damage
+// has cut short take no more.
+void PrefixStore::choose_open() {
+  for (const auto& [number, segment] : segments_) {
+    if (segment.records < capacity() && (segment.records == 0 || segment.next == sequence_)) open_ = number;
+  }
 }
 
 // Records as far as headers are whole and in sequence; what is behind is overwritten. Payloads are proven when they are read.
@@ -188,7 +196,7 @@ void PrefixStore::scan(Segment& segment) {
         header.record_bytes != static_cast<std::uint64_t>(record_bytes().count) ||
         (expected && header.sequence != *expected))
       break;
-    expected = header.sequence + 1;
+    expected = segment.next = header.sequence + 1;
     sequence_ = std::max(sequence_, *expected);
     index_[header.key] = {segment.number, record};
     segment.records = record + 1;

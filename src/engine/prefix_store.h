@@ -80,6 +80,7 @@ class PrefixStore {
     std::uint64_t number = 0;
     SegmentFile file{};
     Index records = 0;       // whole ones
+    std::uint64_t next = 0;  // the sequence number behind the last of them
     std::uint64_t used = 0;  // the clock of its last hit
   };
   struct Where {
@@ -94,6 +95,7 @@ class PrefixStore {
   std::vector<std::uint64_t> read_manifest();
   void write_manifest() const;
   void open_segment(std::uint64_t number);
+  void choose_open();
   void scan(Segment& segment);
   bool new_segment();
   void drop_segment(std::uint64_t number);

@@ -124,6 +124,23 @@ class PrefixStoreTest : public testing::Test {
   Ledger ledger_{{.ram = 16_MiB, .disk = 64_MiB}};
 };
 
+TEST_F(PrefixStoreTest, KeepsWhatIsAddedAfterAnEarlierSegmentWasDamaged) {
+  {
+    const auto store = open();
+    for (std::uint32_t n = 0; n < 16; ++n) append(*store, n);  // two full segments
+    store->sync();
+  }
+  flip(files("seg-1.kv").front(), 3 * (kPayload.count + 4096) + 40);  // header of its fourth record
+  {
+    const auto store = open();
+    EXPECT_EQ(count(*store, 16), 3 + 8);
+    append(*store, 20);
+    store->sync();
+    EXPECT_TRUE(has(*store, 20));
+  }
+  EXPECT_TRUE(has(*open(), 20)) << "it was durable";
+}
+
 TEST_F(PrefixStoreTest, KeepsRecordsFromOneProcessToTheNext) {
   {
     const auto store = open();

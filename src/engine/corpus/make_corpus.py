@@ -143,6 +143,28 @@ SEEDS = {
     "config_fuzz/nested": json.dumps({"architectures": ["LlamaForCausalLM"], "text_config": json.loads(config("LlamaForCausalLM"))}).encode(),
 }
 
+# Stores of prefixes, as prefix_store_fuzz_body.h reads them: records 0 to 3, two to a segment.
+PAGE_CHECKSUMS = [0x0b5f81d19de88bdb, 0x88a30670e919701e, 0x0df704f8066c4e09, 0xbc50ac89ff26de23]  # XXH3 of the four pages
+
+
+def store(flags, records, segments=2, cut=0):
+    manifest = struct.pack("<4sI32sqqQ", b"JKVS", 1, bytes([1] * 32), 16384, 8192, segments)
+    manifest += b"".join(struct.pack("<Q", n + 1) for n in range(segments)) + bytes(8)
+    data = struct.pack("<BBHH", flags, segments, cut, len(manifest)) + manifest
+    for n, sequence in records:
+        data += struct.pack("<4sIQQQ32s32sQ24x", b"JKVB", 16, 0, 8192, sequence, bytes([0x40 + n] * 32), bytes([0x20 + n] * 32),
+                            PAGE_CHECKSUMS[n]) + struct.pack("<16i", *[n] * 16) + bytes([0x60 + n] * 16)
+    return data
+
+
+SEEDS |= {
+    "prefix_store_fuzz/full": store(3, [(0, 1), (1, 2), (2, 3), (3, 4)]),
+    "prefix_store_fuzz/pages_sealed": store(7, [(0, 1), (1, 2), (2, 3), (3, 4)]),
+    "prefix_store_fuzz/cut": store(3, [(0, 1), (1, 2), (2, 3), (3, 4)], cut=5000),
+    "prefix_store_fuzz/open": store(3, [(0, 1), (1, 2), (2, 3)]),
+    "prefix_store_fuzz/damaged_before_the_last": store(3, [(0, 1), (1, 7), (2, 3), (3, 4)]),
+}
+
 for name, data in SEEDS.items():
     path = HERE / name
     path.parent.mkdir(exist_ok=True)
