@@ -28,6 +28,7 @@
 #include "plan/roofs.h"
 #include "text/load_tokenizer.h"
 #include "train/event_file.h"
+#include "train/start_model.h"
 #include "train/trainer.h"
 
 namespace jericho::cli {
@@ -216,15 +217,20 @@ class Watch {
   Bytes budget_;
 };
 
+std::unique_ptr<Tokenizer> tokenizer_at(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path) ? load_tokenizer_directory(path) : load_tokenizer_file(path);
+}
+
 int train(const Options& flags, const std::stop_token& stop) {
   if (flags.threads < 0 || flags.threads > 1024)
     throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", flags.threads));
   TrainOptions options = read_train_options(flags.config, flags.sets);
   const int threads = flags.threads > 0 ? flags.threads : physical_cores();
-  const std::unique_ptr<Tokenizer> tokenizer = std::filesystem::is_directory(options.tokenizer)
-                                                   ? load_tokenizer_directory(options.tokenizer)
-                                                   : load_tokenizer_file(options.tokenizer);
-  const nlohmann::json json = complete_config(options.model, *tokenizer);
+  std::optional<StartModel> start;
+  if (!options.start.empty()) start.emplace(options.start);
+  const std::unique_ptr<Tokenizer> tokenizer = start ? load_tokenizer(start->file()) : tokenizer_at(options.tokenizer);
+  if (start) options.model = start->words();
+  const nlohmann::json json = start ? options.model : complete_config(options.model, *tokenizer);
   const ModelConfig config = with_context([] { return std::string("model"); }, [&] { return config_from_json(json); });
   const TrainingLayout layout(config);
   const AvailableMemory available = available_memory();
@@ -239,11 +245,12 @@ int train(const Options& flags, const std::stop_token& stop) {
   const auto together = [&](Bytes planned) { return planned + runtime + data + margin(planned + runtime + data); };
   Bytes room = budget - runtime - data;
   room -= margin(budget);
-  const TrainingPlan plan = plan_training(config, layout, options, threads, room);
+  const Bytes starting = start ? start->scratch_bytes(threads) : 0_B;
+  const TrainingPlan plan = plan_training(config, layout, options, threads, room, starting);
   fmt::print(stderr, "{} parameters, {} multiplied per token\n", layout.parameters(), layout.multiplied_parameters());
   fmt::print(stderr, "{}", plan_text(plan, options, runtime, data, margin(plan.total() + runtime + data), budget));
   if (plan.total() > room) {
-    const TrainingPlan least = plan_training(config, layout, options, threads, 0_B);
+    const TrainingPlan least = plan_training(config, layout, options, threads, 0_B, starting);
     throw Error(ErrorKind::kBudget,
                 fmt::format("the run needs more memory than --memory {} allows\n"
                             "smallest budget that works: --memory {}",
@@ -268,8 +275,8 @@ int train(const Options& flags, const std::stop_token& stop) {
                         : has_units(PeakKind::kBF16, context.kernels.path)      ? PeakKind::kBF16
                         : has_units(PeakKind::kBF16Pairs, context.kernels.path) ? PeakKind::kBF16Pairs
                                                                                 : PeakKind::kF32;
-  Trainer trainer(context, options, config, layout, plan, texts, valid ? &*valid : nullptr,
-                  side_files(options.tokenizer, json));
+  Trainer trainer(context, options, config, layout, plan, texts, valid ? &*valid : nullptr, start ? &*start : nullptr,
+                  start ? start->side_files() : side_files(options.tokenizer, json));
   Watch watch(options, layout, measure_multiply(context, kind, context.kernels.path), ledger, budget);
   const Index begun = Checkpoints(options.output, options.keep_last)
                           .latest_progress()

@@ -231,6 +231,12 @@ void Checkpoints::link(const std::string& name, Index step) const {
   sync_to_disk(folder_, Sync::kThis);
 }
 
+void Checkpoints::mend_links(std::optional<Index> best) const {
+  const std::vector<Index> all = steps();
+  if (!all.empty()) link("latest", all.back());
+  if (best && std::binary_search(all.begin(), all.end(), *best)) link("best", *best);
+}
+
 std::optional<Index> Checkpoints::best() const {
   std::error_code missing;
   const auto target = std::filesystem::read_symlink(folder_ / "best", missing);

@@ -42,6 +42,8 @@ class Checkpoints {
   // The newest whole checkpoint's progress, its tensors read into `state`; nothing where there is none. Error(kInput) names
   // what does not fit.
   std::optional<nlohmann::json> load_latest(const TrainedState& state) const;
+  // Makes the links what they were to be, had nothing ended the process between a save and its links.
+  void mend_links(std::optional<Index> best) const;
   // Only its progress.
   [[nodiscard]] std::optional<nlohmann::json> latest_progress() const;
   [[nodiscard]] std::filesystem::path folder(Index step) const;

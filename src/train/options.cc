@@ -88,6 +88,7 @@ const std::vector<Key>& keys() {
     using O = TrainOptions;
     return std::vector<Key>{
         path("output", &O::output),
+        path("start", &O::start),
         path("tokenizer", &O::tokenizer),
         paths("data.train", &O::train_files),
         paths("data.valid", &O::valid_files),
@@ -231,6 +232,7 @@ void in_range(const char* key, double x, double least, double most) {
 
 nlohmann::json TrainOptions::identity() const {
   return {{"model", model},
+          {"start", start.empty() ? nlohmann::json() : nlohmann::json(start.string())},
           {"tokenizer", tokenizer.string()},
           {"train", train_files},
           {"separator", separator},
@@ -273,8 +275,13 @@ void TrainOptions::validate() const {
     if (!given) throw Error(ErrorKind::kUsage, fmt::format("{}: must be given", key));
   };
   required("output", !output.empty());
-  required("tokenizer", !tokenizer.empty());
-  required("model", model.is_object() && !model.empty());
+  const bool has_model = model.is_object() && !model.empty();
+  if (start.empty()) {
+    required("tokenizer", !tokenizer.empty());
+    required("model", has_model);
+  } else if (!tokenizer.empty() || has_model) {
+    refuse(has_model ? "model" : "tokenizer", "both", "either this or 'start', whose model brings its own");
+  }
   required("data.train", !train_files.empty());
   in_range("data.sequence_tokens", static_cast<double>(sequence_tokens), 2, 1 << 20);
   if (sequence_tokens % 2 != 0) refuse("data.sequence_tokens", fmt::format("{}", sequence_tokens), "an even number");

@@ -23,6 +23,7 @@ enum class DataMode {
 
 struct TrainOptions {
   std::filesystem::path output{};     // the run's folder
+  std::filesystem::path start{};      // a model whose weights, words and tokenizer it begins with; empty: new weights
   std::filesystem::path tokenizer{};  // a directory or a file
   nlohmann::json model{};             // in the words of config.json
 

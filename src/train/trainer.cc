@@ -13,6 +13,7 @@
 #include "base/philox.h"
 #include "ops/training_rows.h"
 #include "train/shuffle.h"
+#include "train/start_model.h"
 
 namespace jericho {
 namespace {
@@ -63,11 +64,11 @@ std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout) {
 }
 
 TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
-                           int threads, Bytes room) {
+                           int threads, Bytes room, Bytes start) {
   TrainingPlan plan;
   plan.weights = arena_bytes(float_bytes(layout.weight_values()));
   plan.gradients = arena_bytes(float_bytes(layout.gradient_values()));
-  Bytes states{}, scratch{};
+  Bytes states{}, scratch = start;
   for (const TrainedShape& shape : trained_shapes(layout)) {
     const auto optimizer = make_optimizer(options.optimizer, shape);
     states += optimizer->state_bytes();
@@ -106,7 +107,7 @@ TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layo
 
 Trainer::Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config,
                  const TrainingLayout& layout, const TrainingPlan& plan, const TokenStore& train,
-                 const TokenStore* valid, std::vector<Checkpoints::SideFile> side_files)
+                 const TokenStore* valid, const StartModel* start, std::vector<Checkpoints::SideFile> side_files)
     : context_(context),
       options_(options),
       config_(config),
@@ -114,6 +115,7 @@ Trainer::Trainer(const Context& context, const TrainOptions& options, const Mode
       plan_(plan),
       sampler_(train, options.mode, options.separate_documents, options.sequence_tokens, options.seed),
       valid_(valid),
+      start_(start),
       side_files_(std::move(side_files)),
       checkpoints_(options.output, options.keep_last),
       weights_(take(context, Purpose::kMaster, plan.weights)),
@@ -144,7 +146,17 @@ TrainedState Trainer::state() {
   return s;
 }
 
-void Trainer::start_weights() {
+void Trainer::start_weights(const std::stop_token& stop) {
+  const TrainedState s = state();
+  if (start_ != nullptr) {
+    start_->read(context_, layout_, s.weights, scratch_.bytes(), stop);
+  } else {
+    new_weights();
+  }
+  for (std::size_t i = 0; i < optimizers_.size(); ++i) optimizers_[i]->start(s.states[i]);
+}
+
+void Trainer::new_weights() {
   const TrainedState s = state();
   const auto executed = static_cast<double>(config_.num_hidden_layers * config_.layer_passes);
   for (std::size_t i = 0; i < layout_.tensors().size(); ++i) {
@@ -168,7 +180,6 @@ void Trainer::start_weights() {
       };
       parallel_for(context_.pool, ceil_div(t.size(), 4), 4096, blocks);
     }
-    optimizers_[i]->start(s.states[i]);
   }
 }
 
@@ -295,7 +306,7 @@ void Trainer::save(Index step, const TrainWatch& watch) {
                              {"tokens", tokens_},
                              {"data_hash", fmt::format("{:016x}", data_hash_)},
                              {"identity", options_.identity()}};
-  if (best_) progress["best_eval_loss"] = *best_;
+  if (best_) progress["best"] = {{"step", best_->step}, {"loss", best_->loss}};
   checkpoints_.save(step, state(), progress, side_files_);
   saved_step_ = step;
   if (watch.saved) watch.saved(step, checkpoints_.folder(step), seconds_since(start));
@@ -321,10 +332,13 @@ bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
     step = progress->at("step").get<Index>();
     position_ = {progress->at("epoch").get<Index>(), progress->at("index").get<Index>()};
     tokens_ = progress->at("tokens").get<Index>();
-    if (progress->contains("best_eval_loss")) best_ = progress->at("best_eval_loss").get<double>();
+    if (progress->contains("best")) {
+      best_ = {progress->at("best").at("step").get<Index>(), progress->at("best").at("loss").get<double>()};
+    }
+    checkpoints_.mend_links(best_ ? std::optional(best_->step) : std::nullopt);
     saved_step_ = step;
   } else {
-    start_weights();
+    start_weights(stop);
   }
   const Index total = steps();
   auto since = Clock::now();
@@ -352,8 +366,8 @@ bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
     const bool ends = step == total || stop.stop_requested();
     if (valid_ != nullptr && (due(options_.eval_every) || step == total)) {
       EvalReport report = evaluate(step);
-      report.best = !best_ || report.loss < *best_;
-      if (report.best) best_ = report.loss;
+      report.best = !best_ || report.loss < best_->loss;
+      if (report.best) best_ = {step, report.loss};
       if (watch.eval) watch.eval(report);
       if (report.best) {
         save(step, watch);

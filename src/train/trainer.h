@@ -20,6 +20,8 @@
 
 namespace jericho {
 
+class StartModel;
+
 struct TrainingPlan {
   TrainingPassOptions pass{};
   Bytes weights{}, gradients{}, optimizer{}, scratch{};
@@ -33,8 +35,9 @@ struct TrainingPlan {
 
 // The largest micro-batch without recomputation that fits `room`, else with it; with the smallest of all where none fits:
 // the caller compares total() with `room`.
+// `start` is the scratch that reading the first weights takes.
 TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
-                           int threads, Bytes room);
+                           int threads, Bytes room, Bytes start = {});
 
 std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout);
 
@@ -66,12 +69,12 @@ struct TrainWatch {
 
 class Trainer {  // one thread
  public:
-  // Takes the plan's bytes from the ledger. `train` and `valid` (may be null) outlive the trainer.
+  // Takes the plan's bytes from the ledger. `train`, `valid` and `start` (may be null: new weights) outlive the trainer.
   Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config, const TrainingLayout& layout,
-          const TrainingPlan& plan, const TokenStore& train, const TokenStore* valid,
+          const TrainingPlan& plan, const TokenStore& train, const TokenStore* valid, const StartModel* start,
           std::vector<Checkpoints::SideFile> side_files);
 
-  // From the latest checkpoint, or from new weights, to the end or a stop request, which saves and returns false.
+  // From the latest checkpoint, or from the first weights, to the end or a stop request, which saves and returns false.
   // Error(kInput) when the loss is no number any more, or a checkpoint is of another configuration.
   bool run(const std::stop_token& stop, const TrainWatch& watch);
   [[nodiscard]] Index steps();  // of the whole run
@@ -80,7 +83,8 @@ class Trainer {  // one thread
   struct Position {
     Index epoch = 0, index = 0;  // of the next sequence
   };
-  void start_weights();
+  void start_weights(const std::stop_token& stop);
+  void new_weights();
   double one_step(Index step, double& gradient_norm);
   EvalReport evaluate(Index step);
   void save(Index step, const TrainWatch& watch);
@@ -95,6 +99,7 @@ class Trainer {  // one thread
   TrainingPlan plan_;
   Sampler sampler_;
   const TokenStore* valid_;
+  const StartModel* start_;
   std::vector<Checkpoints::SideFile> side_files_;
   Checkpoints checkpoints_;
   Arena weights_, gradients_, states_, scratch_, saved_, live_, logits_;
@@ -105,7 +110,11 @@ class Trainer {  // one thread
   std::uint64_t data_hash_;
   Position position_{};
   Index tokens_ = 0;  // trained
-  std::optional<double> best_{};
+  struct Best {
+    Index step = 0;
+    double loss = 0;
+  };
+  std::optional<Best> best_{};
   std::optional<Index> saved_step_{};
 };
 

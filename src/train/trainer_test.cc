@@ -93,7 +93,8 @@ Outcome train(const TrainOptions& options, const How& how = {}) {
   const auto tokenizer = RunSetup::tokenizer(options);
   const TokenStore texts = TokenStore::read(context, options.train_files, options.separator, *tokenizer, {}, {});
   const TrainingPlan plan = plan_training(config, layout, options, how.threads, how.room);
-  Trainer trainer(context, options, config, layout, plan, texts, &texts, {{"config.json", options.model.dump()}});
+  Trainer trainer(context, options, config, layout, plan, texts, &texts, nullptr,
+                  {{"config.json", options.model.dump()}});
   Outcome outcome;
   std::stop_source stop;
   TrainWatch watch;
@@ -168,6 +169,22 @@ TEST(Trainer, LosesNothingToKills) {
   const Outcome last = train(o);
   EXPECT_TRUE(last.done);
   EXPECT_EQ(last.weights, base.weights);
+}
+
+TEST(Trainer, MendsTheLinksOfASaveThatWasNotFollowedByThem) {
+  const RunSetup setup;
+  const TrainOptions o = setup.options();
+  const Outcome whole = train(o);
+  const auto folder = o.output / "checkpoints";
+  const auto best = std::filesystem::read_symlink(folder / "best");
+  for (const char* name : {"latest", "best"}) {
+    std::filesystem::remove(folder / name);
+    std::filesystem::create_directory_symlink("step-00000009", folder / name);
+  }
+  EXPECT_EQ(train(o).weights, whole.weights);
+  EXPECT_EQ(std::filesystem::read_symlink(folder / "latest"), "step-00000012");
+  EXPECT_EQ(std::filesystem::read_symlink(folder / "best"), best);
+  EXPECT_NE(best, "step-00000009");
 }
 
 // Inference reads the checkpoint and gives the logits that training computed with.

@@ -1,0 +1,70 @@
+// Weights come in the order of weight_list.h, as those of TrainingLayout do, through the reader and the row converter that
+// conversion to a directory of fp32 tensors takes.
+#include "train/start_model.h"
+
+#include "base/check.h"
+#include "convert/row_converter.h"
+#include "convert/side_files.h"
+#include "memory/io.h"
+#include "models/families.h"
+#include "models/weight_reader.h"
+
+namespace jericho {
+namespace {
+
+ChunkSizes chunk_sizes(const WeightLayout& layout) {
+  ChunkSizes sizes;
+  for (const WeightPlacement& weight : layout.placements()) sizes.add(weight, ModelFormat::kHuggingFace, DType::kF32);
+  return sizes;
+}
+
+}  // namespace
+
+StartModel::StartModel(const std::filesystem::path& model)
+    : file_(open_model(model)), config_(read_config(*file_)), layout_(WeightLayout::of_file(config_, *file_)) {
+  for (SideFile& side : directory_side_files(*file_, config_, {})) {
+    if (side.name == "config.json") {
+      words_ = nlohmann::json::parse(side.bytes);
+      words_.erase("quantization_config");
+      side.bytes = words_.dump(2) + "\n";
+    }
+    side_files_.push_back({std::move(side.name), std::move(side.bytes)});
+  }
+}
+
+Bytes StartModel::scratch_bytes(int threads) const {
+  const ChunkSizes sizes = chunk_sizes(layout_);
+  return WeightReader::staging_bytes(layout_) + sizes.room * threads + sizes.decoded;
+}
+
+void StartModel::read(const Context& context, const TrainingLayout& layout, std::span<float> weights,
+                      std::span<std::byte> scratch, const std::stop_token& stop) const {
+  const ChunkSizes sizes = chunk_sizes(layout_);
+  const Bytes staging = WeightReader::staging_bytes(layout_), rooms = sizes.room * context.pool.threads();
+  std::vector<const WeightPlacement*> order;
+  for (const WeightPlacement& weight : layout_.placements()) order.push_back(&weight);
+  JERICHO_CHECK(order.size() == layout.tensors().size(), "{} weights for {} tensors", order.size(),
+                layout.tensors().size());
+  const auto io = make_io_backend();
+  WeightReader reader(*file_, layout_, order, *io, scratch.first(staging.size()));
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const RowConverter converter(*order[i], ModelFormat::kHuggingFace, DType::kF32);
+    const TrainedTensor& tensor = layout.tensors()[i];
+    auto out = std::as_writable_bytes(
+        weights.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size())));
+    for (Index rows = 0; rows < order[i]->file_rows();) {
+      const WeightRows read = reader.next(stop).value();
+      for (Index row = 0; row < read.rows;) {
+        const WeightRows chunk =
+            piece_of(read, row, scratch.subspan(staging.size() + rooms.size(), sizes.decoded.size()));
+        const std::size_t bytes = converter.output_bytes(chunk.rows).size();
+        converter.convert(context, chunk, scratch.subspan(staging.size(), rooms.size()), out.first(bytes));
+        out = out.subspan(bytes);
+        row += chunk.rows;
+      }
+      rows += read.rows;
+    }
+  }
+}
+
+}  // namespace jericho
