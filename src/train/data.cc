@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "train/shuffle.h"
@@ -45,6 +46,38 @@ std::vector<std::string_view> documents_of(std::string_view text, const std::str
   }
 }
 
+// The documents of a file's text. Of JSON Lines each line that is not blank is an object with the document as "text", which takes
+// its place in `text`: it is no longer than its line.
+std::vector<std::string_view> documents_of_json_lines(const std::string& file, std::string& text) {
+  std::vector<std::pair<std::size_t, std::size_t>> places;  // begin and length
+  std::size_t write = 0;
+  Index number = 0;
+  for (std::size_t read = 0; read < text.size();) {
+    ++number;
+    const std::size_t end = std::min(text.find('\n', read), text.size());
+    const std::string_view line = trimmed(std::string_view(text).substr(read, end - read));
+    read = end + 1;
+    if (line.empty()) continue;
+    const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
+    if (!record.is_object() || !record.contains("text") || !record.at("text").is_string()) {
+      throw Error(ErrorKind::kInput,
+                  fmt::format("{}: line {}: expected an object with \"text\": \"...\", found {}", file, number,
+                              record.is_discarded() ? "no JSON"
+                              : record.is_object()  ? "no text in it"
+                                                    : "something else"));
+    }
+    const auto& whole = record.at("text").get_ref<const std::string&>();
+    const std::string_view document = trimmed(whole);
+    if (document.empty()) continue;
+    std::copy(document.begin(), document.end(), text.begin() + static_cast<std::ptrdiff_t>(write));
+    places.emplace_back(write, document.size());
+    write += document.size();
+  }
+  std::vector<std::string_view> documents;
+  for (const auto& [begin, length] : places) documents.push_back(std::string_view(text).substr(begin, length));
+  return documents;
+}
+
 constexpr Index kDocumentsPerPart = 64;
 constexpr Index kOpenSequences = 64;  // that a document may still join
 constexpr Index kOrdered = -2;
@@ -68,8 +101,9 @@ TokenStore TokenStore::read(const Context& context, const std::vector<std::strin
   const Lease reading =
       context.ledger.require(Tier::kRam, Purpose::kDataset, Bytes{largest.count * 5 + total.count * 2});
   for (const std::string& file : files) {
-    const std::string text = read_file(file);
-    const std::vector<std::string_view> documents = documents_of(text, separator);
+    std::string text = read_file(file);
+    const std::vector<std::string_view> documents =
+        file.ends_with(".jsonl") ? documents_of_json_lines(file, text) : documents_of(text, separator);
     if (documents.empty()) throw Error(ErrorKind::kInput, fmt::format("{}: holds no text", file));
     std::vector<std::vector<TokenId>> ids(documents.size());
     const auto encode = [&](Index begin, Index end, int) {

@@ -21,8 +21,9 @@ namespace jericho {
 class TokenStore {
  public:
   using Progress = std::function<void(Bytes done, Bytes total)>;
-  // Documents that are empty are left out. Error(kInput) names a file that is not there or holds no document; kBudget where
-  // the ledger has no room for the tokens.
+  // A file is text with `separator` between documents or, called NAME.jsonl, lines of {"text": "..."}, a document each.
+  // Documents that are empty are left out. Error(kInput) names a file that is not there or holds no document, and a line that
+  // is none; kBudget where the ledger has no room for the tokens.
   static TokenStore read(const Context& context, const std::vector<std::string>& files, const std::string& separator,
                          const Tokenizer& tokenizer, const std::stop_token& stop, const Progress& progress);
 
