@@ -17,7 +17,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cli/progress.h"
-#include "cli/train_plot.h"
+#include "cli/train_verbs.h"
 #include "cli/verbs.h"
 #include "cli/write_file.h"
 #include "memory/available.h"
@@ -70,8 +70,8 @@ std::optional<std::string> read_file(const std::filesystem::path& path) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
-std::vector<Checkpoints::SideFile> side_files(const std::filesystem::path& tokenizer, const nlohmann::json& config) {
-  std::vector<Checkpoints::SideFile> files = {{"config.json", config.dump(2) + "\n"}};
+std::vector<SideFile> side_files(const std::filesystem::path& tokenizer, const nlohmann::json& config) {
+  std::vector<SideFile> files = {{"config.json", config.dump(2) + "\n"}};
   if (!std::filesystem::is_directory(tokenizer)) {
     files.push_back({tokenizer.filename().string(), read_file(tokenizer).value_or("")});
     return files;
@@ -311,6 +311,7 @@ void add_train(CLI::App& app, Run& chosen) {
   verb->add_option("-t,--threads", options->threads, "Threads [the physical cores]");
   verb->add_flag("--dry-run", options->dry_run, "print the plan and end; exit code 3 where it does not fit");
   add_train_plot(*verb, chosen);
+  add_train_average(*verb, chosen);
   verb->callback([options, config, verb, &chosen] {
     if (!verb->get_subcommands().empty()) return;  // has said what runs
     if (config->count() == 0) throw CLI::RequiredError("CONFIG");

@@ -1,5 +1,5 @@
 // jericho train plot: the curves of one or several runs as a page that stands alone, from their train.log.jsonl.
-#include "cli/train_plot.h"
+#include "cli/train_verbs.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -14,11 +14,11 @@
 #include "formats/safetensors.h"
 #include "formats/safetensors_writer.h"
 #include "memory/file.h"
+#include "train/model_folder.h"
 
 namespace jericho {
 namespace {
 
-constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kStates = "optimizer.safetensors";
 constexpr const char* kProgress = "state.json";
 constexpr const char* kManifest = "MANIFEST.json";
@@ -35,49 +35,6 @@ std::string hash_of(const std::filesystem::path& path) {
   const std::uint64_t hash = XXH3_64bits_digest(state);
   XXH3_freeState(state);
   return fmt::format("{:016x}", hash);
-}
-
-class OutputFile {
- public:
-  explicit OutputFile(std::filesystem::path path)
-      : path_(std::move(path)), out_(path_, std::ios::binary | std::ios::trunc) {
-    if (!out_) refuse();
-  }
-  [[nodiscard]] std::ostream& stream() { return out_; }
-  void close() {
-    out_.close();
-    if (!out_) refuse();
-  }
-
- private:
-  [[noreturn]] void refuse() const {
-    throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written whole; is the disk full?", path_.string()));
-  }
-  std::filesystem::path path_;
-  std::ofstream out_;
-};
-
-void write_text(const std::filesystem::path& path, const std::string& text) {
-  OutputFile out(path);
-  out.stream().write(text.data(), static_cast<std::streamsize>(text.size()));
-  out.close();
-}
-
-std::vector<Index> shape_of(const TrainedTensor& tensor) {
-  return tensor.is_matrix() ? std::vector<Index>{tensor.rows, tensor.cols} : std::vector<Index>{tensor.size()};
-}
-
-void write_weights(const std::filesystem::path& path, const TrainedState& s) {
-  SafetensorsWriter writer;
-  writer.set_metadata("format", "pt");
-  for (const TrainedTensor& t : s.layout.tensors()) writer.add_tensor(t.name, DType::kF32, shape_of(t));
-  OutputFile out(path);
-  writer.begin(out.stream());
-  for (const TrainedTensor& t : s.layout.tensors()) {
-    writer.append(
-        std::as_bytes(s.weights.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size()))));
-  }
-  out.close();
 }
 
 // Every part of every tensor's state: body(name, part, its bytes).
@@ -190,10 +147,9 @@ void Checkpoints::save(Index step, const TrainedState& state, const nlohmann::js
                               format_bytes(needed), format_bytes({static_cast<std::int64_t>(space.available)})));
     }
     std::filesystem::create_directory(partial);
-    write_weights(partial / kWeights, state);
+    write_model_files(partial, state.layout, state.weights, files);
     write_states(partial / kStates, state);
     write_text(partial / kProgress, progress.dump(1) + "\n");
-    for (const SideFile& file : files) write_text(partial / file.name, file.bytes);
     nlohmann::json manifest;
     for (const auto& entry : std::filesystem::directory_iterator(partial)) {
       manifest[entry.path().filename().string()] = {{"bytes", entry.file_size()}, {"xxh3", hash_of(entry.path())}};
@@ -290,7 +246,7 @@ std::optional<nlohmann::json> Checkpoints::load_latest(const TrainedState& state
                               (from / entry.key()).string(), from.string()));
     }
   }
-  const TensorReader weights(from / kWeights), states(from / kStates);
+  const TensorReader weights(from / kTrainedWeights), states(from / kStates);
   for (const TrainedTensor& t : state.layout.tensors()) {
     const auto values = state.weights.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size()));
     weights.read(t.name, DType::kF32, std::as_writable_bytes(values));

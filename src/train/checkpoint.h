@@ -12,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "convert/tokenizer_to_hugging_face.h"
 #include "models/training_layout.h"
 #include "train/optimizer.h"
 
@@ -30,10 +31,6 @@ class Checkpoints {
   // `side_files`: what each checkpoint has beside its tensors, name and bytes.
   Checkpoints(std::filesystem::path run, Index keep_last);
 
-  struct SideFile {
-    std::string name{};
-    std::string bytes{};
-  };
   // Error(kIo) leaves the checkpoints there were.
   void save(Index step, const TrainedState& state, const nlohmann::json& progress, std::span<const SideFile> files);
   // Names the checkpoint of this step the best: it is kept, whatever comes.

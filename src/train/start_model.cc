@@ -28,7 +28,7 @@ StartModel::StartModel(const std::filesystem::path& model)
       words_.erase("quantization_config");
       side.bytes = words_.dump(2) + "\n";
     }
-    side_files_.push_back({std::move(side.name), std::move(side.bytes)});
+    side_files_.push_back(std::move(side));
   }
 }
 

@@ -11,12 +11,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "convert/tokenizer_to_hugging_face.h"
 #include "formats/model_file.h"
 #include "models/config.h"
 #include "models/training_layout.h"
 #include "models/weights.h"
 #include "ops/context.h"
-#include "train/checkpoint.h"
 
 namespace jericho {
 
@@ -28,7 +28,7 @@ class StartModel {  // thread-compatible
   [[nodiscard]] ModelFile& file() { return *file_; }                    // with its tokenizer
   [[nodiscard]] const nlohmann::json& words() const { return words_; }  // of config.json, for fp32 weights
   // What a checkpoint has beside its tensors: config.json and the files of the tokenizer.
-  [[nodiscard]] const std::vector<Checkpoints::SideFile>& side_files() const { return side_files_; }
+  [[nodiscard]] const std::vector<SideFile>& side_files() const { return side_files_; }
 
   [[nodiscard]] Bytes scratch_bytes(int threads) const;
   // Fills the values of `layout`, which is of words(). `scratch` has scratch_bytes() and starts on a multiple of 4096.
@@ -41,7 +41,7 @@ class StartModel {  // thread-compatible
   ModelConfig config_;
   WeightLayout layout_;
   nlohmann::json words_;
-  std::vector<Checkpoints::SideFile> side_files_;
+  std::vector<SideFile> side_files_;
 };
 
 }  // namespace jericho

@@ -107,7 +107,7 @@ TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layo
 
 Trainer::Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config,
                  const TrainingLayout& layout, const TrainingPlan& plan, const TokenStore& train,
-                 const TokenStore* valid, const StartModel* start, std::vector<Checkpoints::SideFile> side_files)
+                 const TokenStore* valid, const StartModel* start, std::vector<SideFile> side_files)
     : context_(context),
       options_(options),
       config_(config),

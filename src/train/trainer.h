@@ -72,7 +72,7 @@ class Trainer {  // one thread
   // Takes the plan's bytes from the ledger. `train`, `valid` and `start` (may be null: new weights) outlive the trainer.
   Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config, const TrainingLayout& layout,
           const TrainingPlan& plan, const TokenStore& train, const TokenStore* valid, const StartModel* start,
-          std::vector<Checkpoints::SideFile> side_files);
+          std::vector<SideFile> side_files);
 
   // From the latest checkpoint, or from the first weights, to the end or a stop request, which saves and returns false.
   // Error(kInput) when the loss is no number any more, or a checkpoint is of another configuration.
@@ -100,7 +100,7 @@ class Trainer {  // one thread
   Sampler sampler_;
   const TokenStore* valid_;
   const StartModel* start_;
-  std::vector<Checkpoints::SideFile> side_files_;
+  std::vector<SideFile> side_files_;
   Checkpoints checkpoints_;
   Arena weights_, gradients_, states_, scratch_, saved_, live_, logits_;
   Lease heap_;

@@ -6,5 +6,6 @@
 namespace jericho::cli {
 
 void add_train_plot(CLI::App& train, Run& chosen);
+void add_train_average(CLI::App& train, Run& chosen);
 
 }  // namespace jericho::cli
