@@ -258,8 +258,7 @@ class WhatIsWrong(unittest.TestCase):
                 self.refused(2, words, self.config, *flags)
 
     def test_models(self):
-        self.refused(2, "MODEL")
-        self.refused(2, "MODEL", self.config, "--shape", "1b")
+        self.refused(2, "excludes --shape", self.config, "--shape", "1b")
         self.refused(1, "nothing-there.json", verbs.folder / "nothing-there.json")
         for text in ("", "{", "[]", "7", '{"architectures": ["LlamaForCausalLM"]}', '{"architectures": 7}', "\0\1\2"):
             with self.subTest(text):

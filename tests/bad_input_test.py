@@ -202,7 +202,7 @@ class BadInput(unittest.TestCase):
                              mentions=[f"error: --context {context}"])
 
     def test_flags_that_cannot_be_read_are_wrong_usage(self):
-        for words in (["run"], ["run", "-m", self.model, "--no-such-flag"], ["walk"], [],
+        for words in (["run", "-m"], ["run", "-m", self.model, "--no-such-flag"], ["walk"], [],
                       ["run", "-m", self.model, "-n", "many"], ["run", "-m", self.model, "-p", "x", "-f", "y"],
                       ["logits", "-m", self.model], ["run", "-m", self.model, "-c", "99999999999999999999"]):
             with self.subTest(words):

@@ -162,7 +162,7 @@ class BenchMachine(Output):
         self.assertIn((done.returncode, "lies in memory" in done.stderr), ((2, True), (0, False)))  # no tmpfs there
 
     def test_is_one_of_the_things_to_measure(self):
-        for words in (("--machine", "-m", self.model), ("--quick", "-m", self.model), ("--disk", ".", "-m", self.model), ()):
+        for words in (("--machine", "-m", self.model), ("--quick", "-m", self.model), ("--disk", ".", "-m", self.model), ("--shape", "1b", "-m", self.model)):
             self.assertEqual(verbs.run("bench", *words).returncode, 2, words)
 
     def test_ctrl_c_ends_it_and_leaves_nothing(self):

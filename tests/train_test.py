@@ -130,6 +130,54 @@ class Train(unittest.TestCase):
         steps = [r["step"] for r in records if "loss" in r]
         self.assertEqual(len(steps), len(set(steps)), "a record per step, whatever was done twice")
 
+    def from_model(self, name, start, *sets):
+        """A run of two steps that begins with a model; at a rate of 0 it ends with what it began with."""
+        file = verbs.folder / f"{name}.yaml"
+        file.write_text(f"output: {self.folder_of(name)}\nstart: {start}\ndata: {{train: {self.text}, valid: {self.text}, "
+                        "sequence_tokens: 64}\nbatch: {sequences: 4}\nsteps: 2\nlog: {every: 1}\neval: {every: 2}\n")
+        return verbs.run("train", file, *(word for pair in sets for word in ("--set", pair)))
+
+    def test_a_run_begins_with_the_weights_of_a_model_in_either_format(self):
+        latest, gguf = self.base / "checkpoints" / "latest", verbs.folder / "start.gguf"
+        self.assertEqual(verbs.run("convert", latest, gguf).returncode, 0)
+        for name, start in (("from-folder", latest), ("from-gguf", gguf)):
+            done = self.from_model(name, start, "schedule.peak=0")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(digest(self.folder_of(name)), digest(self.base))
+            again = verbs.run("run", "-m", self.folder_of(name) / "checkpoints" / "latest", "-p", "One", "-n", 8, "--temp", 0)
+            self.assertEqual(again.stdout, verbs.run("run", "-m", latest, "-p", "One", "-n", 8, "--temp", 0).stdout)
+
+    def test_the_built_in_model_can_be_finetuned(self):
+        done = self.from_model("finetuned", "builtin", "schedule.peak=0.001", "schedule.warmup=0", "steps=8")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        records = [json.loads(line) for line in (self.folder_of("finetuned") / "train.log.jsonl").read_text().splitlines()]
+        losses = [r["loss"] for r in records if "loss" in r]
+        self.assertLess(losses[0], 5)  # new weights would have the logarithm of the vocabulary
+        self.assertLess(losses[-1], losses[0])
+
+    def test_a_start_that_is_none_or_not_alone_is_named(self):
+        done = self.from_model("no-start", "absent.gguf")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("absent.gguf: does not exist", done.stderr)
+        done = self.from_model("both", "builtin", f"tokenizer={self.tokenizer}")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("tokenizer", done.stderr)
+
+    def test_json_lines_are_the_documents_they_hold(self):
+        lines = verbs.folder / "text.jsonl"
+        lines.write_text("\n".join(json.dumps({"id": i, "text": f" {story}\n"}) for i, story in enumerate(STORIES * 20)) + "\n\n")
+        done = verbs.run("train", self.config("json-lines", text=lines), "--set", f"data.valid={self.text}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(digest(self.folder_of("json-lines")), digest(self.base))
+
+    def test_a_line_that_is_no_document_is_named(self):
+        lines = verbs.folder / "bad.jsonl"
+        for line in ('{"text": "cut', '{"words": "none"}', '{"text": 7}', '["text"]'):
+            lines.write_text('{"text": "one"}\n' + line + "\n")
+            done = verbs.run("train", self.config("bad-lines", text=lines))
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("bad.jsonl: line 2", done.stderr)
+
     def test_a_plan_is_printed_and_what_does_not_fit_is_refused_with_what_would(self):
         done = verbs.run("train", self.config("dry"), "--dry-run")
         self.assertEqual(done.returncode, 0, done.stderr)

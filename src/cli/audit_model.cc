@@ -70,9 +70,11 @@ DType weight_type(const std::string& name, DType otherwise) {
 }  // namespace
 
 void AuditModelOptions::add_flags(CLI::App& verb) {
-  verb.add_option("model,-m,--model", workspace.model,
-                  "MODEL: a .gguf file, a Hugging Face directory, or a config.json");
-  verb.add_option("--shape", shape, "A shape by its name instead: " + shape_names());
+  CLI::Option* model =
+      verb.add_option("model,-m,--model", workspace.model,
+                      "MODEL: a .gguf file, a Hugging Face directory, a config.json, or the built-in one")
+          ->capture_default_str();
+  verb.add_option("--shape", shape, "A shape by its name instead: " + shape_names())->excludes(model);
   verb.add_option("--type", type, "Type of weights that have no file [what config.json says, or BF16]");
   verb.add_option("-b,--batch", batch, "Sequences together")->capture_default_str();
   workspace.add_flags(verb);
@@ -80,8 +82,6 @@ void AuditModelOptions::add_flags(CLI::App& verb) {
 
 AuditModel::AuditModel(const AuditModelOptions& options) : options_(options) {
   WorkspaceOptions& w = options_.workspace;
-  if (w.model.empty() == options_.shape.empty())
-    throw Error(ErrorKind::kUsage, "audit needs one of MODEL and --shape NAME");
   if (!options_.shape.empty()) {
     open_shape();
   } else if (const auto config = bare_config(w.model)) {

@@ -89,9 +89,6 @@ void BenchOptions::validate() const {
   expect(repetitions >= 1 && repetitions <= 1000, "-r", repetitions, "1 to 1000");
   if (!machine && (quick || !disk.empty()))
     throw Error(ErrorKind::kUsage, fmt::format("{}: is for bench --machine", quick ? "--quick" : "--disk"));
-  const int sources = (workspace.model.empty() ? 0 : 1) + (shape.empty() ? 0 : 1) + (config.empty() ? 0 : 1);
-  if (sources + (machine ? 1 : 0) != 1)
-    throw Error(ErrorKind::kUsage, "bench needs one of -m MODEL, --shape NAME, --config FILE and --machine");
 }
 
 std::vector<Test> tests_of(const BenchOptions& options) {
@@ -213,7 +210,8 @@ nlohmann::json to_json(const Result& result, const std::string& type, const Work
 }
 
 std::unique_ptr<Workspace> make_workspace(const BenchOptions& options) {
-  if (!options.workspace.model.empty()) return std::make_unique<Workspace>(options.workspace, NeedsTokenizer::kNo);
+  if (options.shape.empty() && options.config.empty())
+    return std::make_unique<Workspace>(options.workspace, NeedsTokenizer::kNo);
   const auto type = dtype_from_name(options.type);
   if (!type || !is_packable(*type))
     throw Error(ErrorKind::kUsage,
@@ -273,9 +271,13 @@ void add_bench(CLI::App& app, Run& chosen) {
       "pp512: 512 random tokens from an empty cache. tg128: 128 single-token steps. tg128@b8: 8 sequences stepping "
       "together, in total.");
   auto options = std::make_shared<BenchOptions>();
-  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory");
-  verb->add_option("--shape", options->shape, "Random weights of a shape instead: " + shape_names());
-  verb->add_option("--config", options->config, "Random weights of the shape of this config.json instead");
+  CLI::Option* model = options->workspace.add_model_flag(*verb);
+  CLI::Option* shape =
+      verb->add_option("--shape", options->shape, "Random weights of a shape instead: " + shape_names());
+  shape->excludes(model);
+  verb->add_option("--config", options->config, "Random weights of the shape of this config.json instead")
+      ->excludes(model)
+      ->excludes(shape);
   verb->add_option("--type", options->type, "Type of random weights")->capture_default_str();
   verb->add_option("-p,--prompt", options->prompts, "Tokens of prefill tests; 0: none")
       ->delimiter(',')
@@ -291,7 +293,8 @@ void add_bench(CLI::App& app, Run& chosen) {
       ->capture_default_str();
   options->workspace.add_flags(*verb);
   verb->add_flag("--machine", options->machine,
-                 "Measure memory, caches, disk and arithmetic instead, and keep the figures for the other verbs");
+                 "Measure memory, caches, disk and arithmetic instead, and keep the figures for the other verbs")
+      ->excludes(model);
   verb->add_option("--disk", options->disk, "With --machine: FOLDER on the disk to measure [the user's cache]");
   verb->add_flag("--quick", options->quick, "With --machine: a rough look in a few seconds, not kept");
   verb->add_flag("--json", options->workspace.json, "Print an array of objects; of --machine one object");

@@ -214,8 +214,8 @@ void Chat::remark(const Generated& generated, const KeptSequence::Reading& readi
   const Plan& plan = workspace_.plan();
   const auto beside = [](const std::optional<Held>& held) { return held ? " (" + of_roof(held) + ")" : ""; };
   const auto kept = static_cast<double>(reading.kept);
-  const auto read_of = speeds.tokens(
-      read_speed, prefill_cost(workspace_.weights(), plan, anew, plan.limits.rows, kept, 0));
+  const auto read_of =
+      speeds.tokens(read_speed, prefill_cost(workspace_.weights(), plan, anew, plan.limits.rows, kept, 0));
   const auto written_of = speeds.tokens(
       written_speed,
       decode_cost(workspace_.weights(), plan, 1, static_cast<double>(read) + static_cast<double>(written) / 2));
@@ -283,8 +283,7 @@ void add_chat(CLI::App& app, Run& chosen) {
       "failed.\n\n" +
       chat_help());
   auto options = std::make_shared<ChatOptions>();
-  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory")
-      ->required();
+  options->workspace.add_model_flag(*verb);
   verb->add_option("--system", options->system, "TEXT of the system message");
   verb->add_option("--template", options->template_file, "FILE with a Jinja chat template [the model's own]");
   verb->add_option("-n,--predict", options->generate.predict,

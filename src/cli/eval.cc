@@ -115,7 +115,9 @@ void add_eval(CLI::App& app, Run& chosen) {
       "is read [the model's context].\nSeveral models are loaded one after the other under the same --memory, and "
       "printed as one table.");
   auto options = std::make_shared<EvalOptions>();
-  verb->add_option("-m,--model,MODEL", options->models, "MODELs: .gguf files or Hugging Face directories")->required();
+  verb->add_option("-m,--model,MODEL", options->models,
+                   "MODELs: .gguf files, Hugging Face directories, or the built-in one")
+      ->default_val(std::vector<std::string>{"builtin"});
   verb->add_option("--text", options->text, "FILE with the text");
   verb->add_flag("--per-document", options->per_document,
                  "Evaluate each document of the text alone, every token scored, cut at -c tokens");

@@ -25,7 +25,7 @@ namespace {
 using Json = nlohmann::json;
 
 struct InspectOptions {
-  std::string model{};
+  std::string model = "builtin";
   bool json = false;
 };
 
@@ -187,7 +187,9 @@ void print_text(const ModelFile& file) {
 void add_inspect(CLI::App& app, Run& chosen) {
   CLI::App* verb = app.add_subcommand("inspect", "Show what a model file holds");
   auto options = std::make_shared<InspectOptions>();
-  verb->add_option("model,-m,--model", options->model, "MODEL: a .gguf file or a Hugging Face directory")->required();
+  verb->add_option("model,-m,--model", options->model,
+                   "MODEL: a .gguf file, a Hugging Face directory, or the built-in one")
+      ->capture_default_str();
   verb->add_flag("--json", options->json, "Print one object");
   verb->callback([options, &chosen] {
     chosen = [options](const std::stop_token&) {

@@ -57,8 +57,7 @@ int logits(const LogitsOptions& options, const std::stop_token& stop) {
 void add_logits(CLI::App& app, Run& chosen) {
   CLI::App* verb = app.add_subcommand("logits", "Write the raw fp32 logits [tokens, vocab] of a list of token ids");
   auto options = std::make_shared<LogitsOptions>();
-  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory")
-      ->required();
+  options->workspace.add_model_flag(*verb);
   verb->add_option("--tokens", options->tokens, "Token ids: 1,2,3")->required();
   verb->add_option("-o,--output", options->output, "File of little-endian fp32 values, row by row")->required();
   options->workspace.add_flags(*verb);

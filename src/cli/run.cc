@@ -221,8 +221,7 @@ void add_run(CLI::App& app, Run& chosen) {
       "input,\n"
       "or, on a terminal, just the model's beginning of text.");
   auto options = std::make_shared<RunOptions>();
-  verb->add_option("-m,--model", options->workspace.model, "MODEL: a .gguf file or a Hugging Face directory")
-      ->required();
+  options->workspace.add_model_flag(*verb);
   CLI::Option* prompt = verb->add_option("-p,--prompt", options->prompt, "TEXT to continue");
   verb->add_option("-f,--file", options->file, "File with the text to continue")->excludes(prompt);
   verb->add_option("-n,--predict", options->generate.predict,

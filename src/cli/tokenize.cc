@@ -17,7 +17,7 @@ namespace jericho::cli {
 namespace {
 
 struct TokenizeOptions {
-  std::string model{};
+  std::string model = "builtin";
   std::string text{};
   std::string decode{};
   bool has_text = false;
@@ -67,7 +67,7 @@ void add_tokenize(CLI::App& app, Run& chosen) {
   auto options = std::make_shared<TokenizeOptions>();
   verb->add_option("-m,--model", options->model,
                    "MODEL, or a tokenizer alone: a vocabulary .gguf, tokenizer.json, tokenizer.model")
-      ->required();
+      ->capture_default_str();
   CLI::Option* text = verb->add_option("text", options->text, "TEXT, after --; standard input when absent");
   verb->add_option("--decode", options->decode, "Token ids to turn into text: 1,2,3")->excludes(text);
   verb->add_flag("--ids", options->ids_only, "Print only the ids, separated by spaces");

@@ -46,6 +46,11 @@ std::string with_name(const DoesNotFit& refusal, const std::string& name) {
 
 }  // namespace
 
+CLI::Option* WorkspaceOptions::add_model_flag(CLI::App& verb) {
+  return verb.add_option("-m,--model", model, "MODEL: a .gguf file, a Hugging Face directory, or the built-in one")
+      ->capture_default_str();
+}
+
 void WorkspaceOptions::add_flags(CLI::App& verb) {
   verb.add_option("--memory", memory, "Most memory the process may take: 8GiB, 80%, auto (90 % of what is free), max")
       ->envname("JERICHO_MEMORY")

@@ -30,12 +30,13 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace jericho::cli {
 
 struct WorkspaceOptions {
-  std::string model{};             // a .gguf file or a Hugging Face directory
+  std::string model = "builtin";   // -m, formats/model_file.h
   std::string memory = "auto";     // --memory, memory/budget.h
   bool overcommit = false;         // --memory-overcommit
   int threads = 0;                 // 0: the physical cores
@@ -52,6 +53,7 @@ struct WorkspaceOptions {
   std::string tenant{};            // --tenant: whose prompts they are
   bool json = false;
 
+  CLI::Option* add_model_flag(CLI::App& verb);
   void add_flags(CLI::App& verb);
   void add_prefix_flags(CLI::App& verb);
   void validate() const;  // Error(kUsage)

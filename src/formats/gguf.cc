@@ -336,6 +336,15 @@ GgufHeader parse_gguf_header(const ReadAt& read_at, std::int64_t file_size) {
   return parse(read_at, file_size, file_size);
 }
 
+GgufModel open_gguf(const FilePart& whole) {
+  const InputFile file(whole.path);
+  GgufHeader header =
+      parse_gguf_header([&](std::int64_t offset, std::span<std::byte> out) { file.read_at(whole.start + offset, out); },
+                        whole.size.count);
+  for (TensorInfo& tensor : header.tensors) tensor.offset += whole.start;
+  return {{whole.path}, std::move(header.tensors), std::move(header.metadata)};
+}
+
 GgufModel open_gguf(const std::filesystem::path& path) {
   GgufHeader header = read_header(path);
   const Index parts = header.metadata.integer("split.count").value_or(1);

@@ -38,6 +38,13 @@ GgufHeader parse_gguf_header(std::span<const std::byte> start, std::int64_t file
 // The same, reading in pieces.
 GgufHeader parse_gguf_header(const ReadAt& read_at, std::int64_t file_size);
 
+// Bytes of a file that are a file of their own.
+struct FilePart {
+  std::filesystem::path path{};
+  std::int64_t start = 0;
+  Bytes size{};
+};
+
 // The headers of all parts of a model: a file called NAME-00002-of-00003.gguf stands for all three.
 struct GgufModel {
   std::vector<std::filesystem::path> files{};
@@ -45,5 +52,6 @@ struct GgufModel {
   Metadata metadata{};  // of the first part, the only complete one
 };
 GgufModel open_gguf(const std::filesystem::path& path);
+GgufModel open_gguf(const FilePart& whole);  // of one part; the tensors' offsets are those in whole.path
 
 }  // namespace jericho

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "formats/builtin_model.h"
 #include "formats/gguf.h"
 #include "formats/input_file.h"
 #include "formats/json_file.h"
@@ -46,6 +47,15 @@ std::string explain(std::string_view start, std::int64_t size) {
   return "is neither a GGUF file nor a directory with config.json and safetensors";
 }
 
+std::unique_ptr<ModelFile> of_gguf(const fs::path& name, GgufModel model) {
+  return std::make_unique<ModelFile>(ModelFile::Contents{.format = ModelFormat::kGguf,
+                                                         .path = name,
+                                                         .files = std::move(model.files),
+                                                         .tensors = std::move(model.tensors),
+                                                         .metadata = std::move(model.metadata)},
+                                     nlohmann::json());
+}
+
 std::unique_ptr<ModelFile> open_file(const fs::path& path) {
   with_context([&] { return path.string(); },
                [&] {
@@ -54,13 +64,7 @@ std::unique_ptr<ModelFile> open_file(const fs::path& path) {
                  file.read_at(0, std::as_writable_bytes(std::span(start)));
                  if (!start.starts_with("GGUF")) bad(explain(start, file.size()));
                });
-  GgufModel model = open_gguf(path);
-  return std::make_unique<ModelFile>(ModelFile::Contents{.format = ModelFormat::kGguf,
-                                                         .path = path,
-                                                         .files = std::move(model.files),
-                                                         .tensors = std::move(model.tensors),
-                                                         .metadata = std::move(model.metadata)},
-                                     nlohmann::json());
+  return of_gguf(path, open_gguf(path));
 }
 
 // Why a directory is not a model: by the files people have there instead.
@@ -130,6 +134,9 @@ std::optional<std::string> ModelFile::side_file(std::string_view name, Bytes lim
 }
 
 std::unique_ptr<ModelFile> open_model(const fs::path& path) {
+  if (path == kBuiltinModel) {
+    return with_context([&] { return path.string(); }, [&] { return of_gguf(path, open_gguf(builtin_model_file())); });
+  }
   std::error_code code;
   const fs::file_status status = fs::status(path, code);
   if (status.type() == fs::file_type::not_found) throw Error(ErrorKind::kIo, path.string() + ": does not exist");

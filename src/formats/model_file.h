@@ -61,8 +61,8 @@ class ModelFile {
   std::unique_ptr<nlohmann::json> config_;
 };
 
-// A GGUF file (any part of a split one), or a Hugging Face directory with config.json and safetensors; the weights of a
-// quantized one are presented as quantized/methods.h says.
+// A GGUF file (any part of a split one), a Hugging Face directory with config.json and safetensors (the weights of a
+// quantized one are presented as quantized/methods.h says), or "builtin" (builtin_model.h).
 // An Error names the file, says what it is instead and what to do about it.
 std::unique_ptr<ModelFile> open_model(const std::filesystem::path& path);
 

@@ -29,7 +29,7 @@ class Verbs:
         subprocess.run([self.make_model, path, dtype, *words], check=True)
         return path
 
-    def run(self, *words, stdin="", timeout=120, environment=None):
+    def run(self, *words, stdin="", timeout=300, environment=None):
         return subprocess.run([self.jericho, *map(str, words)], input=stdin, text=True, errors="replace",
                               capture_output=True, timeout=timeout, env={**self.environment, **(environment or {})})
 
