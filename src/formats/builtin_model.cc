@@ -1,58 +1,56 @@
-// The bytes come from JERICHO_BUILTIN_MODEL at build time. The loader knows which part of the executable each address was
-// mapped from (dl_iterate_phdr(3), elf(5): p_offset is that of p_vaddr).
+// The bytes come from JERICHO_BUILTIN_MODEL at build time, into a section that is not loaded: it is in the program's file and
+// never in its memory. The section's header says where (elf(5)).
 #include "formats/builtin_model.h"
 
-#include <link.h>
+#include <elf.h>
 
 #include <cstdint>
-#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
 
 #include "base/error.h"
+#include "formats/input_file.h"
 
 asm(R"(
-  .pushsection .rodata
+  .pushsection .jericho.model, "", @progbits
   .balign 4096
-  .global jericho_builtin_model_begin
-  .global jericho_builtin_model_end
-jericho_builtin_model_begin:
   .incbin ")" JERICHO_BUILTIN_MODEL R"("
-jericho_builtin_model_end:
   .popsection
 )");
-
-extern "C" const char jericho_builtin_model_begin[], jericho_builtin_model_end[];
 
 namespace jericho {
 namespace {
 
-struct Place {
-  std::uintptr_t address;
-  std::optional<std::int64_t> offset{};
-};
+constexpr const char* kProgram = "/proc/self/exe";
+constexpr std::string_view kSection{".jericho.model", sizeof(".jericho.model")};  // with its final zero
 
-// Of the first object, the program itself: its segment that holds the address.
-int find_offset(dl_phdr_info* object, std::size_t, void* place_of) {
-  auto& place = *static_cast<Place*>(place_of);
-  for (int i = 0; i < object->dlpi_phnum; ++i) {
-    const ElfW(Phdr)& segment = object->dlpi_phdr[i];
-    const std::uintptr_t begin = object->dlpi_addr + segment.p_vaddr;
-    if (segment.p_type != PT_LOAD || place.address < begin || place.address - begin >= segment.p_filesz) continue;
-    place.offset = static_cast<std::int64_t>(place.address - begin + segment.p_offset);
-  }
-  return 1;  // no further objects
+template <class T>
+std::vector<T> read_array(const InputFile& file, std::uint64_t offset, std::size_t count) {
+  const std::uint64_t size = count * sizeof(T), all = static_cast<std::uint64_t>(file.size());
+  if (offset > all || size > all - offset) return {};
+  std::vector<T> out(count);
+  file.read_at(static_cast<std::int64_t>(offset), std::as_writable_bytes(std::span(out)));
+  return out;
 }
 
 }  // namespace
 
 FilePart builtin_model_file() {
-  Place place{reinterpret_cast<std::uintptr_t>(jericho_builtin_model_begin)};
-  dl_iterate_phdr(find_offset, &place);
-  constexpr const char* kProgram = "/proc/self/exe";
-  if (!place.offset || !std::filesystem::exists(kProgram)) {
-    throw Error(ErrorKind::kIo,
-                "the built-in model cannot be read: /proc/self/exe is not there; mount /proc, or give a model with -m");
+  const InputFile file(kProgram);
+  for (const Elf64_Ehdr& header : read_array<Elf64_Ehdr>(file, 0, 1)) {
+    const std::vector<Elf64_Shdr> sections = read_array<Elf64_Shdr>(file, header.e_shoff, header.e_shnum);
+    if (header.e_shstrndx >= sections.size()) break;
+    const Elf64_Shdr& table = sections[header.e_shstrndx];
+    const std::vector<char> names = read_array<char>(file, table.sh_offset, table.sh_size);
+    for (const Elf64_Shdr& section : sections) {
+      if (section.sh_name >= names.size() || names.size() - section.sh_name < kSection.size()) continue;
+      if (std::string_view(names.data() + section.sh_name, kSection.size()) != kSection) continue;
+      return {kProgram, static_cast<std::int64_t>(section.sh_offset),
+              Bytes{static_cast<std::int64_t>(section.sh_size)}};
+    }
   }
-  return {kProgram, *place.offset, Bytes{jericho_builtin_model_end - jericho_builtin_model_begin}};
+  throw Error(ErrorKind::kIo, "this program was stripped of its model; build it again, or give a model with -m");
 }
 
 }  // namespace jericho

@@ -11,7 +11,7 @@ namespace jericho {
 
 inline constexpr std::string_view kBuiltinModel = "builtin";  // its name where a path is expected; ./builtin is a file
 
-// Where its bytes lie in the running executable. Error(kIo) when the system does not say (no /proc).
+// Where its bytes lie in the running executable. Error(kIo) when that cannot be read (no /proc) or has been stripped of them.
 FilePart builtin_model_file();
 
 }  // namespace jericho
