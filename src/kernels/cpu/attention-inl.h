@@ -1,7 +1,7 @@
 // The two products of attention on pages, by page type: logits of sixteen positions, and a block's probabilities times
 // its values. Both work on rows, the queries of one token and head each; kRows of them share each load. The codes of a
 // tile of keys are turned once for all rows, so that its positions lie in lanes. The online softmax around the products
-// is in attention.cc.
+// is in attention_blocks-inl.h.
 #include <algorithm>
 #include <cstring>
 
