@@ -12,8 +12,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
 #include "kernels/bit_equal.h"
+#include "ops/test_pages.h"
 
 namespace jericho {
 namespace {
@@ -21,16 +21,6 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string refusal(std::string_view text) {
-  try {
-    static_cast<void>(parse_kv_select(text));
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
-    return error.what();
-  }
-  return "accepted";
-}
 
 TEST(KvVotesNames, AreReadAsTheyArePrinted) {
   EXPECT_EQ(parse_kv_select("h2o:2048"), (KvSelect{KvMethod::kH2O, 0, 2048}));
@@ -53,24 +43,13 @@ TEST(KvVotesNames, RefuseWhatNamesNoTokensAndSayWhatWouldDo) {
   EXPECT_THAT(refusal("H2O:100"), HasSubstr("h2o:TOKENS or snapkv:TOKENS[,WINDOW]"));
 }
 
-std::span<std::byte> aligned(std::vector<std::byte>& bytes) {
-  const std::size_t off = reinterpret_cast<std::uintptr_t>(bytes.data()) % 64;
-  return std::span(bytes).subspan(off == 0 ? 0 : 64 - off);
-}
-
-// Two layers of one sequence, of which the second does not select; random keys and values, the same in both.
-struct Text {
+// Two layers, of which the second does not select.
+struct Text : PagedText {
   Text(const Context& context_in, KvTypes type, Index heads_kv, Index D, Index heads_in, const KvSelect& select,
        Index length_in)
-      : context(context_in), layout({type, 2, heads_kv, D}), length(length_in), heads(heads_in) {
-    const Index count = ceil_div(length, kPageTokens);
-    bytes.resize((layout.page_bytes() * count).size() + 64);
-    for (Index p = 0; p < count; ++p) list.push_back(aligned(bytes).data() + p * layout.page_bytes().count);
-    tables.emplace_back(list);
-    const Index width = heads_kv * D;
-    keys = random_row(length * width, 20, Values::kPlain, 1.0f);
-    values = random_row(length * width, 40, Values::kPlain, 1.0f);
-    queries = random_row(length * heads * D, 60, Values::kPlain, 1.0f);
+      : PagedText(context_in, {type, 2, heads_kv, D}, length_in),
+        heads(heads_in),
+        queries(random_row(length * heads * D, 60, Values::kPlain, 1.0f)) {
     const SelectionShape shape = {.select = select,
                                   .kv = layout,
                                   .heads = heads,
@@ -85,22 +64,13 @@ struct Text {
     const std::int32_t numbers[] = {2};
     votes->begin_step(numbers);
   }
-  void store(Index first, Index end) {
-    std::vector<BatchRow> rows;
-    for (Index p = first; p < end; ++p) rows.push_back({0, p});
-    const Index width = layout.kv_heads * layout.head_dim;
-    for (const Index layer : {0, 1})
-      store_kv(context, layout, layer, rows, {keys.data() + first * width, end - first, width},
-               {values.data() + first * width, end - first, width}, tables);
-  }
   // Tokens [first, end) are stored and look back.
   void read(Index first, Index end) {
-    store(first, end);
-    std::vector<BatchRow> rows;
-    for (Index p = first; p < end; ++p) rows.push_back({0, p});
+    store_pages(first, end);
     const Index width = heads * layout.head_dim;
     for (const Index layer : {0, 1})
-      votes->note_queries(context, layer, rows, {queries.data() + first * width, end - first, width}, tables);
+      votes->note_queries(context, layer, rows_of(first, end), {queries.data() + first * width, end - first, width},
+                          tables);
   }
   void drop() { votes->drop(context, 2, length, length, list); }
   // What place `place` of a head holds now: the first position whose key and value are these, bit by bit.
@@ -108,13 +78,9 @@ struct Text {
     return of.at(row_at(place, layer, head));
   }
   [[nodiscard]] std::vector<float> row_at(Index place, Index layer, Index head) const {
-    const auto D = static_cast<std::size_t>(layout.head_dim);
-    std::vector<float> row(2 * D);
-    const std::byte* page = list[static_cast<std::size_t>(place / kPageTokens)];
-    kv_load(layout.type.keys, page + layout.key_offset(layer, head).count, layout.head_dim, place % kPageTokens,
-            row.data());
-    kv_load(layout.type.values, page + layout.value_offset(layer, head).count, layout.head_dim, place % kPageTokens,
-            row.data() + D);
+    std::vector<float> row = stored(place, head, false, layer);
+    const std::vector<float> value = stored(place, head, true, layer);
+    row.insert(row.end(), value.begin(), value.end());
     return row;
   }
   [[nodiscard]] std::vector<Index> kept(Index layer, Index head, const std::map<std::vector<float>, Index>& of) {
@@ -149,15 +115,11 @@ struct Text {
     return sum;
   }
 
-  const Context& context;
-  KvLayout layout;
-  Index length, heads;
+  Index heads;
   float scale = 0.4f;
-  std::vector<std::byte> bytes, memory;
-  std::vector<std::byte*> list;
-  std::vector<std::span<std::byte* const>> tables;
-  std::vector<float> keys, values, queries;
-  std::optional<KvVotes> votes;
+  std::vector<float> queries;
+  std::vector<std::byte> memory{};
+  std::optional<KvVotes> votes{};
 };
 
 std::vector<Index> most(const std::vector<double>& votes, Index candidates, Index seats) {
@@ -294,7 +256,7 @@ class Needles {
   Needles(const Context& context, KvType type, const KvSelect& select)
       : text_(context, type, 1, kD, 2, select, kLength) {
     text_.read(0, kLength - kAsking);
-    text_.store(kLength - kAsking, kLength);
+    text_.store_pages(kLength - kAsking, kLength);
     bytes_ = text_.bytes;
     memory_ = text_.memory;
   }
@@ -320,7 +282,7 @@ class Needles {
       const auto at = static_cast<std::size_t>(position * kD);
       const std::vector<float> before(text_.keys.begin() + position * kD, text_.keys.begin() + (position + 1) * kD);
       for (std::size_t d = 0; d < kD; ++d) text_.keys[at + d] = factor * q[d] + normal(random);
-      text_.store(position, position + 1);
+      text_.store_pages(position, position + 1);
       std::vector<float> other(2 * kD);
       for (float& x : other) x = normal(random);
       for (Index t = kLength - kAsking; t < kLength; ++t) {

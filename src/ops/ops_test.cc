@@ -11,6 +11,7 @@
 #include "ops/linear.h"
 #include "ops/paged_attention.h"
 #include "ops/rows.h"
+#include "ops/test_pages.h"
 
 namespace jericho {
 namespace {
@@ -32,11 +33,6 @@ std::vector<std::byte> scratch_for(ActivationForms forms, Index tokens, Index co
   ScratchSize size;
   static_cast<void>(LinearBuffers::take(size, forms, tokens, cols));
   return std::vector<std::byte>(size.peak().size() + 64);
-}
-
-std::span<std::byte> aligned(std::vector<std::byte>& bytes) {
-  const std::size_t off = reinterpret_cast<std::uintptr_t>(bytes.data()) % 64;
-  return std::span(bytes).subspan(off == 0 ? 0 : 64 - off);
 }
 
 // One row of w as fp32, and how far x may be off in the form that w multiplies with.

@@ -76,6 +76,14 @@ struct AttentionCall {  // what paged_attention() is asked for
   }
 };
 
+// m and sum of some heads before any position.
+void start_softmax(std::span<float> state) {
+  for (std::size_t h = 0; h < state.size(); h += 2) {
+    state[h] = -std::numeric_limits<float>::infinity();
+    state[h + 1] = 0;
+  }
+}
+
 // Fewer rows x heads than threads: a row and KV head is a unit, whose blocks, then columns, are shared out.
 class SplitUnits {
  public:
@@ -125,10 +133,7 @@ class SplitUnits {
   void run() const {
     const Kernels& kernels = call_.context.kernels;
     for (const Unit& unit : units_) {
-      for (std::size_t h = 0; !call_.part.carries() && h < unit.steps.state.size(); h += 2) {
-        unit.steps.state[h] = -std::numeric_limits<float>::infinity();
-        unit.steps.state[h + 1] = 0;
-      }
+      if (!call_.part.carries()) start_softmax(unit.steps.state);
     }
     over_blocks([&](const Unit& unit, StepRange blocks) {
       const MatrixView<const float> q = call_.queries(unit.row, 1, unit.query, unit.steps.heads());
@@ -202,6 +207,13 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
     }
   };
   context.pool.run(static_cast<Index>(rows.size()), store);
+}
+
+void start_parts(MatrixView<float> carried, MatrixView<float> out) {
+  for (Index t = 0; t < out.extent(0); ++t) {
+    std::fill_n(&out(t, 0), out.extent(1), 0.0f);
+    start_softmax(carried.row(t));
+  }
 }
 
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,

@@ -74,6 +74,9 @@ inline void store_kv(const Context& context, const KvLayout& layout, Index layer
   store_kv(context, layout, layer, rows, keys, values, pages, [](Index) {});
 }
 
+// What the first of several parts finds (AttentionPart): carried [T, 2 H], out [T, H*value_dim].
+void start_parts(MatrixView<float> carried, MatrixView<float> out);
+
 // q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a sequence
 // and the query heads of a KV head share the loads of keys and values as far as every thread still has its share. A part of
 // the positions carries [T, 2 H] between calls. Where rows x heads are fewer than threads, the positions are split

@@ -43,13 +43,6 @@ Index end_of_run(std::span<const BatchRow> rows, Index first, const Same& same) 
   return end;
 }
 
-void start(MatrixView<float> carried, MatrixView<float> out) {
-  for (Index t = 0; t < out.extent(0); ++t) {
-    std::fill_n(&out(t, 0), out.extent(1), 0.0f);
-    for (Index c = 0; c < carried.extent(1); c += 2) carried(t, c) = -kInfinity, carried(t, c + 1) = 0;
-  }
-}
-
 Index selecting_layers(const SelectionShape& shape) {
   return std::count(shape.layers.begin(), shape.layers.end(), true);
 }
@@ -205,7 +198,7 @@ class SelectedAttention {
     window.window = select.tokens;
     if (select.sinks == 0) return paged_attention(context_, layout_, layer_, window, rows, q, pages_, out);
     const MatrixView<float> carried(room_.carried.data(), out.extent(0), 2 * shape_.heads);
-    start(carried, out);
+    start_parts(carried, out);
     paged_attention(context_, layout_, layer_, shape_, rows, sink_q, pages_, out, {0, select.sinks, carried, false});
     paged_attention(context_, layout_, layer_, window, rows, q, pages_, out, {.carried = carried});
   }
@@ -240,7 +233,7 @@ class SelectedAttention {
     const Index hot = cold_ != nullptr ? cold_->end(sequence) : 0;
     const MatrixView<float> carried(room_.carried.data(), out.extent(0), 2 * shape_.heads);
     if (hot > 0) {
-      start(carried, out);
+      start_parts(carried, out);
       read_cold(rows, q, out, carried, hot);
     }
     const auto attend = [&](Index part, int worker) {

@@ -13,24 +13,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/error.h"
 #include "kernels/bit_equal.h"
+#include "ops/test_pages.h"
 
 namespace jericho {
 namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-
-std::string refusal(std::string_view text) {
-  try {
-    static_cast<void>(parse_kv_select(text));
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
-    return error.what();
-  }
-  return "accepted";
-}
 
 TEST(KvSelect, ReadsWhatItPrints) {
   const KvSelect streaming = parse_kv_select("streaming:4+1020"), quest = parse_kv_select("quest:2048");
@@ -65,23 +55,11 @@ class Selected : public testing::TestWithParam<int> {  // threads
 INSTANTIATE_TEST_SUITE_P(, Selected, testing::Values(1, 3),
                          [](const auto& threads) { return std::to_string(threads.param) + "_threads"; });
 
-std::span<std::byte> aligned(std::vector<std::byte>& bytes) {
-  const std::size_t off = reinterpret_cast<std::uintptr_t>(bytes.data()) % 64;
-  return std::span(bytes).subspan(off == 0 ? 0 : 64 - off);
-}
-
-// One layer of one sequence with random keys and values, and a selection over it.
-struct Haystack {
-  Haystack(const Context& context_in, KvLayout layout_in, const KvSelect& select, Index length_in, Index heads_in,
-           Index rows = 64)
-      : context(context_in), layout(layout_in), length(length_in), heads(heads_in) {
-    const Index count = ceil_div(length, kPageTokens);
-    bytes.resize((layout.page_bytes() * count).size() + 64);
-    for (Index p = 0; p < count; ++p) list.push_back(aligned(bytes).data() + p * layout.page_bytes().count);
-    tables.emplace_back(list);
-    const Index width = layout.kv_heads * layout.head_dim;
-    keys = random_row(length * width, 20, Values::kPlain, 1.0f);
-    values = random_row(length * width, 40, Values::kPlain, 1.0f);
+// One layer, and a selection over it.
+struct Haystack : PagedText {
+  Haystack(const Context& context_in, const KvLayout& layout_in, const KvSelect& select, Index length_in,
+           Index heads_in, Index rows = 64)
+      : PagedText(context_in, layout_in, length_in), heads(heads_in) {
     if (select.method != KvMethod::kAll) {
       const SelectionShape shape = {.select = select,
                                     .kv = layout,
@@ -99,20 +77,8 @@ struct Haystack {
     store(0, length);
   }
   void store(Index first, Index end) {
-    std::vector<BatchRow> rows;
-    for (Index p = first; p < end; ++p) rows.push_back({0, p});
-    const Index width = layout.kv_heads * layout.head_dim;
-    store_kv(context, layout, 0, rows, {keys.data() + first * width, end - first, width},
-             {values.data() + first * width, end - first, width}, tables);
-    if (selection) selection->note_keys(context, 0, rows, tables);
-  }
-  [[nodiscard]] std::vector<float> stored(Index position, Index head, bool value) const {
-    std::vector<float> row(static_cast<std::size_t>(layout.head_dim));
-    const Bytes offset = value ? layout.value_offset(0, head) : layout.key_offset(0, head);
-    kv_load(value ? layout.type.values : layout.type.keys,
-            list[static_cast<std::size_t>(position / kPageTokens)] + offset.count, layout.head_dim,
-            position % kPageTokens, row.data());
-    return row;
+    store_pages(first, end);
+    if (selection) selection->note_keys(context, 0, rows_of(first, end), tables);
   }
   std::vector<float> attend(std::span<const BatchRow> rows, const std::vector<float>& q,
                             const std::vector<float>& sink_q, Index first = 0) {
@@ -149,21 +115,14 @@ struct Haystack {
     return out;
   }
 
-  const Context& context;
-  KvLayout layout;
-  Index length, heads;
+  Index heads;
   float scale = 0.2f;
-  std::vector<std::byte> bytes, memory;
-  std::vector<std::byte*> list;
-  std::vector<std::span<std::byte* const>> tables;
-  std::vector<float> keys, values;
-  std::optional<KvSelection> selection;
+  std::vector<std::byte> memory{};
+  std::optional<KvSelection> selection{};
 };
 
 std::vector<BatchRow> rows_of(Index first, Index end, bool selects = true) {
-  std::vector<BatchRow> rows;
-  for (Index p = first; p < end; ++p) rows.push_back({0, p, selects});
-  return rows;
+  return PagedText::rows_of(first, end, selects);
 }
 
 constexpr KvSelect kQuest256 = {KvMethod::kQuest, 0, 256};

@@ -25,16 +25,6 @@ Run run_at(std::span<const BatchRow> rows, Index first, Index window) {
   return run;
 }
 
-void start(MatrixView<float> carried, MatrixView<float> out) {
-  for (Index t = 0; t < out.extent(0); ++t) {
-    std::fill_n(&out(t, 0), out.extent(1), 0.0f);
-    for (Index c = 0; c < carried.extent(1); c += 2) {
-      carried(t, c) = -std::numeric_limits<float>::infinity();
-      carried(t, c + 1) = 0;
-    }
-  }
-}
-
 }  // namespace
 
 void tiered_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
@@ -57,7 +47,7 @@ void tiered_attention(const Context& context, const KvLayout& layout, Index laye
       continue;
     }
     const MatrixView<float> carried = all.rows(run.first, run.count);
-    start(carried, out.rows(run.first, run.count));
+    start_parts(carried, out.rows(run.first, run.count));
     for (Index position = run.tokens.begin(0); position < hot;) {
       const ColdPages::Window window = cold->read(layer, run.sequence, position);
       Index seeing = run.count;  // later tokens may have their window behind this one
