@@ -92,6 +92,11 @@ class Average(unittest.TestCase):
         done = self.average("there", self.a, self.b)
         self.assertEqual(done.returncode, 2)
         self.assertIn("is there already", done.stderr)
+        own = verbs.folder / "mine.partial"
+        own.mkdir()
+        (own / "kept.txt").write_text("somebody's own")
+        self.assertEqual(self.average("mine", self.a, self.b).returncode, 2)
+        self.assertEqual((own / "kept.txt").read_text(), "somebody's own")
         done = verbs.run("train", "average", self.a, self.b, "-o", verbs.folder / "small", "--memory", "1MiB")
         self.assertEqual(done.returncode, 3)
 

@@ -12,6 +12,7 @@
 #include "base/half.h"
 #include "convert/config_to_gguf.h"
 #include "convert/config_words.h"
+#include "convert/output_file.h"
 #include "convert/row_converter.h"
 #include "convert/side_files.h"
 #include "formats/gguf_writer.h"
@@ -26,18 +27,6 @@ namespace {
 
 ModelFormat format_of(const std::filesystem::path& output) {
   return output.extension() == ".gguf" ? ModelFormat::kGguf : ModelFormat::kHuggingFace;
-}
-
-void refuse_existing(const std::filesystem::path& output) {
-  if (std::filesystem::exists(std::filesystem::symlink_status(output))) {
-    throw Error(ErrorKind::kUsage, fmt::format("{} is there already; convert never overwrites: give another name or "
-                                               "remove it first",
-                                               output.string()));
-  }
-  const auto parent = output.has_parent_path() ? output.parent_path() : std::filesystem::path(".");
-  if (!std::filesystem::is_directory(parent))
-    throw Error(ErrorKind::kUsage,
-                fmt::format("{}: no such folder to write {} into", parent.string(), output.filename().string()));
 }
 
 // What a directory of floats keeps its matrices in when the source's type is none of safetensors'.
@@ -77,47 +66,7 @@ ConvertOptions without_trailing_slash(ConvertOptions options) {
   return options;
 }
 
-// Removes what it names unless told that all is well.
-class Unfinished {
- public:
-  explicit Unfinished(std::filesystem::path path) : path_(std::move(path)) {}
-  ~Unfinished() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  Unfinished(const Unfinished&) = delete;
-  Unfinished& operator=(const Unfinished&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  void finish(const std::filesystem::path& as) {
-    sync_to_disk(path_);
-    if (std::filesystem::exists(std::filesystem::symlink_status(as)))
-      throw Error(ErrorKind::kIo,
-                  fmt::format("{} appeared while it was being written; nothing was replaced", as.string()));
-    std::error_code failure;
-    std::filesystem::rename(path_, as, failure);
-    if (failure)
-      throw Error(ErrorKind::kIo,
-                  fmt::format("{} cannot be named {}: {}", path_.string(), as.string(), failure.message()));
-    path_.clear();
-    sync_to_disk(as.has_parent_path() ? as.parent_path() : std::filesystem::path("."), Sync::kThis);
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
 constexpr int kWriteSlots = 4;
-
-std::ofstream open_output(const std::filesystem::path& path) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  if (!out) throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written", path.string()));
-  return out;
-}
-
-void close_output(std::ofstream& out, const std::filesystem::path& path) {
-  out.close();
-  if (!out) throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written whole; is the disk full?", path.string()));
-}
 
 }  // namespace
 
@@ -276,20 +225,14 @@ void Conversion::stream(Writer& writer, const Context& context, IoBackend& io, c
   for (const OutputTensor& tensor : tensors_) {
     if (!tensor.computed.empty()) writer.append(std::as_bytes(std::span(tensor.computed)));
     for (const WeightPlacement* weight : tensor.weights) {
-      const RowConverter converter(*weight, target_, tensor.dtype);
-      for (Index rows = 0; rows < weight->file_rows();) {
-        const WeightRows read = reader.next(stop).value();
-        for (Index row = 0; row < read.rows;) {
-          const WeightRows chunk = piece_of(read, row, buffers.decoded());
-          const std::span<std::byte> out = buffers.output().first(converter.output_bytes(chunk.rows).size());
-          converter.convert(context, chunk, buffers.rooms(), out);
-          writer.append(out);
-          done += Bytes{static_cast<std::int64_t>(out.size())};
-          if (progress) progress(done, total);
-          row += chunk.rows;
-        }
-        rows += read.rows;
-      }
+      const auto write = [&](std::span<const std::byte> rows) {
+        writer.append(rows);
+        done += Bytes{static_cast<std::int64_t>(rows.size())};
+        if (progress) progress(done, total);
+      };
+      convert_weight(
+          context, reader, {*weight, target_, tensor.dtype}, {buffers.rooms(), buffers.decoded()}, stop,
+          [&](Bytes size) { return buffers.output().first(size.size()); }, write);
     }
   }
 }
@@ -306,9 +249,7 @@ void Conversion::write_directory(const std::filesystem::path& path, const Contex
                                  const Buffers& buffers, const std::stop_token& stop, const Progress& progress) {
   std::filesystem::create_directory(path);
   for (const SideFile& side : directory_side_files(file_, config_, tensors_)) {
-    std::ofstream out = open_output(path / side.name);
-    out.write(side.bytes.data(), static_cast<std::streamsize>(side.bytes.size()));
-    close_output(out, path / side.name);
+    write_text(path / side.name, side.bytes);
   }
   SafetensorsWriter writer;
   writer.set_metadata("format", "pt");
@@ -332,17 +273,13 @@ void Conversion::run(const Context& context, const ConvertIo& io, std::span<std:
                      const std::stop_token& stop, const Progress& progress) {
   const Buffers buffers(*this, block, context.pool.threads());
   narrow_values(context, io.input, buffers, stop);
-  std::filesystem::path partial = options_.output;
-  partial += ".partial";
-  refuse_existing(options_.output);
-  refuse_existing(partial);  // of a conversion that was killed, or somebody's own
-  Unfinished unfinished(partial);
+  UnfinishedOutput output(options_.output);
   if (target_ == ModelFormat::kGguf) {
-    write_gguf(partial, context, io, buffers, stop, progress);
+    write_gguf(output.path(), context, io, buffers, stop, progress);
   } else {
-    write_directory(partial, context, io, buffers, stop, progress);
+    write_directory(output.path(), context, io, buffers, stop, progress);
   }
-  unfinished.finish(options_.output);
+  output.finish();
   note_unused();
 }
 

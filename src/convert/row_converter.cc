@@ -126,4 +126,20 @@ void RowConverter::convert(const Context& context, const WeightRows& chunk, std:
   context.pool.run(chunk.rows, std::ref(row));
 }
 
+void convert_weight(const Context& context, WeightReader& reader, const RowConverter& converter, ChunkRooms rooms,
+                    const std::stop_token& stop, FunctionRef<std::span<std::byte>(Bytes)> into,
+                    FunctionRef<void(std::span<const std::byte>)> made) {
+  for (Index rows = 0; rows < converter.file_rows();) {
+    const WeightRows read = reader.next(stop).value();
+    for (Index row = 0; row < read.rows;) {
+      const WeightRows piece = piece_of(read, row, rooms.decoded);
+      const std::span<std::byte> out = into(converter.output_bytes(piece.rows));
+      converter.convert(context, piece, rooms.values, out);
+      made(out);
+      row += piece.rows;
+    }
+    rows += read.rows;
+  }
+}
+
 }  // namespace jericho

@@ -4,8 +4,10 @@
 
 #include <cstddef>
 #include <span>
+#include <stop_token>
 
 #include "base/bytes.h"
+#include "base/function_ref.h"
 #include "formats/model_file.h"
 #include "kernels/file_rows.h"
 #include "models/weight_reader.h"
@@ -34,6 +36,7 @@ class RowConverter {  // one weight, from its file to `target`
   [[nodiscard]] Bytes output_bytes(Index rows) const;
   // Room for one thread's values.
   [[nodiscard]] Bytes room_bytes() const;
+  [[nodiscard]] Index file_rows() const { return weight_.file_rows(); }
 
   // The rows of one chunk in the order of the target. `rooms` holds room_bytes(), a multiple of 64, for each thread.
   void convert(const Context& context, const WeightRows& chunk, std::span<std::byte> rooms,
@@ -51,5 +54,16 @@ class RowConverter {  // one weight, from its file to `target`
   const StoredForm& target_;
   DType dtype_;
 };
+
+struct ChunkRooms {               // see ChunkSizes
+  std::span<std::byte> values{};  // of all threads
+  std::span<std::byte> decoded{};
+};
+
+// All rows of one weight, the next of `reader`, a piece at a time: into(bytes) says where a piece of that size goes, made()
+// is called when it is there.
+void convert_weight(const Context& context, WeightReader& reader, const RowConverter& converter, ChunkRooms rooms,
+                    const std::stop_token& stop, FunctionRef<std::span<std::byte>(Bytes)> into,
+                    FunctionRef<void(std::span<const std::byte>)> made);
 
 }  // namespace jericho

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "convert/side_files.h"
+#include "convert/output_file.h"
 #include "formats/model_file.h"
 #include "models/families.h"
 #include "train/model_folder.h"
@@ -59,8 +59,7 @@ Bytes ModelAverage::buffer_bytes(int threads) const {
 
 void ModelAverage::write(const Context& context, const std::filesystem::path& output, std::span<std::byte> buffers,
                          const std::stop_token& stop, const std::function<void(Index done, Index clients)>& progress) {
-  if (std::filesystem::exists(output))
-    throw Error(ErrorKind::kUsage, fmt::format("{}: is there already; give another name", output.string()));
+  UnfinishedOutput unfinished(output);
   const auto values = static_cast<std::size_t>(layout_->weight_values());
   const std::size_t scratch = buffers.size() - 8 * values;
   const std::span<float> sum(reinterpret_cast<float*>(buffers.data() + scratch), values);
@@ -80,22 +79,11 @@ void ModelAverage::write(const Context& context, const std::filesystem::path& ou
     });
     if (progress) progress(static_cast<Index>(k) + 1, static_cast<Index>(clients_.size()));
   }
-  std::filesystem::path partial = output;
-  partial += ".partial";
-  std::error_code ignored;
-  std::filesystem::remove_all(partial, ignored);
-  try {
-    std::filesystem::create_directory(partial);
-    write_model_files(partial, *layout_, sum, models_.front()->side_files());
-    sync_to_disk(partial);
-    std::filesystem::rename(partial, output);
-  } catch (const std::filesystem::filesystem_error& failure) {
-    std::filesystem::remove_all(partial, ignored);
-    throw Error(ErrorKind::kIo, fmt::format("{}: {}", output.string(), failure.code().message()));
-  } catch (...) {
-    std::filesystem::remove_all(partial, ignored);
-    throw;
-  }
+  std::error_code failure;
+  std::filesystem::create_directory(unfinished.path(), failure);
+  if (failure) throw Error(ErrorKind::kIo, fmt::format("{}: {}", output.string(), failure.message()));
+  write_model_files(unfinished.path(), *layout_, sum, models_.front()->side_files());
+  unfinished.finish();
 }
 
 }  // namespace jericho

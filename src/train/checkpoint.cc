@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "base/error.h"
+#include "convert/output_file.h"
 #include "convert/side_files.h"
 #include "formats/input_file.h"
 #include "formats/safetensors.h"

@@ -1,12 +1,9 @@
-// Files with their errors: see model_folder.h.
+// One file of tensors, and the rest as it comes: see model_folder.h.
 #include "train/model_folder.h"
 
-#include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
-#include "base/error.h"
+#include "convert/output_file.h"
 #include "formats/safetensors_writer.h"
 
 namespace jericho {
@@ -30,26 +27,6 @@ void write_weights(const std::filesystem::path& path, const TrainingLayout& layo
 }
 
 }  // namespace
-
-OutputFile::OutputFile(std::filesystem::path path)
-    : path_(std::move(path)), out_(path_, std::ios::binary | std::ios::trunc) {
-  if (!out_) refuse();
-}
-
-void OutputFile::close() {
-  out_.close();
-  if (!out_) refuse();
-}
-
-void OutputFile::refuse() const {
-  throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written whole; is the disk full?", path_.string()));
-}
-
-void write_text(const std::filesystem::path& path, const std::string& text) {
-  OutputFile out(path);
-  out.stream().write(text.data(), static_cast<std::streamsize>(text.size()));
-  out.close();
-}
 
 void write_model_files(const std::filesystem::path& folder, const TrainingLayout& layout,
                        std::span<const float> weights, std::span<const SideFile> files) {

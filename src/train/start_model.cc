@@ -40,7 +40,9 @@ Bytes StartModel::scratch_bytes(int threads) const {
 void StartModel::read(const Context& context, const TrainingLayout& layout, std::span<float> weights,
                       std::span<std::byte> scratch, const std::stop_token& stop) const {
   const ChunkSizes sizes = chunk_sizes(layout_);
-  const Bytes staging = WeightReader::staging_bytes(layout_), rooms = sizes.room * context.pool.threads();
+  const Bytes staging = WeightReader::staging_bytes(layout_), values = sizes.room * context.pool.threads();
+  const ChunkRooms rooms = {scratch.subspan(staging.size(), values.size()),
+                            scratch.subspan((staging + values).size(), sizes.decoded.size())};
   std::vector<const WeightPlacement*> order;
   for (const WeightPlacement& weight : layout_.placements()) order.push_back(&weight);
   JERICHO_CHECK(order.size() == layout.tensors().size(), "{} weights for {} tensors", order.size(),
@@ -48,22 +50,16 @@ void StartModel::read(const Context& context, const TrainingLayout& layout, std:
   const auto io = make_io_backend();
   WeightReader reader(*file_, layout_, order, *io, scratch.first(staging.size()));
   for (std::size_t i = 0; i < order.size(); ++i) {
-    const RowConverter converter(*order[i], ModelFormat::kHuggingFace, DType::kF32);
     const TrainedTensor& tensor = layout.tensors()[i];
-    auto out = std::as_writable_bytes(
+    auto left = std::as_writable_bytes(
         weights.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size())));
-    for (Index rows = 0; rows < order[i]->file_rows();) {
-      const WeightRows read = reader.next(stop).value();
-      for (Index row = 0; row < read.rows;) {
-        const WeightRows chunk =
-            piece_of(read, row, scratch.subspan(staging.size() + rooms.size(), sizes.decoded.size()));
-        const std::size_t bytes = converter.output_bytes(chunk.rows).size();
-        converter.convert(context, chunk, scratch.subspan(staging.size(), rooms.size()), out.first(bytes));
-        out = out.subspan(bytes);
-        row += chunk.rows;
-      }
-      rows += read.rows;
-    }
+    const auto next = [&](Bytes size) {
+      const std::span<std::byte> piece = left.first(size.size());
+      left = left.subspan(size.size());
+      return piece;
+    };
+    convert_weight(context, reader, {*order[i], ModelFormat::kHuggingFace, DType::kF32}, rooms, stop, next,
+                   [](std::span<const std::byte>) {});
   }
 }
 
