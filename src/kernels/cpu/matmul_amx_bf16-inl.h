@@ -16,6 +16,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/tile_products-inl.h"
 #include "kernels/cpu/tile_sums-inl.h"
 #include "kernels/cpu/tiles-inl.h"
 #include "kernels/cpu/transpose-inl.h"
@@ -23,13 +24,12 @@
 HWY_PUSH_ATTRIBUTES(JERICHO_AMX_TARGET)
 namespace jericho::kernels::HWY_NAMESPACE {
 
-constexpr Index kUnit = 32;       // columns of a product
 constexpr Index kChunkUnits = 8;  // turned into pairs at a time: 8 KiB per strip
 constexpr Index kFewTokens = 4;   // up to here a tile of tokens would be mostly empty
 
-// Some units of a strip as pairs: [unit][pair of columns][row].
-struct UnitPairs {
-  alignas(64) std::int32_t at[kChunkUnits][16][16];
+// Some units of a strip as pairs.
+struct ChunkPairs {
+  alignas(64) UnitPairs at[kChunkUnits];
 
   // Of `units` units from `rows`, `stride` bytes apart, on.
   HWY_INLINE void turn(const BF16* rows, Index stride, Index units) {
@@ -46,59 +46,25 @@ struct UnitPairs {
   }
 };
 
-// kTokenTiles tiles of tokens times kStrips strips, `units` units on from x: tile 2 t + s sums tile t and strip s, 4 + t
-// holds tokens, 6 + s pairs. An operand is loaded for the next unit as soon as its last product has started.
-template <class Tiles, int kTokenTiles, int kStrips>
-HWY_INLINE void add_units(const BF16* const* x, Index stride, const UnitPairs* w, Index units) {
-  Tiles::template load<4>(x[0], stride);
-  Tiles::template load<6>(w[0].at[0], 64);
-  if constexpr (kStrips > 1) Tiles::template load<7>(w[1].at[0], 64);
-  if constexpr (kTokenTiles > 1) Tiles::template load<5>(x[1], stride);
-  for (Index u = 0; u < units; ++u) {
-    const Index next = std::min(u + 1, units - 1);  // the last unit's operands are loaded once too often
-    Tiles::template dot_bf16<0, 4, 6>();
-    if constexpr (kStrips > 1) Tiles::template dot_bf16<1, 4, 7>();
-    Tiles::template load<4>(x[0] + kUnit * next, stride);
-    if constexpr (kTokenTiles > 1) Tiles::template dot_bf16<2, 5, 6>();
-    Tiles::template load<6>(w[0].at[next], 64);
-    if constexpr (kTokenTiles > 1 && kStrips > 1) Tiles::template dot_bf16<3, 5, 7>();
-    if constexpr (kStrips > 1) Tiles::template load<7>(w[1].at[next], 64);
-    if constexpr (kTokenTiles > 1) Tiles::template load<5>(x[1] + kUnit * next, stride);
-  }
-}
-
-enum class Sums { kFromZero, kGoOn };
-
 // Adds some units to the sums of the tiles of tokens `tile` and, where kTokenTiles is 2, the next.
 template <class Tiles, int kTokenTiles, int kStrips>
 HWY_INLINE void add_to_tiles(Sums from, const Activations& x, Index column, const TokenTiles& tiles, Index tile,
-                             const UnitPairs* w, Index units, Index depth, SegmentTree* sums) {
-  const Index first = tile * kTileTokens;
-  const Index second = first + kTileTokens;
-  if (from == Sums::kFromZero) {
-    Tiles::template zero<0>();
-    if constexpr (kStrips > 1) Tiles::template zero<1>();
-    if constexpr (kTokenTiles > 1) Tiles::template zero<2>();
-    if constexpr (kTokenTiles > 1 && kStrips > 1) Tiles::template zero<3>();
-  } else {
-    Tiles::template load<0>(sums[0].at[depth][first], 64);
-    if constexpr (kStrips > 1) Tiles::template load<1>(sums[1].at[depth][first], 64);
-    if constexpr (kTokenTiles > 1) Tiles::template load<2>(sums[0].at[depth][second], 64);
-    if constexpr (kTokenTiles > 1 && kStrips > 1) Tiles::template load<3>(sums[1].at[depth][second], 64);
-  }
+                             const ChunkPairs* w, Index units, Index depth, SegmentTree* sums) {
   const BF16* rows[kTokenTiles];
-  for (Index i = 0; i < kTokenTiles; ++i) rows[i] = x.bf16 + tiles.begin[tile + i] * x.cols + column;
-  add_units<Tiles, kTokenTiles, kStrips>(rows, x.cols * 2, w, units);
-  Tiles::template store<0>(sums[0].at[depth][first], 64);
-  if constexpr (kStrips > 1) Tiles::template store<1>(sums[1].at[depth][first], 64);
-  if constexpr (kTokenTiles > 1) Tiles::template store<2>(sums[0].at[depth][second], 64);
-  if constexpr (kTokenTiles > 1 && kStrips > 1) Tiles::template store<3>(sums[1].at[depth][second], 64);
+  const UnitPairs* pairs[kStrips];
+  float* to[2 * kTokenTiles];
+  for (Index s = 0; s < kStrips; ++s) pairs[s] = w[s].at;
+  for (Index i = 0; i < kTokenTiles; ++i) {
+    rows[i] = x.bf16 + tiles.begin[tile + i] * x.cols + column;
+    for (Index s = 0; s < kStrips; ++s) to[2 * i + s] = sums[s].at[depth][(tile + i) * kTileTokens];
+  }
+  add_products<Tiles, kTokenTiles, kStrips>(from, rows, x.cols * 2, pairs, units, to, 64);
 }
 
 template <class Tiles, int kStrips>
 HWY_NOINLINE void bf16_strips(const BF16* strips, const Segments& segments, const Activations& x,
                               const TokenTiles& tiles, SegmentTree* sums) {
-  UnitPairs pairs[kStrips];
+  ChunkPairs pairs[kStrips];
   for (Index i = 0; i < kSegments; ++i) {
     const Index depth = SegmentTree::depth(i);
     for (Index k = segments.begin[i]; k < segments.end[i]; k += kUnit * kChunkUnits) {
@@ -125,10 +91,7 @@ HWY_NOINLINE void bf16_tokens(const PackedMatrix& w, const Activations& x, const
   const Segments segments(w, x.cols);
   const TokenBlocks blocks(x.tokens);
   SegmentTree sums[2] = {};
-  TileConfig config;
-  for (int i = 0; i < 6; ++i) config.set(i, blocks.rows(), 64);
-  for (int i = 6; i < 8; ++i) config.set(i, kUnit / 2, 64);
-  Tiles::configure(config);
+  Tiles::configure(bf16_config(blocks.rows()));
   for (Index b = 0; b < blocks.count(); ++b) {
     const TokenTiles tiles = blocks.block(b);
     for (Index s = strip_begin; s < strip_end; s += 2) {

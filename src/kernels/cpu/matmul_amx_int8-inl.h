@@ -1,7 +1,7 @@
 // Products of block formats on int8 tiles: tokens are the rows of a tile, the rows of a strip its columns. A tile holds
 // the integer dots of one group, which are exact; float additions follow in vectors, in the order of numerics.md 3. The
-// dots are a stream through four tiles and a ring of four buffers, so that the tiles multiply the groups to come while
-// vectors add the group that came out. Start at int8_tokens(), then DotStream.
+// dots are a stream through four tiles and a ring of four buffers (tile_products-inl.h), so that the tiles multiply the
+// groups to come while vectors add the group that came out. Start at int8_tokens(), then DotStream.
 //                                                                                   Costs: docs/kernels.md#amx-costs
 #include <algorithm>
 #include <array>
@@ -19,6 +19,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/strip-inl.h"
+#include "kernels/cpu/tile_products-inl.h"
 #include "kernels/cpu/tile_sums-inl.h"
 #include "kernels/cpu/tiles-inl.h"
 
@@ -27,13 +28,11 @@ namespace jericho::kernels::HWY_NAMESPACE {
 
 constexpr Index kChunkGroups = 16;  // unpacked at a time: 8 KiB of codes, which stay in the first cache
 
-// Columns of one integer dot: those that share an integer scale. A tile takes 64 at most; what is longer takes two.
+// Columns of one integer dot: those that share an integer scale.
 template <class Format>
 inline constexpr Index kDotColumns = Format::kHasSub                    ? kGroup / 2
                                      : Format::kSpan == DotSpan::kBlock ? info(Format::kDType).block_elements
                                                                         : kGroup;
-template <class Format>
-inline constexpr Index kTileColumns = std::min<Index>(64, kDotColumns<Format>);
 template <class Format>
 inline constexpr Index kDotGroups = std::max<Index>(1, kDotColumns<Format> / kGroup);  // that end with a float addition
 
@@ -118,108 +117,8 @@ struct TokenScales {
   }
 };
 
-using Dots = std::int32_t[kTileTokens][16];
-constexpr int kRing = 4;
-
-// The integer dots of a chunk's groups in a stream: for each tile of tokens, for each strip, group after group. Step n
-// starts product n on the operands that step n - 1 loaded, loads those of n + 1 and stores product n - 2; product n - 4
-// is read meanwhile. So no instruction waits for the one before it, whether or not the processor renames tiles: tiles
-// 0-3 hold products, 4-5 activations, 6-7 codes, in turn. At the end some products too many are started, of the last tile
-// of tokens.
 template <class Tiles, class Format>
-class DotStream {
- public:
-  static constexpr Index kColumns = kTileColumns<Format>;
-  static_assert(kDotColumns<Format> <= 2 * kColumns && kDotGroups<Format> <= 4);
-
-  static TileConfig config(Index tokens) {
-    TileConfig config;
-    for (int i = 0; i < 4; ++i) config.set(i, tokens, 64);
-    for (int i = 4; i < 6; ++i) config.set(i, tokens, kColumns);
-    for (int i = 6; i < 8; ++i) config.set(i, kColumns / 4, 64);
-    return config;
-  }
-
-  // `x` are the activations of token 0 from the chunk's first column on, `w` its `groups` groups of each strip.
-  HWY_INLINE DotStream(const std::int8_t* x, Index stride, const TokenTiles& tiles, const UnpackedGroups<Format>* w,
-                       Index strips, Index groups, Dots* ring)
-      : x_(x),
-        stride_(stride),
-        tile_(tiles.begin),
-        last_tile_(tiles.begin + tiles.count - 1),
-        w_(w),
-        strips_(strips),
-        codes_bytes_(groups * kGroup * kStripRows),
-        x_at_(x + *tile_ * stride),
-        codes_at_(w[0].codes[0]),
-        codes_end_(codes_at_ + codes_bytes_),
-        ring_(ring) {
-    load_operands<0>();
-    if constexpr (kLong) load_operands<1>();
-    for (int i = 0; i < kRing; ++i) step();
-  }
-
-  HWY_INLINE void step() {
-    switch (started_++ % kRing) {
-      case 0: return step_at<0>();
-      case 1: return step_at<1>();
-      case 2: return step_at<2>();
-      default: return step_at<3>();
-    }
-  }
-  // The next product that is complete.
-  HWY_INLINE const Dots& take() { return ring_[taken_++ % kRing]; }
-
- private:
-  static constexpr bool kLong = kDotColumns<Format> > kColumns;  // both pairs of operands belong to one product
-
-  template <int kSlot>
-  HWY_INLINE void step_at() {
-    Tiles::template zero<kSlot>();
-    if constexpr (kLong) {
-      Tiles::template dot_i8<kSlot, 4, 6>();
-      load_operands<0>();
-      Tiles::template dot_i8<kSlot, 5, 7>();
-      load_operands<1>();
-    } else {
-      Tiles::template dot_i8<kSlot, 4 + kSlot % 2, 6 + kSlot % 2>();
-      load_operands<(kSlot + 1) % 2>();
-    }
-    constexpr int kReady = (kSlot + kRing - 2) % kRing;
-    Tiles::template store<kReady>(ring_[kReady], 64);
-  }
-  template <int kParity>
-  HWY_INLINE void load_operands() {
-    Tiles::template load<4 + kParity>(x_at_, stride_);
-    Tiles::template load<6 + kParity>(codes_at_, 64);
-    x_at_ += kColumns;
-    codes_at_ += kColumns * kStripRows;
-    if (codes_at_ == codes_end_) {
-      if (++strip_ == strips_) {
-        strip_ = 0;
-        if (tile_ != last_tile_) ++tile_;
-      }
-      x_at_ = x_ + *tile_ * stride_;
-      codes_at_ = w_[strip_].codes[0];
-      codes_end_ = codes_at_ + codes_bytes_;
-    }
-  }
-
-  const std::int8_t* x_;
-  Index stride_;
-  const Index* tile_;  // first token of the tile whose operands are loaded next
-  const Index* last_tile_;
-  const UnpackedGroups<Format>* w_;
-  Index strips_;
-  Index strip_ = 0;
-  Index codes_bytes_;
-  const std::int8_t* x_at_;  // the operands to be loaded next
-  const std::uint8_t* codes_at_;
-  const std::uint8_t* codes_end_;
-  Dots* ring_;
-  unsigned started_ = 0;
-  unsigned taken_ = 0;
-};
+using FormatDots = DotStream<Tiles, kDotColumns<Format>>;
 
 // Adds group i of a chunk to the sums of a tile's tokens. Integers are below 2^24, so that fp32 multiplies and adds them
 // exactly; an fma onto +0 keeps a zero positive, as an integer's is.
@@ -248,7 +147,7 @@ HWY_INLINE void add_group(const UnpackedGroups<Format>& w, const TokenScales<For
 // The groups [begin, end) of a chunk, added to the sums of a tile's tokens, from `token` on, as the stream brings their
 // dots. `segment` is the one that group `begin` belongs to; returns that of group `end`.
 template <class Tiles, class Format>
-HWY_INLINE Index add_groups(DotStream<Tiles, Format>& stream, const UnpackedGroups<Format>& w,
+HWY_INLINE Index add_groups(FormatDots<Tiles, Format>& stream, const UnpackedGroups<Format>& w,
                             const TokenScales<Format>& x, const Segments& segments, Index segment, Index begin,
                             Index end, Index token, SegmentTree& sums) {
   for (; segment < kSegments; ++segment) {
@@ -287,7 +186,10 @@ template <class Tiles, class Format>
 HWY_NOINLINE Index add_chunk(const UnpackedGroups<Format>* w, Index strips, const Activations& x,
                              const TokenTiles& tiles, const Segments& segments, Index segment, Index begin, Index end,
                              Dots* ring, SegmentTree* sums) {
-  DotStream<Tiles, Format> stream(x.q8 + begin * kGroup, x.cols, tiles, w, strips, end - begin, ring);
+  const std::uint8_t* codes[kChunkStrips] = {};
+  for (Index i = 0; i < strips; ++i) codes[i] = w[i].codes[0];
+  FormatDots<Tiles, Format> stream(x.q8 + begin * kGroup, x.cols, {tiles.begin, static_cast<std::size_t>(tiles.count)},
+                                   {codes, static_cast<std::size_t>(strips)}, (end - begin) * kGroup, ring);
   Index next = segment;
   for (Index tile = 0; tile < tiles.count; ++tile) {
     TokenScales<Format> scales;
@@ -313,7 +215,7 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
   UnpackedGroups<Format> unpacked[kChunkStrips];
   alignas(64) Dots ring[kRing] = {};  // rows of absent tokens stay zero
   SegmentTree sums[kChunkStrips];
-  Tiles::configure(DotStream<Tiles, Format>::config(blocks.rows()));
+  Tiles::configure(FormatDots<Tiles, Format>::config(blocks.rows()));
   for (Index b = 0; b < blocks.count(); ++b) {  // outside, so that these tokens stay near while strips pass by
     const TokenTiles tiles = blocks.block(b);
     for (Index strip = strip_begin; strip < strip_end; strip += kChunkStrips) {

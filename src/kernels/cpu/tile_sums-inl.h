@@ -14,12 +14,13 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/tile_products-inl.h"
 #include "kernels/cpu/tiles-inl.h"
 
 HWY_PUSH_ATTRIBUTES(JERICHO_AMX_TARGET)
 namespace jericho::kernels::HWY_NAMESPACE {
 
-constexpr Index kTileTokens = 16;
+constexpr Index kTileTokens = kTileRows;
 constexpr Index kBlockTiles = 8;  // of tokens, that share unpacked weights
 constexpr Index kBlockTokens = kBlockTiles * kTileTokens;
 
