@@ -52,7 +52,7 @@ struct Queries {
 
 // The keys of sixteen positions on a q8 page, positions in lanes.
 struct TurnedKeys {
-  alignas(64) std::int32_t codes[kMaxKeyWidth / 4][16];  // with VNNI: of four columns, each code plus 128
+  alignas(64) std::int32_t codes[kMaxKeyWidth / 4][16];  // of four columns, with VNNI each code plus 128
   alignas(64) float scale[kMaxGroups][16];               // of each group
 };
 
@@ -105,8 +105,7 @@ HWY_INLINE void unpack_q4(const std::byte* tile, Index D, std::int8_t* out) {
   }
 }
 
-template <KvType kType>
-inline constexpr bool kHasCodes = kType == KvType::kQ8 || kType == KvType::kQ4;
+constexpr bool has_codes(KvType type) { return type == KvType::kQ8 || type == KvType::kQ4; }
 
 // Where the scales of a tile are, and its codes: those of q4 are unpacked to `room` first.
 template <KvType kType>
@@ -149,9 +148,12 @@ HWY_INLINE void turn_scales(const Q8Tile& tile, Index groups, TurnedKeys& out) {
 }
 
 #if HWY_TARGET == HWY_AVX3
-// Columns d .. d + 63 of a tile's keys, four columns a vector, each code plus 128. A shorter row at the end is followed
-// by codes or scales of the same tile (the queries have zeros there), unless D is so small that it is copied.
-HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, Index d, __m512i* out) {
+// What is done to four codes as they are turned: VNNI wants one operand unsigned, tiles do not.
+inline constexpr std::uint32_t kPlus128 = 0x80808080, kAsTheyAre = 0;  // bits to be flipped
+
+// Columns d .. d + 63 of a tile's keys, four columns a vector. A shorter row at the end is followed by codes or scales of
+// the same tile (the queries have zeros there), unless D is so small that it is copied.
+HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, Index d, std::uint32_t flipped, __m512i* out) {
   alignas(64) std::int8_t padded[16][64];
   const std::int8_t* rows = tile.codes + d;
   Index stride = D;
@@ -163,16 +165,16 @@ HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, Index d, __m512i* out) {
   }
   I32x16 quads[16];
   transpose_pairs(reinterpret_cast<const std::byte*>(rows), stride, quads);
-  const __m512i bias = _mm512_set1_epi32(static_cast<std::int32_t>(0x80808080));
+  const __m512i flip = _mm512_set1_epi32(static_cast<std::int32_t>(flipped));
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) out[i] = _mm512_xor_si512(quads[i].raw, bias);
+  for (int i = 0; i < 16; ++i) out[i] = _mm512_xor_si512(quads[i].raw, flip);
 }
 
 // For many rows: turned once, read by all of them.
-HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, TurnedKeys& out) {
+HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, std::uint32_t flipped, TurnedKeys& out) {
   for (Index d = 0; d < D; d += 64) {
     __m512i codes[16];
-    turn_codes(tile, D, d, codes);
+    turn_codes(tile, D, d, flipped, codes);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) _mm512_store_si512(out.codes[d / 4 + i], codes[i]);
   }
@@ -189,7 +191,7 @@ HWY_INLINE void q8_logits(const Q8Tile& tile, const TurnedKeys& keys, const Quer
   for (int r = 0; r < kRows; ++r) acc[r] = zero();
   for (Index first = 0; first < groups; first += 2) {
     __m512i codes[16];
-    if constexpr (!kTurned) turn_codes(tile, D, 32 * first, codes);
+    if constexpr (!kTurned) turn_codes(tile, D, 32 * first, kPlus128, codes);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const Index g = first + half;
@@ -217,7 +219,9 @@ HWY_INLINE void q8_logits(const Q8Tile& tile, const TurnedKeys& keys, const Quer
   for (int r = 0; r < kRows; ++r) store(multiply(acc[r], set(scale)), logit[r]);
 }
 #else
-HWY_INLINE void turn_codes(const Q8Tile&, Index, TurnedKeys&) {}  // the products below take them as they are stored
+// The products below take codes as they are stored.
+inline constexpr std::uint32_t kPlus128 = 0;
+HWY_INLINE void turn_codes(const Q8Tile&, Index, std::uint32_t, TurnedKeys&) {}
 
 // Eight partial sums of the integer dot of 32 codes.
 HWY_INLINE __m256i sixteen_codes(const std::int8_t* x) {
@@ -288,6 +292,14 @@ HWY_INLINE void float_logits(const Element* keys, Index D, const Queries& q, Ind
   }
 }
 
+// Columns d .. d + 31 of sixteen keys as pairs, positions in lanes; zeros beyond D.
+HWY_INLINE void turn_unit(const BF16* keys, Index D, Index d, I32x16* pairs) {
+  if (d + 32 <= D) return transpose_pairs(reinterpret_cast<const std::byte*>(keys + d), D * 2, pairs);
+  alignas(64) BF16 padded[16][32] = {};
+  for (Index s = 0; s < 16; ++s) std::memcpy(padded[s], keys + s * D + d, static_cast<std::size_t>(D - d) * 2);
+  transpose_pairs(reinterpret_cast<const std::byte*>(padded), 64, pairs);
+}
+
 // bf16 pages: lanes are the sixteen positions; the scale is in q already.
 template <int kRows>
 HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries& queries, Index row,
@@ -301,13 +313,7 @@ HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries& queries, I
   }
   for (Index d = 0; d < D; d += 32) {
     I32x16 pairs[16];
-    if (d + 32 <= D) {
-      transpose_pairs(reinterpret_cast<const std::byte*>(keys + d), D * 2, pairs);
-    } else {
-      alignas(64) BF16 padded[16][32] = {};
-      for (Index s = 0; s < 16; ++s) std::memcpy(padded[s], keys + s * D + d, static_cast<std::size_t>(D - d) * 2);
-      transpose_pairs(reinterpret_cast<const std::byte*>(padded), 64, pairs);
-    }
+    turn_unit(keys, D, d, pairs);
     F32x16 even[kRows], odd[kRows];
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) even[r] = odd[r] = zero();
@@ -365,11 +371,11 @@ struct StoredValues {
     return {reinterpret_cast<const Element*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d, D - d, D};
   }
 };
-inline constexpr Index kBlockTiles = kAttentionBlock / kPageTokens;
+inline constexpr Index kBlockPages = kAttentionBlock / kPageTokens;
 // The tiles a block later, or those of this block where there is none.
 struct LaterTiles {
-  const std::byte* keys[kBlockTiles] = {};
-  const std::byte* values[kBlockTiles] = {};
+  const std::byte* keys[kBlockPages] = {};
+  const std::byte* values[kBlockPages] = {};
 };
 // Asks, position by position, for the same codes a block later: a few lines every ten cycles or so are what memory answers
 // without letting a request wait, and the products do not notice.
@@ -426,10 +432,7 @@ struct StagedValues {
 };
 
 // Of a position, as they are stored; its scales lie behind those of all positions.
-template <KvType kType>
-HWY_INLINE Index code_bytes(Index D) {
-  return kv_row_bytes(kType, D).count - 2 * kv_groups(D);
-}
+HWY_INLINE Index code_bytes(KvType type, Index D) { return kv_row_bytes(type, D).count - 2 * kv_groups(D); }
 
 template <KvType kType>
 HWY_INLINE auto stored_values(const std::byte* const* tiles, const Q8Tile* codes, const LaterTiles& later, Index D,
@@ -437,7 +440,7 @@ HWY_INLINE auto stored_values(const std::byte* const* tiles, const Q8Tile* codes
   if constexpr (kType == KvType::kF32) return StoredValues<float>{tiles, D};
   if constexpr (kType == KvType::kF16) return StoredValues<F16>{tiles, D};
   if constexpr (kType == KvType::kBF16) return StoredValues<BF16>{tiles, D};
-  if constexpr (kHasCodes<kType>) return StoredCodes{codes, later, code_bytes<kType>(D), D, scales};
+  if constexpr (has_codes(kType)) return StoredCodes{codes, later, code_bytes(kType, D), D, scales};
 }
 
 // out[r][d ..] = fma chains over the positions, kVectors vectors of d at a time.

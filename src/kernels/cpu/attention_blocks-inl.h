@@ -1,6 +1,6 @@
 // What attention on pages does with one block of 64 positions, for the rows of a pass: logits, softmax, p V, around the
 // products of attention-inl.h. A row is one token's query of one head; up to 32 rows go through a block together.
-// attention.cc goes over the blocks.
+// attention.cc goes over the blocks. BlockProducts is where tiles come in.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -28,7 +28,7 @@ namespace jericho::kernels::HWY_NAMESPACE {
 
 template <KvType kType>
 HWY_INLINE void prepare_query(const float* q, Index D, float scale, Index row, Queries& out) {
-  if constexpr (kHasCodes<kType>) {
+  if constexpr (has_codes(kType)) {
     const Index groups = out.groups();
     float scaled_sum[kMaxGroups];
     std::int32_t half_sum[2 * kMaxGroups];
@@ -117,7 +117,7 @@ struct Pass {
   alignas(64) float value_scales[kAttentionBlock * kMaxGroups];
   alignas(64) float staged[kHalfBlock * kMaxKeyWidth];
   TileCodes key_codes;  // of q4 pages, unpacked
-  TileCodes value_codes[kBlockTiles];
+  TileCodes value_codes[kBlockPages];
 };
 
 HWY_INLINE void rescale(float* out, Columns columns, float correction) {
@@ -160,8 +160,8 @@ struct TileLogits {
 
 // The keys of the positions that any row sees, and the values where `tiles` has them: tiles of a block and a block later.
 struct BlockTiles {
-  const std::byte* keys[kBlockTiles] = {};
-  const std::byte* values[kBlockTiles] = {};
+  const std::byte* keys[kBlockPages] = {};
+  const std::byte* values[kBlockPages] = {};
   LaterTiles later;
 };
 
@@ -169,7 +169,7 @@ struct BlockTiles {
 HWY_INLINE BlockTiles tiles_of(const KvHead& kv, Index block, Visible any, Index end) {
   BlockTiles out;
   for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
-    const Index page = block / kPageTokens + i, later = page + kBlockTiles;
+    const Index page = block / kPageTokens + i, later = page + kBlockPages;
     const std::byte* own = kv.pages[static_cast<std::size_t>(page)];
     const std::byte* next = later * kPageTokens < end ? kv.pages[static_cast<std::size_t>(later)] : own;
     out.keys[i] = own + kv.key_offset.count;
@@ -186,28 +186,48 @@ struct Ahead {
   Index keys = 0, values = 0;
 };
 
-// q.k of rows [first, last) into pass.p.
+HWY_INLINE void ask_for_keys(const BlockTiles& tiles, Index i, Ahead ahead) {
+  if (tiles.later.keys[i] != tiles.keys[i]) prefetch_tile(tiles.later.keys[i] + ahead.from, ahead.keys - ahead.from);
+}
+// Between the products of two tiles: what is asked for at once beyond what can be under way is dropped.
+HWY_INLINE void ask_for_values(const BlockTiles& tiles, Index i, Ahead ahead) {
+  if (tiles.later.keys[i] != tiles.keys[i])
+    prefetch_tile(tiles.later.values[i] + ahead.from, ahead.values - ahead.from);
+}
+
+// A block of positions as a pass meets it.
+struct Block {
+  Index start = 0;            // its first position
+  Visible any{};              // what some row sees
+  Index first = 0, last = 0;  // the rows that see something
+  BlockTiles tiles;
+
+  HWY_INLINE Index first_tile() const { return any.from / kPageTokens; }
+  HWY_INLINE Index end_tile() const { return ceil_div(any.to, kPageTokens); }
+  HWY_INLINE Index rows() const { return last - first; }
+};
+
+// q.k of the block's rows into pass.p.
 template <KvType kType>
-HWY_INLINE void block_logits(Pass& pass, const BlockTiles& tiles, Index D, float scale, Visible any, Index first,
-                             Index last, Ahead ahead) {
-  for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
+HWY_NOINLINE void block_logits(Pass& pass, const Block& block, Index D, float scale, Ahead ahead) {
+  const BlockTiles& tiles = block.tiles;
+  const Index first = block.first, last = block.last;
+  for (Index i = block.first_tile(); i < block.end_tile(); ++i) {
     const std::byte* keys = tiles.keys[i];
-    const bool asks = tiles.later.keys[i] != keys;
-    if (asks) prefetch_tile(tiles.later.keys[i] + ahead.from, ahead.keys - ahead.from);
+    ask_for_keys(tiles, i, ahead);
     bool turned = false;
     Q8Tile codes{};
-    if constexpr (kHasCodes<kType>) {
+    if constexpr (has_codes(kType)) {
       codes = code_tile<kType>(keys, D, pass.key_codes);
       turn_scales(codes, kv_groups(D), pass.keys);
       if (last - first > kSharedRows) {
-        turn_codes(codes, D, pass.keys);
+        turn_codes(codes, D, kPlus128, pass.keys);
         in_shares(first, last, TileLogits<kType, true>{pass, keys, codes, D, scale, i * kPageTokens});
         turned = true;
       }
     }
     if (!turned) in_shares(first, last, TileLogits<kType, false>{pass, keys, codes, D, scale, i * kPageTokens});
-    // Between the products of two tiles: what is asked for at once beyond what can be under way is dropped.
-    if (asks) prefetch_tile(tiles.later.values[i] + ahead.from, ahead.values - ahead.from);
+    ask_for_values(tiles, i, ahead);
   }
 }
 
@@ -235,16 +255,17 @@ struct HalfBlockValues {
   }
 };
 
-// One function per type of values, called by its address: one per pair of types would be as many as their square.
-using BlockValues = void (*)(Pass& pass, const BlockTiles& tiles, Index D, Columns columns, Index block, Index first,
-                             Index last, Visible any);
+inline constexpr Visible kBothHalves = {0, kAttentionBlock};
+
+// Those columns of p V for the block's rows, of the halves in `halves`.
 template <KvType kType>
-HWY_NOINLINE void block_values(Pass& pass, const BlockTiles& tiles, Index D, Columns columns, Index block, Index first,
-                               Index last, Visible any) {
-  const Index stride = pass.queries.stride;
-  Q8Tile codes[kBlockTiles] = {};
-  if constexpr (kHasCodes<kType>) {
-    for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
+HWY_NOINLINE void block_values(Pass& pass, const Block& block, Index D, Columns columns, Visible halves) {
+  const BlockTiles& tiles = block.tiles;
+  const Visible any = block.any;
+  const Index first = block.first, last = block.last, stride = pass.queries.stride;
+  Q8Tile codes[kBlockPages] = {};
+  if constexpr (has_codes(kType)) {
+    for (Index i = block.first_tile(); i < block.end_tile(); ++i) {
       codes[i] = code_tile<kType>(tiles.values[i], D, pass.value_codes[i]);
       load_scales(codes[i], kv_groups(D), pass.value_scales + i * kPageTokens * kv_groups(D));
     }
@@ -255,9 +276,10 @@ HWY_NOINLINE void block_values(Pass& pass, const BlockTiles& tiles, Index D, Col
     }
   }
   const auto stored = stored_values<kType>(tiles.values, codes, tiles.later, D, pass.value_scales);
-  for (Index half = 0; half < kAttentionBlock; half += kHalfBlock) {
+  for (Index half = halves.from; half < halves.to; half += kHalfBlock) {
     if (last - first <= kSharedRows) {
-      in_shares(first, last, HalfBlockValues<kType, decltype(stored)>{pass, stored, columns, stride, block, half});
+      in_shares(first, last,
+                HalfBlockValues<kType, decltype(stored)>{pass, stored, columns, stride, block.start, half});
       continue;
     }
     for (Index j = std::max(any.from, half); j < std::min(any.to, half + kHalfBlock); ++j) {
@@ -265,9 +287,36 @@ HWY_NOINLINE void block_values(Pass& pass, const BlockTiles& tiles, Index D, Col
         store(stored.row(j, d).at(0), pass.staged + (j - half) * stride + d);
     }
     const StagedValues staged{pass.staged, stride, half};
-    in_shares(first, last, HalfBlockValues<kType, StagedValues>{pass, staged, columns, stride, block, half});
+    in_shares(first, last, HalfBlockValues<kType, StagedValues>{pass, staged, columns, stride, block.start, half});
   }
 }
+
+// The two products of a pass with a block: here by vectors, from which tiles take what they can do (attention_amx-inl.h).
+// One function per type of keys and one per type of values, since one per pair would be as many as their square.
+class BlockProducts {
+ public:
+  explicit BlockProducts(KvTypes type);
+  virtual ~BlockProducts() = default;
+  BlockProducts(const BlockProducts&) = delete;
+  BlockProducts& operator=(const BlockProducts&) = delete;
+
+  // A pass of so many rows begins; its queries are prepared.
+  virtual void start(const Pass& /*pass*/, Index /*rows*/) {}
+  virtual void logits(Pass& pass, const Block& block, Index D, float scale, Ahead ahead) {
+    logits_(pass, block, D, scale, ahead);
+  }
+  virtual void values(Pass& pass, const Block& block, Index D, Columns columns, Visible halves) {
+    values_(pass, block, D, columns, halves);
+  }
+
+ private:
+  void (*logits_)(Pass& pass, const Block& block, Index D, float scale, Ahead ahead);
+  void (*values_)(Pass& pass, const Block& block, Index D, Columns columns, Visible halves);
+};
+
+// attention() with products of its caller's choice; in attention.cc.
+void attend_with(BlockProducts& products, const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
+                 MatrixView<const float> q, MatrixView<float> out);
 
 }  // namespace jericho::kernels::HWY_NAMESPACE
 #if HWY_TARGET == HWY_AVX3
