@@ -98,7 +98,7 @@ void read_pages(benchmark::State& state, CpuPath path, KvType type, Index group)
 
 void register_all() {
   for (const CpuPath path : usable_cpu_paths()) {
-    if (path == CpuPath::kScalar || path == CpuPath::kAmx) continue;  // amx takes the kernel of avx512
+    if (path == CpuPath::kScalar) continue;
     for (const KvType type : kKvTypes) {
       const std::string of = std::string(name(path)) + "/" + std::string(name(type));
       for (const auto& [tokens, heads] : {std::pair<Index, Index>{1, 1}, {1, 4}, {1, 8}, {8, 1}, {8, 4}}) {

@@ -15,7 +15,12 @@ namespace jericho {
 class Cache {
  public:
   Cache(KvTypes type, Index head_dim, Index length, unsigned seed, Values values = Values::kPlain)
+      : Cache(type, head_dim, rows(head_dim, length, seed, values), rows(head_dim, length, seed + 1, values)) {}
+  // Of keys and values that are given.
+  Cache(KvTypes type, Index head_dim, const std::vector<std::vector<float>>& keys,
+        const std::vector<std::vector<float>>& values)
       : type_(type), head_dim_(head_dim) {
+    const Index length = static_cast<Index>(keys.size());
     const Bytes tile = kv_tile_bytes(type.keys, head_dim), page_bytes = tile + kv_tile_bytes(type.values, head_dim);
     for (Index page = 0; page < ceil_div(length, kPageTokens); ++page) {
       storage_.emplace_back(page_bytes.size() / sizeof(Line));
@@ -24,13 +29,17 @@ class Cache {
       pages_.push_back(bytes);
     }
     for (Index j = 0; j < length; ++j) {
-      const auto row = static_cast<unsigned>(j);
-      keys_.push_back(random_row(head_dim, seed + 2 * row, values));
-      values_.push_back(random_row(head_dim, seed + 2 * row + 1, values));
+      const auto row = static_cast<std::size_t>(j);
       std::byte* page = storage_page(j);
-      kv_store(type.keys, keys_.back().data(), head_dim, j % kPageTokens, page);
-      kv_store(type.values, values_.back().data(), head_dim, j % kPageTokens, page + tile.count);
+      kv_store(type.keys, keys[row].data(), head_dim, j % kPageTokens, page);
+      kv_store(type.values, values[row].data(), head_dim, j % kPageTokens, page + tile.count);
     }
+  }
+  static std::vector<std::vector<float>> rows(Index head_dim, Index length, unsigned seed, Values values) {
+    std::vector<std::vector<float>> rows;
+    for (Index j = 0; j < length; ++j)
+      rows.push_back(random_row(head_dim, seed + 2 * static_cast<unsigned>(j), values));
+    return rows;
   }
   [[nodiscard]] KvHead head() const {
     return {type_, head_dim_, pages_, Bytes{}, kv_tile_bytes(type_.keys, head_dim_)};
@@ -54,8 +63,6 @@ class Cache {
   Index head_dim_;
   std::vector<std::vector<Line>> storage_;
   std::vector<const std::byte*> pages_;
-  std::vector<std::vector<float>> keys_;
-  std::vector<std::vector<float>> values_;
 };
 
 }  // namespace jericho

@@ -7,14 +7,16 @@
 
 #include "kernels/attention_cases.h"
 #include "kernels/bit_equal.h"
+#include "kernels/emulated_amx.h"
 #include "kernels/kernels.h"
 
 namespace jericho {
 namespace {
 
-class AttentionOnPath : public testing::TestWithParam<std::tuple<CpuPath, KvType>> {
+class AttentionOnPath : public testing::TestWithParam<std::tuple<TestedPath, KvType>> {
  protected:
   void SetUp() override { flush_subnormals(); }
+  static const Kernels& kernels() { return std::get<0>(GetParam()).kernels; }
   static KvType type() { return std::get<1>(GetParam()); }
 
   static void expect_reference(const Cache& cache, Index head_dim, Index heads, Index begin, Index end,
@@ -36,17 +38,15 @@ class AttentionOnPath : public testing::TestWithParam<std::tuple<CpuPath, KvType
     const AttentionLogits logits = {1.0f / std::sqrt(static_cast<float>(head_dim)), soft_cap};
     const MatrixView<const float> queries(q.data(), count, tokens.heads * head_dim, stride);
     ref::attention(kv, tokens, logits, queries, {expected.data(), count, tokens.heads * columns, stride});
-    kernels_for(std::get<0>(GetParam()))
-        .attention(kv, tokens, logits, queries, {actual.data(), count, tokens.heads * columns, stride});
+    kernels().attention(kv, tokens, logits, queries, {actual.data(), count, tokens.heads * columns, stride});
     ASSERT_THAT(actual, BitEqual(expected)) << "D " << head_dim << " heads " << tokens.heads << " tokens " << count
                                             << " from " << tokens.position << " window " << tokens.window;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Paths, AttentionOnPath,
-                         testing::Combine(testing::ValuesIn(usable_cpu_paths()), testing::ValuesIn(kKvTypes)),
+                         testing::Combine(testing::ValuesIn(tested_paths()), testing::ValuesIn(kKvTypes)),
                          [](const auto& test) {
-                           return std::string(name(std::get<0>(test.param))) + "_" +
-                                  std::string(name(std::get<1>(test.param)));
+                           return std::get<0>(test.param).name + "_" + std::string(name(std::get<1>(test.param)));
                          });
 
 TEST_P(AttentionOnPath, EqualsReferenceForEveryHeadDimension) {
@@ -120,6 +120,58 @@ TEST_P(AttentionOnPath, EqualsReferenceWhereLaterTokensStoredSpecialValues) {
   }
 }
 
+TEST_P(AttentionOnPath, EqualsReferenceForManyRowsOfEveryPairOfTypes) {
+  struct Case {
+    Index D, tokens, heads, position, window;
+    float soft_cap;
+  };
+  const std::array<Case, 8> cases = {{{64, 21, 1, 90, 0, 0},
+                                      {80, 7, 8, 60, 0, 30},
+                                      {96, 11, 4, 120, 70, 0},
+                                      {128, 4, 8, 126, 0, 0},
+                                      {256, 33, 1, 50, 40, 2},
+                                      {33, 9, 4, 61, 0, 0},
+                                      {40, 2, 4, 130, 0, 0},
+                                      {64, 1, 16, 95, 0, 0}}};
+  for (const KvType values : kKvTypes) {
+    for (const Case& c : cases) {
+      const Cache cache({type(), values}, c.D, c.position + c.tokens, 30);
+      ASSERT_NO_FATAL_FAILURE(
+          expect_reference(cache.head(), c.D, {c.position, c.window, c.heads}, c.tokens, Values::kPlain, c.soft_cap));
+    }
+    const Cache special({type(), values}, 64, 150, 31, Values::kSpecial);
+    expect_reference(special.head(), 64, {125, 0, 4}, 11);
+    expect_reference(special.head(), 64, {100, 50, 8}, 4, Values::kSpecial, 30.0f);
+  }
+}
+
+// A sum of -0 shows the sign of what is added to it, and the chain of a half block may end in -0. Positions that a
+// token does not see are skipped: added with a weight of zero, they would make +0 of it.
+TEST_P(AttentionOnPath, KeepsTheSignOfAZeroWherePositionsAreSkipped) {
+  constexpr Index kD = 32, kHeads = 8, kLength = 104;
+  constexpr float kTiny = 1.2e-38f;  // half of it is subnormal, and flushed
+  std::vector<std::vector<float>> keys(kLength, std::vector<float>(kD)), values(kLength, std::vector<float>(kD, -1.0f));
+  std::vector<float> q(kHeads * kD);
+  for (std::size_t h = 0; h < kHeads; ++h) q[h * kD] = 1;
+  // The second block's logits leave nothing of the first, whose sums become -0. All weights but one are about a half.
+  for (std::size_t j = 64; j < kLength; ++j) {
+    keys[j][0] = j == 96 ? 128.0f : 127.5f;
+    values[j].assign(kD, j == 96 ? 0.0f : j < 99 ? -kTiny : 1.0f);
+  }
+  for (const Index position : {98, 100}) {
+    const Cache cache({type(), KvType::kBF16}, kD, keys, values);
+    std::vector<float> expected(q.size()), actual(q.size());
+    const MatrixView<const float> queries(q.data(), 1, kHeads * kD);
+    ref::attention(cache.head(), {position, 0, kHeads}, {1}, queries, {expected.data(), 1, kHeads * kD});
+    kernels().attention(cache.head(), {position, 0, kHeads}, {1}, queries, {actual.data(), 1, kHeads * kD});
+    EXPECT_THAT(actual, BitEqual(expected));
+    const std::vector<float> minus_zero(q.size(), -0.0f);
+    if (position == 98) {
+      EXPECT_THAT(expected, BitEqual(minus_zero));
+    }
+  }
+}
+
 TEST_P(AttentionOnPath, GivesTheSameBitsWhenThePositionsComeInParts) {
   for (const auto& [D, columns] : {std::pair<Index, Index>{40, 40}, {64, 64}, {48, 33}}) {
     const Cache cache(type(), D, 500, 24);
@@ -142,8 +194,7 @@ TEST_P(AttentionOnPath, GivesTheSameBitsWhenThePositionsComeInParts) {
         for (const Index to : ends) {
           QueryTokens tokens = whole;
           tokens.part = {from, to, {state.data(), count, 2 * kHeads}, to == ends.back()};
-          if (tokens.begin(0) < to)
-            kernels_for(std::get<0>(GetParam())).attention(kv, tokens, {0.2f, 20.0f}, queries, out);
+          if (tokens.begin(0) < to) kernels().attention(kv, tokens, {0.2f, 20.0f}, queries, out);
           from = to;
         }
         for (Index t = 0; t < count; ++t) {
@@ -184,6 +235,40 @@ TEST_P(AttentionOnPath, EqualsReferenceForValuesThatAreTheFirstColumnsOfTheKeys)
     latent.value_offset = latent.key_offset;
     for (const Index heads : {1, 4, 16}) expect_reference(latent, width, heads, 0, 100, Values::kPlain, 0, columns);
   }
+}
+
+// How many tile products a call takes, of 64 columns.
+Index tile_products(KvTypes type, const QueryTokens& tokens, Index count, Values values = Values::kPlain) {
+  const Cache cache(type, 64, tokens.position + count, 32, values);
+  const Index width = tokens.heads * 64, before = products_on_emulated_tiles();
+  const std::vector<float> q = random_row(count * width, 33);
+  std::vector<float> out(q.size());
+  attention_on_emulated_tiles(cache.head(), tokens, {0.125f}, {q.data(), count, width}, {out.data(), count, width});
+  return products_on_emulated_tiles() - before;
+}
+
+TEST(AttentionOnTiles, TakesThemFromEightRowsOnWhereATypeHasProducts) {
+  if (tested_paths().back().name == "avx2" || tested_paths().back().name == "scalar") GTEST_SKIP() << "no AVX-512";
+  flush_subnormals();
+  constexpr Index kExtra = 4;  // of the stream of integer dots
+  const auto of_block = [](KvTypes type, Index heads) { return tile_products(type, {63, 0, heads}, 1); };
+  EXPECT_EQ(of_block(KvType::kBF16, 8), 4 * 2 + 4 * 2);  // pages by units, columns by halves
+  EXPECT_EQ(of_block(KvType::kBF16, 32), 2 * (4 * 2 + 4 * 2));
+  EXPECT_EQ(of_block(KvType::kBF16, 7), 0);
+  EXPECT_EQ(of_block(KvType::kQ8, 8), 4 * 2 + kExtra);
+  EXPECT_EQ(of_block({KvType::kQ4, KvType::kBF16}, 8), 4 * 2 + kExtra + 4 * 2);
+  EXPECT_EQ(of_block({KvType::kF16, KvType::kBF16}, 8), 4 * 2);
+  EXPECT_EQ(of_block({KvType::kBF16, KvType::kF32}, 8), 4 * 2);
+  EXPECT_EQ(of_block(KvType::kF16, 32), 0);
+  EXPECT_EQ(of_block({KvType::kF32, KvType::kQ8}, 32), 0);
+}
+
+TEST(AttentionOnTiles, TokensThatSeeDifferentPositionsTakeThemUnlessAValueIsNotFinite) {
+  if (tested_paths().back().name == "avx2" || tested_paths().back().name == "scalar") GTEST_SKIP() << "no AVX-512";
+  flush_subnormals();
+  const KvTypes types = {KvType::kF16, KvType::kBF16};
+  EXPECT_EQ(tile_products(types, {40, 0, 8}, 2), 4 * 2);
+  EXPECT_EQ(tile_products(types, {40, 0, 8}, 2, Values::kSpecial), 0);
 }
 
 TEST(Attention, NarrowerValuesAreTheFirstColumnsOfAllOfThem) {
@@ -290,6 +375,47 @@ TEST(Attention, PositionsOutsideTheWindowChangeNothing) {
     ref::attention(shorter.head(), {79, 75, 1}, {0.2f}, {q.data(), 1, 32}, {a.data(), 1, 32});
     ref::attention(longer.head(), {79, 75, 1}, {0.2f}, {q.data(), 1, 32}, {b.data(), 1, 32});
     EXPECT_THAT(b, BitEqual(a)) << name(type);
+  }
+}
+
+// The same products in another order: columns of q and keys, or positions.
+TEST(Attention, AnotherOrderGivesOtherBits) {  // negative control
+  flush_subnormals();
+  constexpr Index kD = 128, kHeads = 8, kLength = 64;
+  const auto groups_reversed = [](const std::vector<float>& row) {  // of 32, so that scales stay
+    std::vector<float> turned;
+    for (auto at = std::ssize(row) - 32; at >= 0; at -= 32)
+      turned.insert(turned.end(), row.begin() + at, row.begin() + at + 32);
+    return turned;
+  };
+  const auto halves_reversed = [](std::vector<std::vector<float>> rows) {
+    for (auto at = rows.begin(); at != rows.end(); at += 32) std::reverse(at, at + 32);
+    return rows;
+  };
+  const auto attention_of = [](const Cache& cache, const std::vector<float>& q) {
+    std::vector<float> out(kHeads * kD);
+    ref::attention(cache.head(), {kLength - 1, 0, kHeads}, {0.02f}, {q.data(), 1, kHeads * kD},
+                   {out.data(), 1, kHeads * kD});
+    return out;
+  };
+  std::vector<std::vector<float>> keys = Cache::rows(kD, kLength, 34, Values::kPlain), turned_keys;
+  const std::vector<std::vector<float>> values = Cache::rows(kD, kLength, 35, Values::kPlain);
+  for (const std::vector<float>& key : keys) turned_keys.push_back(groups_reversed(key));
+  std::vector<float> q, turned_q;
+  for (unsigned h = 0; h < kHeads; ++h) {
+    const std::vector<float> head = random_row(kD, 36 + h), turned = groups_reversed(head);
+    q.insert(q.end(), head.begin(), head.end());
+    turned_q.insert(turned_q.end(), turned.begin(), turned.end());
+  }
+  for (const KvType type : {KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
+    const std::vector<float> straight = attention_of(Cache(type, kD, keys, values), q);
+    const std::vector<float> columns = attention_of(Cache(type, kD, turned_keys, values), turned_q);
+    const std::vector<float> positions =
+        attention_of(Cache(type, kD, halves_reversed(keys), halves_reversed(values)), q);
+    for (const std::vector<float>& other : {columns, positions}) {
+      EXPECT_GE(first_difference(straight, other), 0) << name(type);
+      for (std::size_t d = 0; d < straight.size(); ++d) EXPECT_NEAR(straight[d], other[d], 1e-2f);
+    }
   }
 }
 

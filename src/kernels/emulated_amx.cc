@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/attention.h"
 #include "kernels/cpu/targets.h"
 #include "kernels/emulated_tiles.h"
 #include "kernels/matmul.h"
@@ -14,6 +15,7 @@
 #include "hwy/highway.h"
 
 #if HWY_TARGET == HWY_AVX3
+#include "kernels/cpu/attention_amx-inl.h"
 #include "kernels/cpu/matmul_amx-inl.h"
 
 HWY_PUSH_ATTRIBUTES(JERICHO_AMX_TARGET)
@@ -22,6 +24,10 @@ namespace jericho::kernels::HWY_NAMESPACE {
 static void matmul_emulated(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                             Index strip_end, MatrixView<float> y) {
   matmul_on_tiles<EmulatedTiles>(w, x, bias, strip_begin, strip_end, y);
+}
+static void attention_emulated(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
+                               MatrixView<const float> q, MatrixView<float> out) {
+  attention_on_tiles<EmulatedTiles>(kv, tokens, logits, q, out);
 }
 
 template <class Tiles>
@@ -59,6 +65,26 @@ void matmul_on_emulated_tiles(const PackedMatrix& w, const Activations& x, const
                               Index strip_end, MatrixView<float> y) {
   kernels::N_AVX3::matmul_emulated(w, x, bias, strip_begin, strip_end, y);
 }
+void attention_on_emulated_tiles(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
+                                 MatrixView<const float> q, MatrixView<float> out) {
+  kernels::N_AVX3::attention_emulated(kv, tokens, logits, q, out);
+}
+
+Index products_on_emulated_tiles() { return EmulatedTiles::products(); }
+
+std::vector<TestedPath> tested_paths() {
+  std::vector<TestedPath> paths;
+  for (const CpuPath path : usable_cpu_paths()) {
+    paths.push_back({std::string(name(path)), kernels_for(path)});
+    if (path == CpuPath::kAvx512) {
+      paths.push_back({"emulated_amx", kernels_for(path)});
+      paths.back().kernels.matmul = matmul_on_emulated_tiles;
+      paths.back().kernels.attention = attention_on_emulated_tiles;
+    }
+  }
+  return paths;
+}
+
 void add_tiles_emulated(const TileOperands& operands, void* sum) { kernels::N_AVX3::add_emulated(operands, sum); }
 void add_tiles_in_hardware(const TileOperands& operands, void* sum) { kernels::N_AVX3::add_in_hardware(operands, sum); }
 

@@ -2,13 +2,29 @@
 // program links this.
 #pragma once
 
+#include <ostream>
+#include <string>
+#include <vector>
+
 #include "kernels/kernels.h"
 
 namespace jericho {
 
-// As kernels::N_AVX3::matmul_amx(). One thread at a time: the tiles are a static object.
+// As kernels::N_AVX3::matmul_amx() and attention_amx(). One thread at a time: the tiles are a static object.
 void matmul_on_emulated_tiles(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                               Index strip_end, MatrixView<float> y);
+void attention_on_emulated_tiles(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
+                                 MatrixView<const float> q, MatrixView<float> out);
+
+Index products_on_emulated_tiles();  // so far
+
+// What a kernel is tested on: the paths of this machine, and that of AMX on emulated tiles.
+struct TestedPath {
+  std::string name;
+  Kernels kernels;
+};
+inline void PrintTo(const TestedPath& path, std::ostream* out) { *out << path.name; }
+std::vector<TestedPath> tested_paths();
 
 // One sum of tiles both ways, for the comparison of the emulation with the processor. a [rows][a_bytes], b
 // [a_bytes / 4][64] and sum [rows][16] are packed without gaps.

@@ -32,6 +32,10 @@ class EmulatedTiles {
     configure_from(reinterpret_cast<const std::uint8_t*>(&config));
   }
   static void release() { state() = {}; }
+  static Index& products() {  // since the start
+    static Index count = 0;
+    return count;
+  }
 
   template <int kTile>
   static void zero() {
@@ -176,6 +180,7 @@ class EmulatedTiles {
     expect(a.row_bytes / 4 == b.rows, "{}: a has {} dwords in a row, b {} rows", instruction, a.row_bytes / 4, b.rows);
     expect(sum.row_bytes == b.row_bytes, "{}: the sum has rows of {} bytes, b of {}", instruction, sum.row_bytes,
            b.row_bytes);
+    ++products();
     for (Index m = 0; m < sum.rows; ++m) {
       for (Index n = 0; n < sum.row_bytes / 4; ++n) {
         const Element element = f(sum.at<Element>(m, n), a, m, b, n);

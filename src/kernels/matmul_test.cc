@@ -14,33 +14,14 @@
 namespace jericho {
 namespace {
 
-struct Path {
-  std::string name;
-  Kernels kernels;
-};
-void PrintTo(const Path& path, std::ostream* out) { *out << path.name; }
-
-// Those of this machine, and that of AMX on emulated tiles.
-std::vector<Path> paths() {
-  std::vector<Path> paths;
-  for (const CpuPath path : usable_cpu_paths()) {
-    paths.push_back({std::string(name(path)), kernels_for(path)});
-    if (path == CpuPath::kAvx512) {
-      paths.push_back({"emulated_amx", kernels_for(path)});
-      paths.back().kernels.matmul = matmul_on_emulated_tiles;
-    }
-  }
-  return paths;
-}
-
-class MatmulOnPath : public testing::TestWithParam<std::tuple<Path, DType>> {
+class MatmulOnPath : public testing::TestWithParam<std::tuple<TestedPath, DType>> {
  protected:
   void SetUp() override { flush_subnormals(); }
   static const Kernels& kernels() { return std::get<0>(GetParam()).kernels; }
   static DType dtype() { return std::get<1>(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(Paths, MatmulOnPath,
-                         testing::Combine(testing::ValuesIn(paths()), testing::ValuesIn(kPackableTypes)),
+                         testing::Combine(testing::ValuesIn(tested_paths()), testing::ValuesIn(kPackableTypes)),
                          [](const auto& test) {
                            return std::get<0>(test.param).name + "_" + std::string(name(std::get<1>(test.param)));
                          });

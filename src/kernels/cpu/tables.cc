@@ -51,6 +51,7 @@ Kernels amx_table(const Kernels& below) {
   Kernels table = below;
   table.path = CpuPath::kAmx;
   table.matmul = N_AVX3::matmul_amx;
+  table.attention = N_AVX3::attention_amx;
   return table;
 }
 

@@ -46,6 +46,8 @@ void matmul_bf16(const PackedMatrix& w, const Activations& x, const float* bias,
 // With AMX int8 and bf16 on top.
 void matmul_amx(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                 MatrixView<float> y);
+void attention_amx(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits, MatrixView<const float> q,
+                   MatrixView<float> out);
 }  // namespace N_AVX3
 
 }  // namespace jericho::kernels
