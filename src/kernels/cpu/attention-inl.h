@@ -151,8 +151,8 @@ HWY_INLINE void turn_scales(const Q8Tile& tile, Index groups, TurnedKeys& out) {
 // What is done to four codes as they are turned: VNNI wants one operand unsigned, tiles do not.
 inline constexpr std::uint32_t kPlus128 = 0x80808080, kAsTheyAre = 0;  // bits to be flipped
 
-// Columns d .. d + 63 of a tile's keys, four columns a vector. A shorter row at the end is followed by codes or scales of
-// the same tile (the queries have zeros there), unless D is so small that it is copied.
+// Columns d .. d + 63 of a tile's keys, four columns a vector. A shorter row at the end is followed by codes or scales
+// of the same tile (the queries have zeros there), unless D is so small that it is copied.
 HWY_INLINE void turn_codes(const Q8Tile& tile, Index D, Index d, std::uint32_t flipped, __m512i* out) {
   alignas(64) std::int8_t padded[16][64];
   const std::int8_t* rows = tile.codes + d;

@@ -100,17 +100,17 @@ HWY_NOINLINE void attend(BlockProducts& products, const KvHead& kv, const QueryT
     std::copy_n(&result(t, h * columns), columns, pass.out + row * stride);
   }
   const Index begin = pass.rows[0].begin, end = pass.rows[rows - 1].end;  // both rise with the tokens
-  Block block;
-  for (block.start = begin / kAttentionBlock * kAttentionBlock; block.start < end; block.start += kAttentionBlock) {
-    while (pass.rows[block.first].end <= block.start) ++block.first;
-    while (block.last < rows && pass.rows[block.last].begin < block.start + kAttentionBlock) ++block.last;
-    block.any = {pass.rows[block.first].visible(block.start).from, pass.rows[block.last - 1].visible(block.start).to};
-    block.tiles = tiles_of(kv, block.start, block.any, end);
+  Index first = 0, last = 0;                                              // the rows that see something of the block
+  for (Index start = begin / kAttentionBlock * kAttentionBlock; start < end; start += kAttentionBlock) {
+    while (pass.rows[first].end <= start) ++first;
+    while (last < rows && pass.rows[last].begin < start + kAttentionBlock) ++last;
+    const Visible any = {pass.rows[first].visible(start).from, pass.rows[last - 1].visible(start).to};
+    const Block block = {start, any, first, last, tiles_of(kv, start, any, end)};
     // Codes that few rows want are asked for while p V goes over this block's (StoredCodes), all but their scales.
     const bool with_values = has_codes(keys) && kv.type.values == keys && block.rows() <= kSharedRows;
     ahead.from = with_values ? kPageTokens * code_bytes(keys, D) : 0;
     products.logits(pass, block, D, logits.scale, ahead);
-    softmax_block(pass, logits.soft_cap, {0, columns}, stride, block.start, block.first, block.last);
+    softmax_block(pass, logits.soft_cap, {0, columns}, stride, start, first, last);
     products.values(pass, block, D, {0, columns}, kBothHalves);
   }
   for (Index row = 0; row < rows; ++row) {
@@ -150,12 +150,9 @@ HWY_INLINE void over_heads(const KvHead& kv, const AttentionSteps& steps, const 
 // All rows see the same of block i.
 HWY_INLINE Block step_block(const KvHead& kv, const AttentionSteps& steps, Index i, const Pass& pass, Index rows,
                             Index end) {
-  Block block;
-  block.start = (steps.first + i) * kAttentionBlock;
-  block.any = pass.rows[0].visible(block.start);
-  block.last = rows;
-  block.tiles = tiles_of(kv, block.start, block.any, end);
-  return block;
+  const Index start = (steps.first + i) * kAttentionBlock;
+  const Visible any = pass.rows[0].visible(start);
+  return {start, any, 0, rows, tiles_of(kv, start, any, end)};
 }
 
 HWY_NOINLINE void step_logits(BlockProducts& products, const KvHead& kv, const QueryTokens& token,

@@ -1,10 +1,10 @@
-// Attention of many rows on AMX tiles, as docs/numerics.md 4 was made for them: the products that tiles have, in the place
-// of those by vectors (BlockProducts); the softmax around them is that of attention.cc.
+// Attention of many rows on AMX tiles, as docs/numerics.md 4 was made for them: the products that tiles have, in the
+// place of those by vectors (BlockProducts); the softmax around them is that of attention.cc.
 //   bf16 keys    a tile of logits sums one product per 32 columns; keys become pairs of columns
 //   bf16 values  a tile of out gains one product per half block; values become pairs of positions
 //   q8, q4 keys  integer dots of 32 columns in a stream, scaled and added by vectors
-// Rows are the queries of a pass, sixteen to a tile. Products with f32 and f16, and of codes as values, are fp32 chains,
-// which no tile makes. Start at TileProducts.                                     Costs: docs/kernels.md#amx-costs
+// Rows are the queries of a pass, sixteen to a tile. Products with f32 and f16, and of codes as values, are fp32
+// chains, which no tile makes. Start at TileProducts.                              Costs: docs/kernels.md#amx-costs
 #include <algorithm>
 #include <limits>
 

@@ -291,7 +291,7 @@ HWY_NOINLINE void block_values(Pass& pass, const Block& block, Index D, Columns 
   }
 }
 
-// The two products of a pass with a block: here by vectors, from which tiles take what they can do (attention_amx-inl.h).
+// The two products of a pass with a block: here by vectors, from which tiles take what they can (attention_amx-inl.h).
 // One function per type of keys and one per type of values, since one per pair would be as many as their square.
 class BlockProducts {
  public:

@@ -1,6 +1,6 @@
-// The inner loops on tiles, of weights (matmul_amx_*-inl.h) as of keys and values (attention_amx-inl.h): bf16 products whose
-// sums stay in tiles, and a stream of integer dots. Rows are tokens, or queries; what they meet comes in strips of sixteen
-// columns.
+// The inner loops on tiles, of weights (matmul_amx_*-inl.h) as of keys and values (attention_amx-inl.h): bf16 products
+// whose sums stay in tiles, and a stream of integer dots. Rows are tokens, or queries; what they meet comes in strips of
+// sixteen columns.
 //                                                                                   Costs: docs/kernels.md#amx-costs
 #include <algorithm>
 #include <cstdint>
@@ -90,10 +90,10 @@ using Dots = std::int32_t[kTileRows][16];
 constexpr int kRing = 4;
 
 // Integer dots of kDotColumns columns in a stream: for each tile of rows, for each strip, dot after dot. Step n starts
-// product n on the operands that step n - 1 loaded, loads those of n + 1 and stores product n - 2; product n - 4 is read
-// meanwhile. So no instruction waits for the one before it, whether or not the processor renames tiles: tiles 0-3 hold
-// products, 4-5 rows, 6-7 codes, in turn. At the end some products too many are started, of the last tile of rows. A tile
-// takes 64 columns at most: what is longer takes two.
+// product n on the operands that step n - 1 loaded, loads those of n + 1 and stores product n - 2; product n - 4 is
+// read meanwhile. So no instruction waits for the one before it, whether or not the processor renames tiles: tiles 0-3
+// hold products, 4-5 rows, 6-7 codes, in turn. At the end some products too many are started, of the last tile of rows.
+// A tile takes 64 columns at most: what is longer takes two.
 template <class Tiles, Index kDotColumns>
 class DotStream {
  public:
