@@ -103,7 +103,8 @@ class BudgetOfOneModel:
 
     def test_other_threads_and_kv_types_keep_to_their_smallest_budget_too(self):
         for flags in (("-t", "4"), ("--kv-type", "q8"), ("--kv-type", "f32", "-c", "300"), ("--chunk", "7"),
-                      ("--kv-type-k", "q8", "--kv-type-v", "q4", "--kv-rotate"), ("--kv-select", "streaming:4+40"),
+                      ("--kv-type-k", "q8", "--kv-type-v", "q4", "--kv-rotate"), ("--kv-type-k", "q4c", "--kv-type-v", "q4"),
+                      ("--kv-select", "streaming:4+40"),
                       *self.selections):
             with self.subTest(flags):
                 command = self.command("1MiB", *flags)

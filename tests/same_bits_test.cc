@@ -169,6 +169,27 @@ TEST(SameBitsOfTwoTypes, KeysInEightBitsBesideValuesInFourGiveTheSameBits) {
     EXPECT_NE(logits_under(machine.context, model, prompt, {.kv_type = one}), reference) << name(one);
 }
 
+TEST(SameBitsOfTwoTypes, KeysPerChannelGiveTheSameBits) {
+  const TestMachine machine(1), two(2);
+  for (ModelConfig (*config)() : {rich_config, odd_config, capped_config, hybrid_config}) {
+    const WholeModel model = WholeModel::random(machine.context, config(), DType::kBF16);
+    SCOPED_TRACE(model.config().architecture);
+    const std::vector<TokenId> prompt = random_tokens(kPrompt, model.config().vocab_size, 9);
+    const KvTypes types = {KvType::kQ4C, KvType::kQ8};
+    const std::vector<float> reference = logits_under(machine.context, model, prompt, {.kv_type = types});
+    ASSERT_TRUE(all_finite(reference));
+    for (const CpuPath path : usable_cpu_paths()) {
+      if (path == CpuPath::kScalar) continue;  // slow: kernels and engine tests hold it to the same bits
+      const TestMachine other(2, path);
+      const Circumstances how = {.chunk = 7, .kv_type = types};
+      EXPECT_THAT(logits_under(other.context, model, prompt, how), BitEqual(reference)) << name(path);
+    }
+    const Circumstances crowd = {.chunk = 5, .kv_type = types, .company = Company::kAmongSeven};
+    EXPECT_THAT(logits_under(two.context, model, prompt, crowd), BitEqual(reference)) << "among seven, chunks of 5";
+    EXPECT_NE(logits_under(machine.context, model, prompt, {.kv_type = {KvType::kF16, KvType::kQ8}}), reference);
+  }
+}
+
 // Blocks that only some families have.
 struct BlockCase {
   const char* name;

@@ -73,12 +73,16 @@ class Streamed {
     JERICHO_CHECK(whole_.weights.whole, "{} does not fit 1 GiB", config_.architecture);
   }
 
-  [[nodiscard]] std::variant<Plan, DoesNotFit> ask(Bytes budget) const {
-    return plan_inference(config_, layout_, {.threads = 2}, budget,
-                          {.context = kContext, .chunk = 32, .all_logits = true});
+  [[nodiscard]] std::variant<Plan, DoesNotFit> ask(Bytes budget, InferenceWish wish = {}) const {
+    if (!wish.context) wish.context = kContext;
+    wish.chunk = 32;
+    wish.all_logits = true;
+    return plan_inference(config_, layout_, {.threads = 2}, budget, wish);
   }
   [[nodiscard]] Plan plan(Bytes budget) const { return std::get<Plan>(ask(budget)); }
-  [[nodiscard]] Plan smallest() const { return plan(std::get<DoesNotFit>(ask(1_KiB)).smallest_budget); }
+  [[nodiscard]] Plan smallest(const InferenceWish& wish = {}) const {
+    return std::get<Plan>(ask(std::get<DoesNotFit>(ask(1_KiB, wish)).smallest_budget, wish));
+  }
   [[nodiscard]] const Plan& whole() const { return whole_; }
   // Plans from the smallest to all but whole.
   [[nodiscard]] std::vector<Plan> ladder() const {
@@ -361,6 +365,41 @@ INSTANTIATE_TEST_SUITE_P(Every, SpoiledReads,
                                          Spoiled{7, "mixture", mixture_config, DType::kQ4_0},
                                          Spoiled{50, "mixture", mixture_config, DType::kQ4_0}),
                          [](const auto& test) { return test.param.name + "_" + std::to_string(test.param.every); });
+
+// A step that failed gives back the pages of keys in full that it took: the pool has those of one step.
+TEST(SpoiledReadsOfKeysPerChannel, LeaveThemToBeReadAgainInAnySequence) {
+  const Streamed streamed(rich_config());
+  const InferenceWish wish = {.context = 256, .sequences = 2, .kv_type = {KvType::kQ4C, KvType::kQ4}};
+  const Plan plan = streamed.smallest(wish);
+  ASSERT_FALSE(plan.weights.whole);
+  const TestMachine machine;
+  const auto tokens = random_tokens(200, streamed.config().vocab_size, 7);
+  const auto run = [&](const Model& model, int& errors) {
+    Session session(machine.context, model, plan, KvBacking::kOnDemand);
+    const std::array<SequenceId, 2> sequences = {session.open(), session.open()};
+    std::vector<float> all;
+    for (std::size_t turn = 0; session.length(sequences[0]) < 200 || session.length(sequences[1]) < 200; ++turn) {
+      const SequenceId sequence = sequences[turn % 2];  // after an error too: it is the other's turn
+      const auto rest = std::span(tokens).subspan(static_cast<std::size_t>(session.length(sequence)));
+      if (rest.empty()) continue;
+      try {
+        const std::vector<float> rows =
+            logits_of(session, sequence, rest.first(std::min<std::size_t>(32, rest.size())));
+        if (turn % 2 == 0) all.insert(all.end(), rows.begin(), rows.end());
+      } catch (const Error&) {
+        if (++errors > 1000) throw;
+      }
+    }
+    return all;
+  };
+  int errors = 0;
+  const std::vector<float> expected = run(*streamed.load(machine.context, plan), errors);
+  ASSERT_EQ(errors, 0);
+  const auto model =
+      streamed.load(machine.context, plan, spoiled({.every = 5, .at_most = 40, .faults = {IoFault::kEnd}}));
+  EXPECT_THAT(run(*model, errors), BitEqual(expected));
+  EXPECT_GT(errors, 3);
+}
 
 // A model file has no checksums: what the disk says is what is computed with. It must not do worse than that.
 TEST(FlippedBits, ChangeNumbersAndNothingElse) {

@@ -97,7 +97,14 @@ Known known(const ModelFile& file) {
   }
 }
 
-Bytes kv_bytes(const ModelConfig& config, KvType type) { return kv_layout(config, type).bytes_per_token(); }
+// What people choose from: one type for both, and keys per channel.
+std::vector<KvTypes> kv_choices(const ModelConfig& config) {
+  std::vector<KvTypes> choices(kKvTypes.begin(), kKvTypes.end());
+  if (config.latent.kv_lora_rank == 0) choices.emplace_back(KvType::kQ4C, KvType::kQ4);
+  return choices;
+}
+
+Bytes kv_bytes(const ModelConfig& config, KvTypes type) { return kv_layout(config, type).bytes_per_token(); }
 
 Bytes state_bytes(const ModelConfig& config, KvType type) { return state_layout(config, type).bytes_per_sequence(); }
 
@@ -126,8 +133,8 @@ void print_json(const ModelFile& file) {
   out["parameters"] = parameters;
   out["tensor_bytes"] = total.count;
   if (const Known model = known(file); model.config) {
-    for (const KvType type : kKvTypes)
-      out["kv_bytes_per_token"][std::string(name(type))] = kv_bytes(*model.config, type).count;
+    for (const KvTypes type : kv_choices(*model.config))
+      out["kv_bytes_per_token"][name(type)] = kv_bytes(*model.config, type).count;
     if (model.config->state_space_layers() > 0) {
       for (const KvType type : kKvTypes)
         out["state_bytes_per_sequence"][std::string(name(type))] = state_bytes(*model.config, type).count;
@@ -171,7 +178,8 @@ void print_text(const ModelFile& file) {
              parameters > 0 ? static_cast<double>(total.count) * 8 / static_cast<double>(parameters) : 0.0);
   if (const Known model = known(file); model.config) {
     fmt::print("\nKV bytes per token\n");
-    for (const KvType type : kKvTypes) fmt::print("  {:<6} {:>8}\n", name(type), kv_bytes(*model.config, type).count);
+    for (const KvTypes type : kv_choices(*model.config))
+      fmt::print("  {:<6} {:>8}\n", name(type), kv_bytes(*model.config, type).count);
     if (model.config->state_space_layers() > 0) {
       fmt::print("\nstate bytes per sequence, by KV type\n");
       for (const KvType type : kKvTypes)

@@ -63,7 +63,8 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
                   "FOLDER on a disk for keys and values that do not fit in memory [they must fit]");
   verb.add_flag("--scratch-encrypt", scratch_encrypt, "Encrypt what goes to --scratch with a key of this process");
   verb.add_option("--kv-type", kv_type, "How keys and values are kept: f32, f16, bf16, q8, q4")->capture_default_str();
-  verb.add_option("--kv-type-k", kv_type_k, "How keys are kept [as --kv-type says]");
+  verb.add_option("--kv-type-k", kv_type_k,
+                  "How keys are kept: as --kv-type names it, or q4c, four bits per channel [as --kv-type says]");
   verb.add_option("--kv-type-v", kv_type_v, "How values are kept [as --kv-type says]");
   verb.add_flag("--kv-rotate", kv_rotate, "Keep keys and values as Hadamard transforms: few bits then lose less");
   verb.add_option("--kv-select", kv_select,
@@ -89,7 +90,9 @@ void WorkspaceOptions::validate() const {
 KvTypes WorkspaceOptions::parsed_kv_type() const {
   const auto parsed = [](const char* flag, const std::string& text) {
     const auto type = parse_kv_type(text);
-    if (!type) throw Error(ErrorKind::kUsage, fmt::format("{} {}: expected f32, f16, bf16, q8 or q4", flag, text));
+    if (!type)
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("{} {}: expected f32, f16, bf16, q8 or q4, or for keys q4c", flag, text));
     return *type;
   };
   const KvType both = parsed("--kv-type", kv_type);

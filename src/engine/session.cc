@@ -22,10 +22,18 @@ Arena populated(const Context& context, const Plan& plan, Purpose purpose) {
 
 std::optional<PagePool> make_pool(const Context& context, const Plan& plan, Purpose purpose, Bytes page_bytes,
                                   NullPage null, KvBacking backing) {
-  const Bytes size = plan.of(purpose) - (purpose == Purpose::kKvPages ? plan.cold.ring_bytes() : Bytes{});
+  const Bytes beside = purpose == Purpose::kKvPages ? plan.cold.ring_bytes() + plan.full_key_bytes() : 0_B;
+  const Bytes size = plan.of(purpose) - beside;
   if (size == Bytes{}) return std::nullopt;
   Arena arena(context.ledger.require(Tier::kRam, purpose, size), {.populate = backing == KvBacking::kPopulate});
   return PagePool(std::move(arena), page_bytes, null);
+}
+
+std::optional<PagePool> make_full_pool(const Context& context, const Plan& plan, KvBacking backing) {
+  if (!plan.kv.has_full_keys()) return std::nullopt;
+  Lease lease = context.ledger.require(Tier::kRam, Purpose::kKvPages, plan.full_key_bytes());
+  return PagePool(Arena(std::move(lease), {.populate = backing == KvBacking::kPopulate}), plan.kv.full_page_bytes(),
+                  NullPage::kAbsent);
 }
 
 std::unique_ptr<ColdKv> make_cold(const Context& context, const ModelConfig& config, const Plan& plan,
@@ -47,6 +55,7 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
       model_(model),
       plan_(plan),
       pages_(make_pool(context, plan, Purpose::kKvPages, plan.kv.page_bytes(), NullPage::kReadable, backing)),
+      full_(make_full_pool(context, plan, backing)),
       states_(make_pool(context, plan, Purpose::kStateSsm, plan.state.page_bytes(), NullPage::kAbsent, backing)),
       meta_(context.ledger.require(Tier::kRam, Purpose::kKvMeta, plan.of(Purpose::kKvMeta) - plan.selection_bytes())),
       scratch_(populated(context, plan, Purpose::kAct)),
@@ -70,6 +79,7 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
   for (Sequence& sequence : sequences_) {
     sequence.pages.reserve(most);
     sequence.page_data.reserve(most);
+    if (full_) sequence.full.reserve(most), sequence.full_data.reserve(most);
     if (keeps_tokens_) sequence.tokens.reserve(static_cast<std::size_t>(plan.context));
     if (keeps_tokens_ && plan.selection) sequence.reads.reserve(static_cast<std::size_t>(plan.context));
   }
@@ -92,13 +102,8 @@ SequenceId Session::open() {
 
 void Session::close(SequenceId id) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
-  for (const PageId page : sequence.pages) {
-    if (page != kNullPage) pages_->release(page);
-  }
-  if (cold_) cold_->forget(id);
+  forget_pages(sequence);
   if (states_) states_->release(std::exchange(sequence.state, kNullPage));
-  sequence.pages.clear();
-  sequence.page_data.clear();
   sequence.tokens.clear();
   sequence.reads.clear();
   sequence.length = sequence.dropped = 0;
@@ -149,6 +154,48 @@ void Session::extend(Sequence& sequence, Index tokens) {
     sequence.pages.push_back(page);
     sequence.page_data.push_back(pages_->data(page));
   }
+  while (full_ && std::ssize(sequence.full) < wanted) {
+    const auto page = full_->allocate();
+    JERICHO_CHECK(page.has_value(), "the plan has {} pages of keys that are seen in full", full_->capacity());
+    sequence.full.push_back(*page);
+    sequence.full_data.push_back(full_->data(*page));
+  }
+}
+
+// Of keys in two forms: the pages that the next token and all behind it see in codes.
+void Session::drop_coded(Sequence& sequence) {
+  if (!full_) return;
+  for (Index page = coded_end(sequence.length) / kPageTokens - 1; page >= 0; --page) {
+    PageId& id = sequence.full[static_cast<std::size_t>(page)];
+    if (id == kNullPage) break;
+    full_->release(std::exchange(id, kNullPage));
+    sequence.full_data[static_cast<std::size_t>(page)] = nullptr;
+  }
+}
+
+// After a step that failed: pages of keys in full that no token has written, for the pool has those of one step. All of
+// them, of a sequence that can only be closed.
+void Session::drop_unread(Sequence& sequence) {
+  const Index kept = sequence.failed ? 0 : ceil_div(sequence.length, kPageTokens);
+  while (std::ssize(sequence.full) > kept) {
+    if (sequence.full.back() != kNullPage) full_->release(sequence.full.back());
+    sequence.full.pop_back();
+    sequence.full_data.pop_back();
+  }
+}
+
+void Session::forget_pages(Sequence& sequence) {
+  for (const PageId page : sequence.pages) {
+    if (page != kNullPage) pages_->release(page);
+  }
+  for (const PageId page : sequence.full) {
+    if (page != kNullPage) full_->release(page);
+  }
+  if (cold_) cold_->forget(number(sequence));
+  sequence.pages.clear();
+  sequence.page_data.clear();
+  sequence.full.clear();
+  sequence.full_data.clear();
 }
 
 // Sequences that are not in the batch make room first, the youngest before the others: it has least to lose. Then the
@@ -272,12 +319,7 @@ bool Session::park(Sequence& sequence) {
 }
 
 void Session::drop(Sequence& sequence) {
-  for (const PageId page : sequence.pages) {
-    if (page != kNullPage) pages_->release(page);
-  }
-  if (cold_) cold_->forget(number(sequence));
-  sequence.pages.clear();
-  sequence.page_data.clear();
+  forget_pages(sequence);
   sequence.place = Place::kDropped;
   ++preemptions_.recomputed;
 }
@@ -388,7 +430,10 @@ MatrixView<const float> Session::advance(std::span<const BatchItem> items, Index
     each([&](Sequence& sequence, const BatchItem& item) { vote(sequence, item.reads); });
     each([&](Sequence& sequence, const BatchItem& item) { extend(sequence, std::ssize(item.tokens)); });
   } catch (const Error&) {
-    each([](Sequence& sequence, const BatchItem&) { sequence.in_batch = false, sequence.failed = true; });
+    each([&](Sequence& sequence, const BatchItem&) {
+      sequence.in_batch = false, sequence.failed = true;
+      drop_unread(sequence);
+    });
     throw;
   }
   try {
@@ -408,8 +453,9 @@ void Session::take_back(std::span<const BatchItem> items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     sequence.in_batch = false;
     sequence.failed = states_.has_value() || votes_.has_value() || cold_ != nullptr;
+    if (!sequence.failed) sequence.length -= std::ssize(item.tokens);
+    drop_unread(sequence);
     if (sequence.failed) continue;
-    sequence.length -= std::ssize(item.tokens);
     if (keeps_tokens_) sequence.tokens.resize(static_cast<std::size_t>(sequence.length));
     if (keeps_tokens_ && plan_.selection) sequence.reads.resize(sequence.tokens.size());
   }
@@ -422,6 +468,7 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
   std::vector<BatchRow> rows;
   std::vector<Index> logit_rows;
   std::vector<std::span<std::byte* const>> pages;
+  std::vector<std::span<std::byte* const>> full;
   std::vector<std::byte*> states;
   std::vector<ColdKv::Reader> readers;
   std::vector<std::int32_t> numbers;
@@ -438,6 +485,7 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
     }
     numbers.push_back(item.sequence);
     pages.emplace_back(sequence.page_data);
+    full.emplace_back(sequence.full_data);
     if (states_) states.push_back(states_->data(sequence.state));
     sequence.length += count;
     sequence.last_read = item.reads;
@@ -453,12 +501,17 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
                                      model_.config().vocab_size);
   const MatrixView<float> logits = all_logits.rows(first_logits, R);
   ColdPages* cold = cold_ ? cold_->begin_step(readers) : nullptr;
+  KvPages all_pages(pages);
+  all_pages.full_keys = full;
   model_.transformer().forward(context_, plan_.kv,
-                               {tokens, rows, logit_rows, pages, states, selection_ ? &*selection_ : nullptr,
+                               {tokens, rows, logit_rows, all_pages, states, selection_ ? &*selection_ : nullptr,
                                 votes_ ? &*votes_ : nullptr, cold, plan_.long_context},
                                scratch_.bytes(), logits);
   if (cold != nullptr) cold_->end_step();
-  for (const BatchItem& item : items) drop_middle(sequences_[static_cast<std::size_t>(item.sequence)]);
+  for (const BatchItem& item : items) {
+    drop_middle(sequences_[static_cast<std::size_t>(item.sequence)]);
+    drop_coded(sequences_[static_cast<std::size_t>(item.sequence)]);
+  }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double each = seconds / static_cast<double>(tokens.size());
   if (seconds_per_token_ == 0 || each < seconds_per_token_) seconds_per_token_ = each;

@@ -105,10 +105,15 @@ class Session {
     std::vector<KvReading> reads;           // of those, where the plan selects
     std::vector<PageId> pages;              // the null page where they are cold, or dropped for good
     std::vector<std::byte*> page_data;      // of `pages`, as kernels want them
+    std::vector<PageId> full;               // of keys in two forms: those that are seen in full, likewise
+    std::vector<std::byte*> full_data;
     PageId state = kNullPage;
   };
   void check(std::span<const BatchItem> items) const;
   void extend(Sequence& sequence, Index tokens);
+  void drop_coded(Sequence& sequence);
+  void drop_unread(Sequence& sequence);
+  void forget_pages(Sequence& sequence);
   void bring_back(Sequence& sequence);
   PageId take_page();
   void make_room();
@@ -133,6 +138,7 @@ class Session {
   const Model& model_;
   Plan plan_;
   std::optional<PagePool> pages_;   // of keys and values, where the model attends
+  std::optional<PagePool> full_;    // of keys that are seen in full, where keys have two forms
   std::optional<PagePool> states_;  // one page per sequence, where it has state spaces
   Lease meta_;
   Arena scratch_;

@@ -15,6 +15,7 @@
 //             half block of 32 positions: even chain, odd chain, out[d] += even + odd; both halves are always added
 //   q8        q in groups of min(32, D) as activations.h does; per group acc = fma(sq * sk, float(dot), acc); times
 //             `scale`; v = float(code) * float(s), out[d] as for f32
+//   q4c       of keys: in codes or in f16, by the two positions (channel_keys.h)
 // Tokens and heads share the loads of keys and values, never a sum: each has the bits it has alone.
 // The positions may come in parts (AttentionPart), each in a call of its own: the same bits.
 // Does not allocate, throw or start threads: the op splits tokens and heads, and the positions of one token by the steps
@@ -27,12 +28,12 @@
 #include <span>
 
 #include "base/index.h"
+#include "kernels/channel_keys.h"
 #include "kernels/kv_tile.h"
 #include "tensor/view.h"
 
 namespace jericho {
 
-inline constexpr Index kAttentionBlock = 64;
 inline constexpr Index kMaxKeyWidth = 576;  // of a stored row
 
 struct KvHead {  // a view of one layer's KV head of one sequence
@@ -41,6 +42,9 @@ struct KvHead {  // a view of one layer's KV head of one sequence
   std::span<const std::byte* const> pages{};  // page i holds positions 16 i .. 16 i + 15
   Bytes key_offset{};                         // of this head's key tile in a page
   Bytes value_offset{};
+  // Of q4c: where the keys that some token sees in full lie as f16, and this head's tile in them; others are not looked at.
+  std::span<const std::byte* const> full_pages{};
+  Bytes full_offset{};
 };
 
 struct AttentionLogits {  // what becomes of q.k
@@ -64,6 +68,8 @@ struct QueryTokens {   // consecutive tokens of one sequence
   Index heads = 0;     // of each token
   AttentionPart part{};
 
+  // Keys below this one are seen in codes, where the type of the keys has two forms.
+  [[nodiscard]] Index coded(Index token) const { return coded_end(position + token); }
   [[nodiscard]] Index end(Index token) const { return std::min(position + token + 1, part.to); }
   [[nodiscard]] Index begin(Index token) const {
     const Index own = position + token + 1;

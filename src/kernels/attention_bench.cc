@@ -7,13 +7,17 @@
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/cpu.h"
 #include "kernels/bench_roof.h"
+#include "kernels/channel_keys.h"
 #include "kernels/kernels.h"
 #include "kernels/random_row.h"
 
@@ -22,31 +26,62 @@ namespace {
 
 constexpr Index kD = 64;
 
+// Some tiles of random keys or values, one after the other.
+std::vector<std::byte> tiles_of(KvType type, Index tiles) {
+  std::vector<std::byte> bytes((kv_tile_bytes(type, kD) * tiles).size());
+  for (Index j = 0; j < tiles * kPageTokens; ++j)
+    kv_store(type, random_row(kD, static_cast<unsigned>(j)).data(), kD, j % kPageTokens,
+             bytes.data() + kv_tile_bytes(type, kD).count * (j / kPageTokens));
+  return bytes;
+}
+// And four of keys per channel.
+std::vector<std::byte> channel_tiles(const std::vector<std::byte>& full) {
+  std::vector<std::byte> bytes((kv_tile_bytes(KvType::kQ4C, kD) * kBlockPages).size());
+  KeyTiles from{};
+  std::array<std::byte*, kBlockPages> to{};
+  for (std::size_t t = 0; t < kBlockPages; ++t) {
+    from[t] = full.data() + kv_tile_bytes(KvType::kF16, kD).size() * t;
+    to[t] = bytes.data() + kv_tile_bytes(KvType::kQ4C, kD).size() * t;
+  }
+  code_key_block(from, kD, to);
+  return bytes;
+}
+
 // Pages of [layer][K then V][head] tiles, in huge pages as an arena is.
 class Pages {
  public:
-  Pages(KvType type, Index layers, Index heads, Index length)
-      : type_(type), heads_(heads), tile_(kv_tile_bytes(type, kD)) {
-    const Index tiles = 2 * layers * heads;
-    const Index pages = ceil_div(length, kPageTokens), page_bytes = (tile_ * tiles).count;
+  Pages(KvTypes type, Index layers, Index heads, Index length)
+      : type_(type),
+        heads_(heads),
+        key_tile_(kv_tile_bytes(type.keys, kD)),
+        value_tile_(kv_tile_bytes(type.values, kD)),
+        full_(tiles_of(KvType::kF16, kBlockPages)) {
+    const Index pages = ceil_div(length, kPageTokens), page_bytes = (layer_bytes() * layers).count;
     bytes_ = Bytes{pages * page_bytes};
     const std::size_t huge = std::size_t{2} << 20, size = (bytes_.size() / huge + 1) * huge;
     data_.reset(static_cast<std::byte*>(std::aligned_alloc(huge, size)));
     madvise(data_.get(), size, MADV_HUGEPAGE);
     constexpr Index kDifferent = 13;  // tiles; the rest repeats them
-    std::vector<std::byte> some((tile_ * kDifferent).size());
-    for (Index j = 0; j < kDifferent * kPageTokens; ++j)
-      kv_store(type, random_row(kD, static_cast<unsigned>(j)).data(), kD, j % kPageTokens,
-               some.data() + tile_.count * (j / kPageTokens));
+    const bool channels = type.keys == KvType::kQ4C;
+    const std::vector<std::byte> keys = channels ? channel_tiles(full_) : tiles_of(type.keys, kDifferent);
+    const std::vector<std::byte> values = tiles_of(type.values, kDifferent);
     for (Index page = 0; page < pages; ++page) {
       pages_.push_back(data_.get() + page * page_bytes);
-      for (Index i = 0; i < tiles; ++i)
-        std::memcpy(data_.get() + page * page_bytes + i * tile_.count,
-                    some.data() + (page * tiles + i) % kDifferent * tile_.count, tile_.size());
+      full_pages_.push_back(full_.data());
+      for (Index i = 0; i < layers * heads; ++i) {
+        const Index key = channels ? page % kBlockPages : (page * layers * heads + i) % kDifferent;
+        const KvHead at = head(i / heads, i % heads);
+        std::memcpy(data_.get() + page * page_bytes + at.key_offset.count, keys.data() + key * key_tile_.count,
+                    key_tile_.size());
+        std::memcpy(data_.get() + page * page_bytes + at.value_offset.count,
+                    values.data() + (page * layers * heads + i) % kDifferent * value_tile_.count, value_tile_.size());
+      }
     }
   }
   [[nodiscard]] KvHead head(Index layer, Index head) const {
-    return {type_, kD, pages_, tile_ * (2 * layer * heads_ + head), tile_ * ((2 * layer + 1) * heads_ + head)};
+    const Bytes keys = layer_bytes() * layer + key_tile_ * head;
+    const Bytes values = layer_bytes() * layer + key_tile_ * heads_ + value_tile_ * head;
+    return {type_, kD, pages_, keys, values, full_pages_, {}};
   }
   [[nodiscard]] Bytes bytes() const { return bytes_; }
 
@@ -54,14 +89,16 @@ class Pages {
   struct Free {
     void operator()(std::byte* data) const { std::free(data); }
   };
-  KvType type_;
+  [[nodiscard]] Bytes layer_bytes() const { return (key_tile_ + value_tile_) * heads_; }
+  KvTypes type_;
   Index heads_;
-  Bytes tile_, bytes_;
+  Bytes key_tile_, value_tile_, bytes_{};
+  std::vector<std::byte> full_;  // keys in full, the same in every block
   std::unique_ptr<std::byte, Free> data_;
-  std::vector<const std::byte*> pages_;
+  std::vector<const std::byte*> pages_, full_pages_;
 };
 
-void run(benchmark::State& state, CpuPath path, KvType type, Index tokens, Index heads) {
+void run(benchmark::State& state, CpuPath path, KvTypes type, Index tokens, Index heads) {
   flush_subnormals();
   constexpr Index kPosition = 4096;
   const Pages pages(type, 1, 1, kPosition + tokens);
@@ -79,7 +116,7 @@ void run(benchmark::State& state, CpuPath path, KvType type, Index tokens, Index
                                                benchmark::Counter::kIsRate);
 }
 
-void read_pages(benchmark::State& state, CpuPath path, KvType type, Index group) {
+void read_pages(benchmark::State& state, CpuPath path, KvTypes type, Index group) {
   flush_subnormals();
   constexpr Index kLayers = 16, kHeads = 8, kPosition = 8191;
   const Pages pages(type, kLayers, kHeads, kPosition + 1);
@@ -99,8 +136,10 @@ void read_pages(benchmark::State& state, CpuPath path, KvType type, Index group)
 void register_all() {
   for (const CpuPath path : usable_cpu_paths()) {
     if (path == CpuPath::kScalar) continue;
-    for (const KvType type : kKvTypes) {
-      const std::string of = std::string(name(path)) + "/" + std::string(name(type));
+    std::vector<KvTypes> types(kKvTypes.begin(), kKvTypes.end());
+    types.emplace_back(KvType::kQ4C, KvType::kQ4);
+    for (const KvTypes type : types) {
+      const std::string of = std::string(name(path)) + "/" + name(type);
       for (const auto& [tokens, heads] : {std::pair<Index, Index>{1, 1}, {1, 4}, {1, 8}, {8, 1}, {8, 4}}) {
         const std::string id =
             "attention/" + of + "/tokens" + std::to_string(tokens) + "/heads" + std::to_string(heads);

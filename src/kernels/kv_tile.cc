@@ -7,12 +7,13 @@
 #include <cstring>
 #include <limits>
 
+#include "base/check.h"
 #include "base/half.h"
 
 namespace jericho {
 namespace {
 
-constexpr std::array<std::string_view, kKvTypes.size()> kNames = {"f32", "f16", "bf16", "q8", "q4"};
+constexpr std::array<std::string_view, 6> kNames = {"f32", "f16", "bf16", "q8", "q4", "q4c"};
 
 F16* q8_scales(std::byte* tile, Index head_dim) { return reinterpret_cast<F16*>(tile + kPageTokens * head_dim); }
 
@@ -74,7 +75,7 @@ std::string name(KvTypes types) {
 std::optional<KvType> parse_kv_type(std::string_view text) {
   const auto found = std::find(kNames.begin(), kNames.end(), text);
   if (found == kNames.end()) return std::nullopt;
-  return kKvTypes[static_cast<std::size_t>(found - kNames.begin())];
+  return static_cast<KvType>(found - kNames.begin());
 }
 
 KvCode kv_code(KvType type, const std::byte* tile, Index head_dim, Index slot, Index d) {
@@ -103,7 +104,9 @@ void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte
     }
     case KvType::kQ8: store_q8(x, head_dim, slot, tile); return;
     case KvType::kQ4: store_q4(x, head_dim, slot, tile); return;
+    case KvType::kQ4C: break;
   }
+  JERICHO_CHECK(false, "a position of {} keys is no row of a tile", name(type));
 }
 
 void kv_copy(KvType type, const std::byte* from, Index from_slot, Index head_dim, Index slot, std::byte* tile) {
@@ -135,7 +138,9 @@ void kv_load(KvType type, const std::byte* tile, Index head_dim, Index slot, flo
         out[d] = static_cast<float>(stored.code) * to_float(stored.scale);
       }
       return;
+    case KvType::kQ4C: break;
   }
+  JERICHO_CHECK(false, "a position of {} keys is no row of a tile", name(type));
 }
 
 }  // namespace jericho

@@ -6,7 +6,8 @@
 //   q4              codes [16][D / 2], two columns a byte, the even one low, then scales as q8, rows of an odd D are padded;
 //                   s = f16(clamp(m / -8, -65504, 65504)), m the value of largest magnitude, the first where several are;
 //                   code = clamp(rint(x / s), -8, 7), stored plus 8, all 0 where s is 0; NaN as q8
-// Tiles start on cache lines. The stored form of a position depends on that position alone.
+//   q4c             keys only, four bits per channel: coded a block of 64 positions at a time (kernels/channel_keys.h)
+// Tiles start on cache lines. The stored form of a position depends on that position alone, apart from q4c.
 #pragma once
 
 #include <array>
@@ -21,9 +22,12 @@
 
 namespace jericho {
 
-inline constexpr Index kPageTokens = 16;  // positions per tile and per KV page
+inline constexpr Index kPageTokens = 16;                             // positions per tile and per KV page
+inline constexpr Index kAttentionBlock = 64;                         // and per block of attention (attention.h)
+inline constexpr Index kBlockPages = kAttentionBlock / kPageTokens;  // in which a block lies
 
-enum class KvType { kF32, kF16, kBF16, kQ8, kQ4 };
+enum class KvType { kF32, kF16, kBF16, kQ8, kQ4, kQ4C };
+// Of keys and of values; kQ4C is one of keys alone.
 inline constexpr std::array kKvTypes = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4};
 
 // Keys and values may be stored in types of their own: keys bear less than values do.
@@ -38,9 +42,11 @@ struct KvTypes {
 
 std::string_view name(KvType type);
 std::string name(KvTypes types);                             // "q8"; "q8/q4" where values have another
-std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "bf16", "q8", "q4"
+std::optional<KvType> parse_kv_type(std::string_view text);  // "f32", "f16", "bf16", "q8", "q4", "q4c"
 
 constexpr Index kv_groups(Index head_dim) { return ceil_div(head_dim, 32); }  // of q8 and q4, per token
+// Columns whose scales and least values a tile of q4c holds: a quarter of them, for the four tiles of a block.
+constexpr Index channel_columns(Index head_dim) { return ceil_div(head_dim, 4); }
 // What a key or value of head_dim takes, without the padding of tiles.
 constexpr Bytes kv_row_bytes(KvType type, Index head_dim) {
   switch (type) {
@@ -49,13 +55,14 @@ constexpr Bytes kv_row_bytes(KvType type, Index head_dim) {
     case KvType::kBF16: return {2 * head_dim};
     case KvType::kQ8: return {head_dim + 2 * kv_groups(head_dim)};
     case KvType::kQ4: return {ceil_div(head_dim, 2) + 2 * kv_groups(head_dim)};
+    case KvType::kQ4C: return {ceil_div(head_dim, 2) + ceil_div(4 * channel_columns(head_dim), kPageTokens)};
   }
   return {};
 }
 Bytes kv_tile_bytes(KvType type, Index head_dim);
 
 // Stores x[D] at slot (position mod 16) of the tile. This is the reference twin of the table's entry
-// (kernels.h), with integer and correctly rounded operations only.
+// (kernels.h), with integer and correctly rounded operations only. Here and below, of no tile of q4c.
 void kv_store(KvType type, const float* x, Index head_dim, Index slot, std::byte* tile);
 
 // Column d of a slot of a q8 or q4 tile: value = code * scale of its group.

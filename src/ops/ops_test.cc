@@ -264,22 +264,29 @@ TEST_P(Ops, RopeRotatesEveryHeadByItsRowsAngles) {
   }
 }
 
+// Pages of memory each, not in its order.
+std::vector<std::byte*> pages_in(std::vector<std::byte>& bytes, Index count, Bytes page) {
+  bytes.resize((page * count).size() + 64);
+  std::vector<std::byte*> list;
+  for (Index p = count; p > 0; --p) list.push_back(aligned(bytes).data() + (p - 1) * page.count);
+  return list;
+}
+
 // The pages of some sequences, each position filled with random keys and values.
 struct Cache {
   Cache(const Context& context, KvLayout kv, const std::vector<Index>& lengths) : layout(kv) {
     for (std::size_t s = 0; s < lengths.size(); ++s) {
       const Index count = ceil_div(lengths[s], kPageTokens);
-      bytes.emplace_back((layout.page_bytes() * count).size() + 64);
-      std::vector<std::byte*> list;
-      for (Index p = count; p > 0; --p) {  // not in the order of memory
-        list.push_back(aligned(bytes.back()).data() + (p - 1) * layout.page_bytes().count);
-      }
-      data.push_back(list);
+      data.push_back(pages_in(bytes.emplace_back(), count, layout.page_bytes()));
+      full_data.push_back(pages_in(bytes.emplace_back(), count, layout.full_page_bytes()));
       keys.push_back(random_row(lengths[s] * layout.kv_heads * layout.head_dim, static_cast<unsigned>(20 + s),
                                 Values::kPlain, 1.0f));
       values.push_back(random_row(lengths[s] * layout.kv_heads * layout.head_dim, static_cast<unsigned>(40 + s)));
     }
-    for (const auto& list : data) pages.emplace_back(list);
+    for (const auto& list : data) tables.emplace_back(list);
+    for (const auto& list : full_data) full_tables.emplace_back(list);
+    pages = KvPages(tables);
+    pages.full_keys = full_tables;
     for (std::size_t s = 0; s < lengths.size(); ++s) {
       std::vector<BatchRow> rows;
       for (Index p = 0; p < lengths[s]; ++p) rows.push_back({static_cast<std::int32_t>(s), p});
@@ -298,8 +305,9 @@ struct Cache {
   }
   KvLayout layout;
   std::vector<std::vector<std::byte>> bytes;
-  std::vector<std::vector<std::byte*>> data;
-  std::vector<std::span<std::byte* const>> pages;
+  std::vector<std::vector<std::byte*>> data, full_data;
+  std::vector<std::span<std::byte*const>> tables, full_tables;
+  KvPages pages;
   std::vector<std::vector<float>> keys, values;
 };
 
@@ -422,16 +430,52 @@ TEST_P(Ops, AttentionOfRowsTogetherHasTheBitsOfEachRowAlone) {
   }
 }
 
+TEST_P(Ops, KeysPerChannelAreTheSameHoweverTheirRowsWereBatched) {
+  constexpr Index K = 2, D = 40, kLength = 210;
+  const KvLayout layout = {{KvType::kQ4C, KvType::kQ4}, 2, K, D};
+  const Cache whole(context_, layout, {kLength, 70});
+  for (const Index piece : {1, 15, 64, 100}) {
+    Cache cut(context_, layout, {kLength, 70});
+    for (auto& bytes : cut.bytes) std::fill(bytes.begin(), bytes.end(), std::byte{0});
+    for (Index first = 0; first < kLength; first += piece) {  // one row of the other sequence beside each piece
+      const Index count = std::min(piece, kLength - first), other = first / piece;
+      std::vector<BatchRow> rows;
+      for (Index p = first; p < first + count; ++p) rows.push_back({0, p});
+      std::vector<float> keys(cut.keys[0].begin() + first * K * D, cut.keys[0].begin() + (first + count) * K * D);
+      std::vector<float> values(cut.values[0].begin() + first * K * D, cut.values[0].begin() + (first + count) * K * D);
+      if (other < 70) {
+        rows.push_back({1, other});
+        keys.insert(keys.end(), cut.keys[1].begin() + other * K * D, cut.keys[1].begin() + (other + 1) * K * D);
+        values.insert(values.end(), cut.values[1].begin() + other * K * D, cut.values[1].begin() + (other + 1) * K * D);
+      }
+      for (Index layer = 0; layer < layout.layers; ++layer)
+        store_kv(context_, layout, layer, rows, {keys.data(), std::ssize(rows), K * D},
+                 {values.data(), std::ssize(rows), K * D}, cut.pages);
+    }
+    const auto page_of = [&](const Cache& cache, Index p) {
+      const std::byte* bytes = cache.data[0][static_cast<std::size_t>(p)];
+      return std::vector<std::byte>(bytes, bytes + layout.page_bytes().count);
+    };
+    for (Index p = 0; p < ceil_div(kLength, kPageTokens); ++p)
+      EXPECT_EQ(page_of(cut, p), page_of(whole, p)) << "pieces of " << piece << ", page " << p;
+  }
+}
+
 // Of a few rows with and without room for the logits of all their positions.
 TEST_P(Ops, AttentionSplitsPositionsWhereThreadsAreLeftAndKeepsTheBits) {
   struct Case {
     KvTypes type;
     Index kv_heads, group, D, latent_columns, window;
   };
-  const std::vector<Case> cases = {{KvType::kF32, 1, 1, 64, 0, 0},     {KvType::kF16, 1, 3, 128, 0, 0},
-                                   {KvType::kBF16, 2, 1, 48, 0, 1500}, {KvType::kQ8, 1, 2, 64, 0, 0},
-                                   {KvType::kQ4, 1, 4, 40, 0, 1000},   {{KvType::kQ8, KvType::kQ4}, 1, 1, 80, 0, 0},
-                                   {KvType::kF16, 1, 2, 96, 70, 0},    {KvType::kQ8, 1, 8, 64, 0, 0}};
+  const std::vector<Case> cases = {{KvType::kF32, 1, 1, 64, 0, 0},
+                                   {KvType::kF16, 1, 3, 128, 0, 0},
+                                   {KvType::kBF16, 2, 1, 48, 0, 1500},
+                                   {KvType::kQ8, 1, 2, 64, 0, 0},
+                                   {KvType::kQ4, 1, 4, 40, 0, 1000},
+                                   {{KvType::kQ8, KvType::kQ4}, 1, 1, 80, 0, 0},
+                                   {KvType::kF16, 1, 2, 96, 70, 0},
+                                   {KvType::kQ8, 1, 8, 64, 0, 0},
+                                   {{KvType::kQ4C, KvType::kQ4}, 1, 2, 80, 0, 1100}};
   for (const Case& c : cases) {
     const Cache cache(context_, {c.type, 2, c.kv_heads, c.D, c.latent_columns}, {2100, 70});
     for (const std::vector<BatchRow>& rows :

@@ -2,6 +2,7 @@
 #include "ops/paged_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <memory>
 
@@ -56,11 +57,17 @@ struct AttentionCall {  // what paged_attention() is asked for
   [[nodiscard]] Index group() const { return shape.heads / layout.kv_heads; }
   [[nodiscard]] KvHead kv(Index t, Index head) const {
     const auto sequence = pages[static_cast<std::size_t>(row(t).sequence)];
-    return {layout.type,
-            layout.head_dim,
-            {sequence.data(), sequence.size()},
-            layout.key_offset(layer, head),
-            layout.value_offset(layer, head)};
+    KvHead kv = {layout.type,
+                 layout.head_dim,
+                 {sequence.data(), sequence.size()},
+                 layout.key_offset(layer, head),
+                 layout.value_offset(layer, head)};
+    if (layout.has_full_keys()) {
+      const auto full = pages.full_keys[static_cast<std::size_t>(row(t).sequence)];
+      kv.full_pages = {full.data(), full.size()};
+      kv.full_offset = layout.full_key_offset(layer, head);
+    }
+    return kv;
   }
   // Query heads [query, query + heads) of rows [t, t + count), which are consecutive tokens of a sequence.
   [[nodiscard]] QueryTokens tokens(Index t, Index count, Index query, Index heads) const {
@@ -180,6 +187,33 @@ class SplitUnits {
   std::span<Unit> units_;
 };
 
+// The tiles of the block that ends with this page, the last of them at `offset`.
+template <class Byte>
+std::array<Byte*, kBlockPages> block_tiles(std::span<std::byte* const> pages, std::size_t last, Bytes offset) {
+  std::array<Byte*, kBlockPages> tiles{};
+  for (std::size_t t = 0; t < tiles.size(); ++t) tiles[t] = pages[last + 1 - tiles.size() + t] + offset.count;
+  return tiles;
+}
+
+// Keys per channel: the blocks that these rows complete, whose keys are stored in full.
+void code_completed_blocks(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
+                           KvPages pages) {
+  const auto completes = [](const BatchRow& row) { return (row.position + 1) % kAttentionBlock == 0; };
+  const Index blocks = std::count_if(rows.begin(), rows.end(), completes);
+  const auto code = [&](Index piece, int) {
+    auto row = std::find_if(rows.begin(), rows.end(), completes);
+    for (Index i = 0; i < piece / layout.kv_heads; ++i) row = std::find_if(row + 1, rows.end(), completes);
+    const Index head = piece % layout.kv_heads;
+    const auto sequence = static_cast<std::size_t>(row->sequence);
+    const auto page = static_cast<std::size_t>(row->position / kPageTokens);
+    const auto full =
+        block_tiles<const std::byte>(pages.full_keys[sequence], page, layout.full_key_offset(layer, head));
+    const auto coded = block_tiles<std::byte>(pages[sequence], page, layout.key_offset(layer, head));
+    code_key_block(full, layout.head_dim, coded);
+  };
+  if (blocks > 0) context.pool.run(blocks * layout.kv_heads, code);
+}
+
 }  // namespace
 
 Bytes KvLayout::bytes_per_token() const {
@@ -197,16 +231,25 @@ void store_kv(const Context& context, const KvLayout& layout, Index layer, std::
     const auto page_index = static_cast<std::size_t>(row.position / kPageTokens);
     JERICHO_CHECK(page_index < sequence.size(), "position {} has no page", row.position);
     std::byte* page = sequence[page_index];
+    std::byte* full =
+        layout.has_full_keys() ? pages.full_keys[static_cast<std::size_t>(row.sequence)][page_index] : nullptr;
     for (Index head = 0; head < layout.kv_heads; ++head) {
       const Index slot = row.position % kPageTokens;
-      context.kernels.kv_store(layout.type.keys, &keys(t, head * layout.head_dim), layout.head_dim, slot,
-                               page + layout.key_offset(layer, head).count);
+      const float* key = &keys(t, head * layout.head_dim);
+      if (full != nullptr) {
+        context.kernels.kv_store(KvType::kF16, key, layout.head_dim, slot,
+                                 full + layout.full_key_offset(layer, head).count);
+      } else {
+        context.kernels.kv_store(layout.type.keys, key, layout.head_dim, slot,
+                                 page + layout.key_offset(layer, head).count);
+      }
       if (layout.latent_columns > 0) continue;
       context.kernels.kv_store(layout.type.values, &values(t, head * layout.head_dim), layout.head_dim, slot,
                                page + layout.value_offset(layer, head).count);
     }
   };
   context.pool.run(static_cast<Index>(rows.size()), store);
+  if (layout.has_full_keys()) code_completed_blocks(context, layout, layer, rows, pages);
 }
 
 void start_parts(MatrixView<float> carried, MatrixView<float> out) {

@@ -1,7 +1,9 @@
 // Attention of a batch of rows, each a token of some sequence at some position, over that sequence's KV pages: store_kv()
 // writes keys and values in their page's form, rotated by rope() on the way, paged_attention() attends. A row
 // sees its own position and those before it, down to the window, in stored form only, so that chunked prefill and
-// single steps give the same bits (docs/numerics.md 4). Start at paged_attention().
+// single steps give the same bits (docs/numerics.md 4). Keys per channel have two stored forms (kernels/channel_keys.h): those
+// of the newest blocks lie on pages of their own as f16, and a block's codes are made from them by the row that completes it.
+// Start at paged_attention().
 #pragma once
 
 #include <cstddef>
@@ -39,6 +41,12 @@ struct KvLayout {
     return layer_bytes() * layer + key_tile() * kv_heads + value_tile() * head;
   }
   [[nodiscard]] Bytes page_bytes() const { return round_up(layer_bytes() * layers, Bytes{4096}); }
+  // Of keys per channel: a page of those that are seen in full, [layer][kv_head] of f16 tiles. Else there are none.
+  [[nodiscard]] bool has_full_keys() const { return layers > 0 && type.keys == KvType::kQ4C; }
+  [[nodiscard]] Bytes full_key_offset(Index layer, Index head) const {
+    return kv_tile_bytes(KvType::kF16, head_dim) * (layer * kv_heads + head);
+  }
+  [[nodiscard]] Bytes full_page_bytes() const { return has_full_keys() ? full_key_offset(layers, 0) : 0_B; }
   // What one token needs, without padding of tiles and pages: for people and for the formulas.
   [[nodiscard]] Bytes bytes_per_token() const;
 };
@@ -51,7 +59,12 @@ struct BatchRow {
 };
 
 // Of each sequence, its pages in order of position; the pages that hold the rows' own positions are writable.
-using KvPages = std::span<const std::span<std::byte* const>>;
+struct KvPages : std::span<const std::span<std::byte* const>> {
+  using PerSequence = std::span<const std::span<std::byte* const>>;
+  using PerSequence::span;
+  // Of keys per channel, pages of f16 keys likewise, as far back as the batch's first rows see them so.
+  PerSequence full_keys{};
+};
 
 struct AttentionShape {
   Index heads = 0;

@@ -14,7 +14,6 @@ namespace jericho {
 namespace {
 
 constexpr Index kWave = 16;  // rows whose choices are held at once
-constexpr Index kBlockPages = kAttentionBlock / kPageTokens;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 Index block_of(Index position) { return position / kAttentionBlock; }

@@ -112,13 +112,16 @@ class InferencePlanner {
                 {Purpose::kIoRing, machine_.io_ring + machine_.scratch_io * more_io},
                 {Purpose::kWeightsResident, arena_bytes(p.weights.resident)}};
     p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
-    p.run = {{Purpose::kKvPages, PagePool::pool_bytes(p.pages, p.kv.page_bytes()) + p.cold.ring_bytes()},
-             {Purpose::kStateSsm, PagePool::pool_bytes(state_pages(p), p.state.page_bytes(), NullPage::kAbsent)},
-             {Purpose::kKvMeta, table_bytes(p.pages, p.sequences * p.table_pages()) +
-                                    table_bytes(state_pages(p), state_pages(p)) + cold_meta_bytes(p) + token_bytes(p) +
-                                    p.selection_bytes()},
-             {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
-             {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
+    const Index full_listed = p.kv.has_full_keys() ? p.sequences * p.table_pages() : 0;
+    p.run = {
+        {Purpose::kKvPages,
+         PagePool::pool_bytes(p.pages, p.kv.page_bytes()) + p.cold.ring_bytes() + p.full_key_bytes()},
+        {Purpose::kStateSsm, PagePool::pool_bytes(state_pages(p), p.state.page_bytes(), NullPage::kAbsent)},
+        {Purpose::kKvMeta,
+         table_bytes(p.pages, p.sequences * p.table_pages()) + table_bytes(p.full_key_pages(), full_listed) +
+             table_bytes(state_pages(p), state_pages(p)) + cold_meta_bytes(p) + token_bytes(p) + p.selection_bytes()},
+        {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
+        {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
     if (const Bytes staging = units_.staging_bytes(p.weights, machine_.threads); staging > 0_B)
       p.run.push_back({Purpose::kWeightsStaging, arena_bytes(staging)});
     if (const Bytes slots = units_.slots_bytes(p.weights); slots > 0_B)
@@ -311,6 +314,18 @@ Index Plan::all_pages() const {
   return std::min(whole, sequences * kept + ceil_div(limits.rows, kPageTokens));
 }
 
+Index Plan::full_key_pages() const {
+  if (!kv.has_full_keys()) return 0;
+  // Between two steps a sequence keeps the blocks that its next token sees in full, the last one begun; a step adds its
+  // rows, and in each of its sequences a page that they only begin.
+  constexpr Index kKept = (kFullBlocks + 1) * kBlockPages;
+  return std::min(sequences * table_pages(), sequences * (kKept + 1) + limits.rows / kPageTokens);
+}
+
+Bytes Plan::full_key_bytes() const {
+  return kv.has_full_keys() ? PagePool::pool_bytes(full_key_pages(), kv.full_page_bytes(), NullPage::kAbsent) : 0_B;
+}
+
 Bytes Plan::selection_bytes() const {
   if (!selection) return {};
   return arena_bytes(selection->select.votes() ? KvVotes::bytes(*selection) : KvSelection::bytes(*selection));
@@ -351,7 +366,7 @@ std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const W
   refusal.weights = arena_bytes(weights.bytes());
   refusal.whole_budget = budget_of(planner.plan(planner.least_whole()));
   InferenceWish spilling = wish;
-  spilling.scratch = true;
+  spilling.scratch = wish.kv_type.keys != KvType::kQ4C;
   const InferencePlanner with_scratch(config, weights, machine, spilling);
   const Bytes less = budget_of(with_scratch.plan(with_scratch.least()));
   if (less < refusal.smallest_budget) refusal.with_scratch = less;
@@ -463,6 +478,31 @@ void validate_selection(const InferenceWish& wish, const ModelConfig& config) {
 
 }  // namespace
 
+namespace {
+
+// Error(kUsage) where keys per channel meet what looks at single positions of stored keys, or takes them elsewhere.
+void validate_channel_keys(const InferenceWish& wish, const ModelConfig& config) {
+  const auto refuse = [](const std::string& why) {
+    throw Error(ErrorKind::kUsage, fmt::format("--kv-type-k {}: {}", name(KvType::kQ4C), why));
+  };
+  if (wish.kv_type.values == KvType::kQ4C)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--kv-type-v {0}: expected f32, f16, bf16, q8 or q4, for {0} is a type of "
+                            "keys; --kv-type-k {0} --kv-type-v q4 would do",
+                            name(KvType::kQ4C)));
+  if (config.latent.kv_lora_rank > 0)
+    refuse(fmt::format("{} keeps keys and values in one row; --kv-type q8 would do", config.architecture));
+  const std::string two_forms = "its newest keys are also kept in full, ";
+  if (wish.kv_select.method != KvMethod::kAll)
+    refuse(two_forms + "which no selection looks at yet; run it without --kv-select, or with --kv-type-k q8");
+  if (wish.scratch)
+    refuse(two_forms + "which do not go to a disk yet; run it without --scratch, or with --kv-type-k q8");
+  if (wish.prefix_store)
+    refuse(two_forms + "which no page of a prefix holds; run it without --prefix-store, or with --kv-type-k q8");
+}
+
+}  // namespace
+
 void validate(const InferenceWish& wish, const ModelConfig& config) {
   const auto expect = [](bool holds, const char* flag, Index value, const std::string& range) {
     if (!holds) throw Error(ErrorKind::kUsage, fmt::format("{} {}: expected {}", flag, value, range));
@@ -471,6 +511,7 @@ void validate(const InferenceWish& wish, const ModelConfig& config) {
   if (wish.context)
     expect(*wish.context >= 1 && *wish.context <= most, "--context", *wish.context,
            fmt::format("1 to {}, the model's own", most));
+  if (wish.kv_type.keys == KvType::kQ4C || wish.kv_type.values == KvType::kQ4C) validate_channel_keys(wish, config);
   if (wish.kv_select.method != KvMethod::kAll) validate_selection(wish, config);
   if (wish.kv_rotate &&
       (config.attention_layers() == 0 || config.latent.kv_lora_rank > 0 || config.head_dim % 2 != 0)) {

@@ -112,6 +112,9 @@ struct Plan {
   [[nodiscard]] Index table_pages() const { return kv.layers > 0 ? ceil_div(context, kPageTokens) : 0; }
   // Of the pool if every sequence had in RAM what it keeps: its whole context, or its sinks and its window.
   [[nodiscard]] Index all_pages() const;
+  // Of the pool of keys that are seen in full, where keys have two forms (kernels/channel_keys.h).
+  [[nodiscard]] Index full_key_pages() const;
+  [[nodiscard]] Bytes full_key_bytes() const;
   [[nodiscard]] Bytes selection_bytes() const;
   // Does nothing move between memory and disk from the first token to the last?
   [[nodiscard]] bool all_in_memory() const { return weights.whole && cold.group_pages == 0; }

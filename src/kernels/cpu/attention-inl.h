@@ -371,7 +371,6 @@ struct StoredValues {
     return {reinterpret_cast<const Element*>(tiles[j / kPageTokens]) + j % kPageTokens * D + d, D - d, D};
   }
 };
-inline constexpr Index kBlockPages = kAttentionBlock / kPageTokens;
 // The tiles a block later, or those of this block where there is none.
 struct LaterTiles {
   const std::byte* keys[kBlockPages] = {};

@@ -35,8 +35,10 @@ struct PassRows {
 };
 
 HWY_INLINE void see(const QueryTokens& tokens, const PassRows& rows, Pass& pass) {
-  for (Index row = 0; row < rows.size(); ++row)
-    pass.rows[row] = {tokens.begin(rows.token_of(row)), tokens.end(rows.token_of(row))};
+  for (Index row = 0; row < rows.size(); ++row) {
+    const Index token = rows.token_of(row);
+    pass.rows[row] = {tokens.begin(token), tokens.end(token), tokens.coded(token)};
+  }
 }
 
 template <KvType kType>
@@ -48,7 +50,38 @@ HWY_NOINLINE void prepare_queries_of(const KvHead& kv, float scale, MatrixView<c
     prepare_query<kType>(&q(rows.token_of(row), rows.head_of(row) * D), D, scale, row, pass.queries);
 }
 
-// Calls of(type as a constant).
+struct CodedLogits {
+  Pass& pass;
+  const BlockTiles& tiles;
+  Index D;
+  float scale;
+  Index asking;  // the row with which the tiles a block later are asked for
+  template <int kRows>
+  HWY_INLINE void operator()(Index row) const {
+    channel_logits<kRows>(tiles.keys, row == asking ? tiles.later.keys : nullptr, pass.channels, D, pass.queries.stride,
+                          row, scale, &pass.p[row]);
+  }
+};
+
+// As block_logits(), of keys per channel: the rows that come first may still see the block in full.
+HWY_NOINLINE void channel_block_logits(Pass& pass, const Block& block, Index D, float scale, Ahead ahead) {
+  Index coded = block.first;
+  while (coded < block.last && pass.rows[coded].coded <= block.start) ++coded;
+  if (block.first < coded) {
+    Block full = {block.start, block.any, block.first, coded, {}};
+    std::copy_n(block.tiles.full, kBlockPages, full.tiles.keys);
+    std::copy_n(block.tiles.full, kBlockPages, full.tiles.later.keys);  // they are few: nobody asks for those to come
+    block_logits<KvType::kF16>(pass, full, D, scale, {});
+  }
+  if (coded == block.last) return;
+  const Index stride = pass.queries.stride;
+  load_channels(block.tiles.keys, D, stride, pass.channels);
+  for (Index row = coded; row < block.last; ++row) scale_query(pass.queries.values(row), stride, row, pass.channels);
+  in_shares(coded, block.last, CodedLogits{pass, block.tiles, D, scale, coded});
+  for (Index i = 0; i < kBlockPages; ++i) ask_for_values(block.tiles, i, ahead);
+}
+
+// Calls of(type as a constant); not of keys per channel, which share nothing with the others.
 template <class Of>
 auto of_type(KvType type, const Of& of) {
   switch (type) {
@@ -56,17 +89,21 @@ auto of_type(KvType type, const Of& of) {
     case KvType::kF16: return of(std::integral_constant<KvType, KvType::kF16>());
     case KvType::kBF16: return of(std::integral_constant<KvType, KvType::kBF16>());
     case KvType::kQ8: return of(std::integral_constant<KvType, KvType::kQ8>());
-    case KvType::kQ4: break;
+    case KvType::kQ4:
+    case KvType::kQ4C: break;
   }
   return of(std::integral_constant<KvType, KvType::kQ4>());
 }
 
 BlockProducts::BlockProducts(KvTypes type)
-    : logits_(of_type(type.keys, [](auto of) { return &block_logits<decltype(of)::value>; })),
+    : logits_(type.keys == KvType::kQ4C
+                  ? &channel_block_logits
+                  : of_type(type.keys, [](auto of) { return &block_logits<decltype(of)::value>; })),
       values_(of_type(type.values, [](auto of) { return &block_values<decltype(of)::value>; })) {}
 
 void prepare_queries(const KvHead& kv, float scale, MatrixView<const float> q, const PassRows& rows, Pass& pass) {
-  const auto prepare = of_type(kv.type.keys, [](auto of) { return &prepare_queries_of<decltype(of)::value>; });
+  const KvType form = kv.type.keys == KvType::kQ4C ? KvType::kF16 : kv.type.keys;  // queries stay fp32
+  const auto prepare = of_type(form, [](auto of) { return &prepare_queries_of<decltype(of)::value>; });
   prepare(kv, scale, q, rows, pass);
 }
 

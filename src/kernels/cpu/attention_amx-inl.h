@@ -79,7 +79,8 @@ class TileProducts final : public BlockProducts {
       case KvType::kQ8: return code_logits<KvType::kQ8>(pass, block, D, scale, ahead);
       case KvType::kQ4: return code_logits<KvType::kQ4>(pass, block, D, scale, ahead);
       case KvType::kF32:
-      case KvType::kF16: break;
+      case KvType::kF16:
+      case KvType::kQ4C: break;
     }
     BlockProducts::logits(pass, block, D, scale, ahead);
   }

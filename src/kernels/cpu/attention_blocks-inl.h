@@ -18,6 +18,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/attention-inl.h"
+#include "kernels/cpu/attention_channels-inl.h"
 
 #if HWY_TARGET == HWY_AVX3
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")  // Highway's target ends below VNNI; the path asks for it
@@ -46,6 +47,7 @@ HWY_INLINE void prepare_query(const float* q, Index D, float scale, Index row, Q
 
 struct Row {
   Index begin = 0, end = 0;  // the positions it sees
+  Index coded = 0;           // of those, as keys per channel, the first that it sees in full
 
   HWY_INLINE Visible visible(Index block) const {  // of the block that starts at position `block`
     return {std::max(begin, block) - block, std::min(end, block + kAttentionBlock) - block};
@@ -106,10 +108,11 @@ HWY_INLINE void prefetch_tile(const std::byte* tile, Index bytes) {
   for (Index i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(tile + i), _MM_HINT_T0);
 }
 
-// Everything that a pass over the positions works on, some 350 KiB of stack at most; of narrow heads far less.
+// Everything that a pass over the positions works on, some 400 KiB of stack at most; of narrow heads far less.
 struct Pass {
   Queries queries;
   TurnedKeys keys;
+  ChannelQueries channels;
   Row rows[kMaxRows];
   Softmax softmax;
   alignas(64) float out[kMaxRowValues + 16];
@@ -162,13 +165,16 @@ struct TileLogits {
 struct BlockTiles {
   const std::byte* keys[kBlockPages] = {};
   const std::byte* values[kBlockPages] = {};
+  const std::byte* full[kBlockPages] = {};  // keys per channel in full, where they are there
   LaterTiles later;
 };
 
-// Of the block that starts at position `block`; those later as far as positions below `end` are there.
+// Of the block that starts at position `block`; those later as far as positions below `end` are there. Of keys per channel
+// from the block's first tile on: a window may begin in it, but the scales are those of all of it.
 HWY_INLINE BlockTiles tiles_of(const KvHead& kv, Index block, Visible any, Index end) {
   BlockTiles out;
-  for (Index i = any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
+  const bool channels = kv.type.keys == KvType::kQ4C;
+  for (Index i = channels ? 0 : any.from / kPageTokens; i < ceil_div(any.to, kPageTokens); ++i) {
     const Index page = block / kPageTokens + i, later = page + kBlockPages;
     const std::byte* own = kv.pages[static_cast<std::size_t>(page)];
     const std::byte* next = later * kPageTokens < end ? kv.pages[static_cast<std::size_t>(later)] : own;
@@ -176,6 +182,9 @@ HWY_INLINE BlockTiles tiles_of(const KvHead& kv, Index block, Visible any, Index
     out.values[i] = own + kv.value_offset.count;
     out.later.keys[i] = next + kv.key_offset.count;
     out.later.values[i] = next + kv.value_offset.count;
+    if (!channels) continue;
+    const std::byte* full = kv.full_pages[static_cast<std::size_t>(page)];
+    if (full != nullptr) out.full[i] = full + kv.full_offset.count;
   }
   return out;
 }

@@ -79,10 +79,30 @@ float integer_dot(const QuantizedQuery& q, const KvHead& kv, const std::byte* ke
 
 bool has_codes(KvType type) { return type == KvType::kQ8 || type == KvType::kQ4; }
 
+// A key in codes, of the block that position lies in.
+float channel_dot(const std::vector<float>& q, const KvHead& kv, Index position) {
+  KeyTiles tiles;
+  const Index block = position / kAttentionBlock * kAttentionBlock, D = kv.head_dim;
+  for (Index t = 0; t < kBlockPages; ++t)
+    tiles[static_cast<std::size_t>(t)] = tile(kv, block + t * kPageTokens, kv.key_offset);
+  std::array<float, 16> lane{};
+  std::array<float, 2> chain{};
+  for (Index d = 0; d < round_up(D, 32); ++d) {  // as if padded with zeros
+    const ChannelCode key = d < D ? channel_code(tiles, D, position - block, d) : ChannelCode{};
+    const float value = d < D ? q[static_cast<std::size_t>(d)] : 0.0f;
+    float& least = lane[static_cast<std::size_t>(d % 16)];
+    least = std::fma(value, to_float(key.least), least);
+    float& sum = chain[static_cast<std::size_t>(d % 2)];
+    if (d < round_up(D, 2)) sum = std::fma(value * to_float(key.scale), static_cast<float>(key.code), sum);
+  }
+  return sum_lanes(lane) + (chain[0] + chain[1]);
+}
+
 class Query {  // one head's query in the form its page type multiplies with
  public:
-  Query(const KvHead& kv, std::span<const float> q, AttentionLogits logits)
-      : kv_(kv), q_(q.begin(), q.end()), logits_(logits) {
+  // Of a token that sees the keys below `coded` in codes, where they have two forms.
+  Query(const KvHead& kv, std::span<const float> q, AttentionLogits logits, Index coded)
+      : kv_(kv), q_(q.begin(), q.end()), logits_(logits), coded_(coded) {
     if (has_codes(kv.type.keys)) quantized_ = quantize_query(q);
     if (kv.type.keys == KvType::kBF16) {
       for (float& value : q_) value = to_float(to_bf16(value * logits.scale));
@@ -98,12 +118,19 @@ class Query {  // one head's query in the form its page type multiplies with
     if (has_codes(kv_.type.keys)) {
       return integer_dot(quantized_, kv_, tile(kv_, position, kv_.key_offset), position % kPageTokens) * logits_.scale;
     }
+    if (kv_.type.keys == KvType::kQ4C) {
+      if (position < coded_) return channel_dot(q_, kv_, position) * logits_.scale;
+      KvHead full = kv_;
+      full.pages = kv_.full_pages;
+      return lane_dot(q_, stored(full, KvType::kF16, position, kv_.full_offset)) * logits_.scale;
+    }
     const std::vector<float> key = stored(kv_, kv_.type.keys, position, kv_.key_offset);
     return kv_.type.keys == KvType::kBF16 ? bf16_dot(q_, key) : lane_dot(q_, key) * logits_.scale;
   }
   const KvHead& kv_;
   std::vector<float> q_;
   AttentionLogits logits_;
+  Index coded_;
   QuantizedQuery quantized_{};
 };
 
@@ -173,9 +200,7 @@ struct Softmax {  // of the positions so far
 };
 
 // One token's query of one head, which sees positions [begin, end); `out` is not yet divided by the sum.
-Softmax attend(const KvHead& kv, std::span<const float> q, Index begin, Index end, AttentionLogits logits,
-               Softmax before, std::span<float> out) {
-  const Query query(kv, q, logits);
+Softmax attend(const KvHead& kv, const Query& query, Index begin, Index end, Softmax before, std::span<float> out) {
   auto [maximum, sum] = before;
   for (Index block = begin / kAttentionBlock * kAttentionBlock; block < end; block += kAttentionBlock) {
     const Visible seen = visible(block, begin, end);
@@ -208,8 +233,8 @@ void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logi
       float* carried = tokens.part.carries() ? &tokens.part.carried(t, 2 * h) : nullptr;
       if (carried == nullptr) std::fill(sums.begin(), sums.end(), 0.0f);
       const Softmax before = carried != nullptr ? Softmax{carried[0], carried[1]} : Softmax{};
-      const Softmax s =
-          attend(kv, {&q(t, h * D), static_cast<std::size_t>(D)}, tokens.begin(t), tokens.end(t), logits, before, sums);
+      const Query query(kv, {&q(t, h * D), static_cast<std::size_t>(D)}, logits, tokens.coded(t));
+      const Softmax s = attend(kv, query, tokens.begin(t), tokens.end(t), before, sums);
       if (carried != nullptr) carried[0] = s.maximum, carried[1] = s.sum;
       if (!tokens.part.last) continue;
       for (float& value : sums) value /= s.sum;
@@ -220,7 +245,7 @@ void attention(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logi
 void attention_logits(const KvHead& kv, const QueryTokens& token, AttentionLogits logits, MatrixView<const float> q,
                       StepRange blocks, const AttentionSteps& steps) {
   for (Index h = 0; h < steps.heads(); ++h) {
-    const Query query(kv, {&q(0, h * kv.head_dim), static_cast<std::size_t>(kv.head_dim)}, logits);
+    const Query query(kv, {&q(0, h * kv.head_dim), static_cast<std::size_t>(kv.head_dim)}, logits, token.coded(0));
     for (Index i = blocks.begin; i < blocks.end; ++i)
       steps.maximum(h, i) = block_logits(query, step_block(token, steps, i), step_row(steps, h, i));
   }
