@@ -1,5 +1,6 @@
 // A pool whose runs cost a few cache misses: a token is a hundred of them. Between two runs workers spin for a moment,
-// then sleep: idle means idle.
+// then sleep: idle means idle. That a moment of about the price of sleeping is right whatever comes is Karlin, Li,
+// Manasse & Owicki 1991, "Empirical studies of competitive spinning for a shared-memory multiprocessor".
 //
 // Everything turns on one word, state_. run() opens it, which lets workers join; a worker joins by counting itself in,
 // takes parts until there are none and counts itself out; run() closes the word when the parts are gone and waits for
@@ -12,15 +13,21 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/check.h"
 #include "base/cpu.h"
+#include "base/error.h"
 
 namespace jericho {
 namespace {
 
-constexpr int kSpins = 4000;  // some 50 to 100 microseconds of pause instructions: longer than the gap between two ops
+using Clock = std::chrono::steady_clock;
+constexpr Clock::duration kSpinTime = std::chrono::microseconds{50};  // longer than the gap between two ops
+constexpr int kPausesPerLook = 16;  // at the clock: a pause takes 10 cycles on one processor and 140 on another
 
 #ifdef __SANITIZE_THREAD__
 constexpr std::size_t kStackBytes = std::size_t{8} << 20;  // the sanitizer's thread-local data alone exceed 512 KiB
@@ -43,24 +50,79 @@ int cores_of_this_process() {
   return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+// Threads that start while this lives have stacks of that size: std::thread offers none, and 512 KiB instead of the
+// default 8 MiB keeps the books honest (docs/memory.md).
+class StackSizeOfNewThreads {
+ public:
+  explicit StackSizeOfNewThreads(std::size_t bytes) {
+    pthread_getattr_default_np(&attributes_);
+    pthread_attr_getstacksize(&attributes_, &before_);
+    set(bytes);
+  }
+  ~StackSizeOfNewThreads() {
+    set(before_);
+    pthread_attr_destroy(&attributes_);
+  }
+  StackSizeOfNewThreads(const StackSizeOfNewThreads&) = delete;
+  StackSizeOfNewThreads& operator=(const StackSizeOfNewThreads&) = delete;
+
+ private:
+  void set(std::size_t bytes) {
+    pthread_attr_setstacksize(&attributes_, bytes);
+    pthread_setattr_default_np(&attributes_);
+  }
+
+  pthread_attr_t attributes_{};
+  std::size_t before_ = 0;
+};
+
 }  // namespace
+
+// Whether it is time to sleep. The clock is asked seldom, and first after as many pauses.
+class ThreadPool::Spin {
+ public:
+  explicit Spin(const ThreadPool& pool) : spins_(pool.spins_) {}
+
+  // One pause, unless the time is over.
+  bool pause() {
+    if (!spins_) return false;
+    if (++pauses_ % kPausesPerLook == 0) {
+      const Clock::time_point now = Clock::now();
+      if (pauses_ == kPausesPerLook) end_ = now + kSpinTime;
+      if (now >= end_) return false;
+    }
+    _mm_pause();
+    return true;
+  }
+  void restart() { pauses_ = 0; }
+
+ private:
+  bool spins_;
+  int pauses_ = 0;
+  Clock::time_point end_{};
+};
 
 ThreadPool::ThreadPool(int threads)
     : threads_(threads),
       // With more threads than cores a spinning thread keeps a core from the one it waits for.
-      spins_(threads <= cores_of_this_process() ? kSpins : 0) {
+      spins_(threads <= cores_of_this_process()) {
   JERICHO_CHECK(threads >= 1 && threads < kMostThreads, "threads {}", threads);
   flush_subnormals();
-  // std::thread offers no stack size; 512 KiB instead of the default 8 MiB keeps the books honest (docs/memory.md).
-  pthread_attr_t defaults;
-  pthread_getattr_default_np(&defaults);
-  pthread_attr_setstacksize(&defaults, kStackBytes);
-  pthread_setattr_default_np(&defaults);
-  pthread_attr_destroy(&defaults);
-  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
+  const StackSizeOfNewThreads small(kStackBytes);
+  try {
+    for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
+  } catch (const std::system_error& error) {
+    const std::size_t started = workers_.size() + 1;
+    stop();
+    throw Error(ErrorKind::kIo, "thread " + std::to_string(started + 1) + " of " + std::to_string(threads) +
+                                    " could not be started (" + error.code().message() +
+                                    "): ask for fewer with -t, or raise the limits of this process (ulimit -u, -v)");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   state_.fetch_or(kStopping);
   state_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -80,7 +142,7 @@ void ThreadPool::run(Index parts, Body body) {
   take_parts(work_, 0);
   state_.fetch_and(~kOpen);
   // All parts are taken: only those who work on one are waited for.
-  for (int spin = 0; spin < spins_ && (state_.load() & kInside) != 0; ++spin) _mm_pause();
+  for (Spin spin(*this); (state_.load() & kInside) != 0 && spin.pause();) continue;
   while (true) {
     const std::uint32_t left = left_closed_.load();
     if ((state_.load() & kInside) == 0) break;
@@ -103,7 +165,7 @@ void ThreadPool::take_parts(Work work, int worker) {
 void ThreadPool::serve(int worker) {
   flush_subnormals();
   std::uint32_t seen = 0;  // the run that this worker joined last
-  int spin = 0;
+  Spin spin(*this);
   while (true) {
     std::uint32_t state = state_.load();
     if ((state & kStopping) != 0) return;
@@ -112,13 +174,10 @@ void ThreadPool::serve(int worker) {
       seen = run_number(state);
       take_parts(work_, worker);
       leave();
-      spin = 0;
-    } else if (spin < spins_) {
-      ++spin;
-      _mm_pause();
-    } else {
+      spin.restart();
+    } else if (!spin.pause()) {
       state_.wait(state);  // returns at once if the word has changed since it was looked at
-      spin = 0;
+      spin.restart();
     }
   }
 }

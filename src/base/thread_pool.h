@@ -19,7 +19,8 @@ class ThreadPool {
  public:
   using Body = FunctionRef<void(Index part, int worker)>;
 
-  // `threads` counts the caller: a pool of 1 starts none. Workers flush subnormals and have 512 KiB stacks.
+  // `threads` counts the caller: a pool of 1 starts none. Workers flush subnormals and have 512 KiB stacks. Throws
+  // Error(kIo) when the system refuses one of them; then none is left.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -37,14 +38,16 @@ class ThreadPool {
     const Body* body = nullptr;
     Index parts = 0;
   };
+  class Spin;
 
   void serve(int worker);
   void take_parts(Work work, int worker);
   void leave();
+  void stop();
 
   int threads_;
-  int spins_;                         // how often to look again before going to sleep
-  std::vector<std::thread> workers_;  // std::jthread cannot take attributes either; joined in the destructor
+  bool spins_;                        // looks again for a moment before it goes to sleep
+  std::vector<std::thread> workers_;  // std::jthread cannot take attributes either; joined by stop()
   // Written by run() while no worker is inside, read by those who joined: ordered by state_.
   alignas(64) Work work_{};
   // Workers inside the present run, whether it is open to more, and how many runs there were: see thread_pool.cc.

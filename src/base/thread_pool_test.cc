@@ -1,14 +1,23 @@
 // The pool runs every part once, reports failures, and survives them.
 #include "base/thread_pool.h"
 
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <stdexcept>
 #include <thread>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <xmmintrin.h>
+
+#include "base/error.h"
 
 namespace jericho {
 namespace {
@@ -88,6 +97,43 @@ TEST(ThreadPool, UsesNoProcessorWhileNothingRuns) {
   const std::clock_t before = std::clock();                    // of all threads of the process
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 100);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they map terabytes of address space
+// Ends the process: with 0 if the pool said in good order that it could not start its threads.
+[[noreturn]] void start_too_many_threads() {
+  constexpr rlim_t kRoom = rlim_t{256} << 20;  // of addresses: for less than 512 stacks of 512 KiB
+  setrlimit(RLIMIT_AS, std::array{rlimit{kRoom, kRoom}}.data());
+  try {
+    const ThreadPool pool(2000);
+    std::_Exit(1);
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+    std::atomic<int> ran = 0;
+    ThreadPool(2).run(10, [&](Index, int) { ++ran; });  // the threads that did start have given their stacks back
+    std::_Exit(error.kind() == ErrorKind::kIo && ran == 10 ? 0 : 2);
+  }
+}
+
+TEST(ThreadPoolDeathTest, SaysWhichThreadCouldNotBeStartedAndWhatToDo) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(start_too_many_threads(), testing::ExitedWithCode(0), "thread [0-9]+ of 2000 .*fewer with -t");
+}
+#endif
+
+std::size_t default_stack_bytes() {
+  pthread_attr_t defaults;
+  std::size_t bytes = 0;
+  pthread_getattr_default_np(&defaults);
+  pthread_attr_getstacksize(&defaults, &bytes);
+  pthread_attr_destroy(&defaults);
+  return bytes;
+}
+
+TEST(ThreadPool, LeavesTheStacksOfOtherThreadsAsTheyWere) {
+  const std::size_t before = default_stack_bytes();
+  const ThreadPool pool(3);
+  EXPECT_EQ(default_stack_bytes(), before);
 }
 
 TEST(ThreadPool, SeesWhatWasWrittenBeforeARunAndShowsWhatTheRunWrote) {

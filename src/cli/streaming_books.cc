@@ -8,8 +8,8 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "base/cpu.h"
 #include "base/error.h"
+#include "cli/threads.h"
 #include "memory/available.h"
 #include "memory/budget.h"
 #include "memory/process_memory.h"
@@ -35,14 +35,10 @@ void StreamingOptions::add_flags(CLI::App& verb) {
       ->envname("JERICHO_MEMORY")
       ->capture_default_str();
   verb.add_flag("--memory-overcommit", overcommit, "Allow a budget above what the machine has");
-  verb.add_option("-t,--threads", threads, "Threads [the physical cores]");
+  add_threads_flag(verb, threads);
 }
 
-int StreamingOptions::chosen_threads() const {
-  if (threads < 0 || threads > 1024)
-    throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", threads));
-  return threads > 0 ? threads : physical_cores();
-}
+int StreamingOptions::chosen_threads() const { return thread_count(threads); }
 
 StreamingBooks::StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers) {
   const Bytes budget = budget_of(options);

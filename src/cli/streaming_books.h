@@ -18,15 +18,15 @@ namespace jericho::cli {
 struct StreamingOptions {
   std::string memory = "auto";
   bool overcommit = false;
-  int threads = 0;  // 0: the physical cores
+  int threads = 0;  // 0: as many as can be kept busy
   void add_flags(CLI::App& verb);
   [[nodiscard]] int chosen_threads() const;  // Error(kUsage)
 };
 
 class StreamingBooks {
  public:
-  // Call when headers are read: what is resident then, `heap` more, and `buffers` must fit the budget, else Error(kBudget)
-  // says what would.
+  // Call when headers are read: what is resident then, `heap` more, and `buffers` must fit the budget, else
+  // Error(kBudget) says what would.
   StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers);
 
   // The most that `buffers` may be, up to `wanted`; at least `least`, which then may not fit.

@@ -1,6 +1,6 @@
-// jericho train: a model from texts, as a YAML file describes it, under the budget. Parses the flags, keeps the books, reads
-// texts and tokenizer, and prints what train/trainer.h reports: a line per some steps on stderr, a record of each in
-// train.log.jsonl of the run's folder (docs/training.md).
+// jericho train: a model from texts, as a YAML file describes it, under the budget. Parses the flags, keeps the books,
+// reads texts and tokenizer, and prints what train/trainer.h reports: a line per some steps on stderr, a record of each
+// in train.log.jsonl of the run's folder (docs/training.md).
 #include <malloc.h>
 
 #include <array>
@@ -14,9 +14,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "base/cpu.h"
 #include "base/error.h"
 #include "cli/progress.h"
+#include "cli/threads.h"
 #include "cli/train_verbs.h"
 #include "cli/verbs.h"
 #include "cli/write_file.h"
@@ -222,10 +222,8 @@ std::unique_ptr<Tokenizer> tokenizer_at(const std::filesystem::path& path) {
 }
 
 int train(const Options& flags, const std::stop_token& stop) {
-  if (flags.threads < 0 || flags.threads > 1024)
-    throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", flags.threads));
+  const int threads = thread_count(flags.threads);
   TrainOptions options = read_train_options(flags.config, flags.sets);
-  const int threads = flags.threads > 0 ? flags.threads : physical_cores();
   std::optional<StartModel> start;
   if (!options.start.empty()) start.emplace(options.start);
   const std::unique_ptr<Tokenizer> tokenizer = start ? load_tokenizer(start->file()) : tokenizer_at(options.tokenizer);
@@ -308,7 +306,7 @@ void add_train(CLI::App& app, Run& chosen) {
       ->envname("JERICHO_MEMORY")
       ->capture_default_str();
   verb->add_flag("--memory-overcommit", options->overcommit, "Allow a budget above what the machine has");
-  verb->add_option("-t,--threads", options->threads, "Threads [the physical cores]");
+  add_threads_flag(*verb, options->threads);
   verb->add_flag("--dry-run", options->dry_run, "print the plan and end; exit code 3 where it does not fit");
   add_train_plot(*verb, chosen);
   add_train_average(*verb, chosen);

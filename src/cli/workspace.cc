@@ -10,10 +10,10 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "base/cpu.h"
 #include "base/error.h"
 #include "cli/progress.h"
 #include "cli/speeds.h"
+#include "cli/threads.h"
 #include "memory/available.h"
 #include "memory/process_memory.h"
 #include "models/families.h"
@@ -23,7 +23,7 @@ namespace jericho::cli {
 namespace {
 
 std::shared_ptr<ThreadPool> make_pool(const WorkspaceOptions& options) {
-  return std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : physical_cores());
+  return std::make_shared<ThreadPool>(thread_count(options.threads));
 }
 
 // What is not in memory, and what that costs.
@@ -56,7 +56,7 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
       ->envname("JERICHO_MEMORY")
       ->capture_default_str();
   verb.add_flag("--memory-overcommit", overcommit, "Allow a budget above what the machine has");
-  verb.add_option("-t,--threads", threads, "Threads [the physical cores]");
+  add_threads_flag(verb, threads);
   verb.add_option("-c,--context", context, "Tokens of context [the model's own, or what fits]");
   verb.add_option("--chunk", chunk, "Tokens of a prompt computed at once [512, less where memory is short]");
   verb.add_option("--scratch", scratch,
@@ -83,8 +83,7 @@ void WorkspaceOptions::validate() const {
   static_cast<void>(parsed_kv_select());
   if (!scratch.empty() && !std::filesystem::is_directory(scratch))
     throw Error(ErrorKind::kUsage, fmt::format("--scratch {}: expected a folder on a disk", scratch));
-  if (threads < 0 || threads > 1024)
-    throw Error(ErrorKind::kUsage, fmt::format("--threads {}: expected 1 to 1024", threads));
+  static_cast<void>(thread_count(threads));
 }
 
 KvTypes WorkspaceOptions::parsed_kv_type() const {

@@ -39,7 +39,7 @@ struct WorkspaceOptions {
   std::string model = "builtin";   // -m, formats/model_file.h
   std::string memory = "auto";     // --memory, memory/budget.h
   bool overcommit = false;         // --memory-overcommit
-  int threads = 0;                 // 0: the physical cores
+  int threads = 0;                 // 0: as many as can be kept busy
   std::optional<Index> context{};  // -c
   std::optional<Index> chunk{};    // --chunk
   std::string kv_type = "f16";     // --kv-type, of keys and values

@@ -85,7 +85,7 @@ AvailableMemory available_memory(const fs::path& root) {
                                             (root / "proc/meminfo").string()));
   }
   AvailableMemory result{*total, *available, "MemAvailable"};
-  for (const GroupFolder& folder : memory_groups(root)) {
+  for (const GroupFolder& folder : control_groups("memory", root)) {
     const GroupReader group(root, folder.path, folder.version);
     for (const Limit& limit : group.limits()) {
       const Bytes head{std::max<std::int64_t>(0, limit.bytes - group.held())};

@@ -2,57 +2,25 @@
 #include "memory/available.h"
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "memory/temp_folder.h"
+#include "memory/fake_root.h"
 
 namespace jericho {
 namespace {
 
-namespace fs = std::filesystem;
-
-// A machine of 16 GiB, 12 GiB available, in a temporary folder that goes with it.
-class FakeRoot : public ::testing::Test {
+class AvailableMemoryTest : public FakeRoot {
  protected:
-  FakeRoot() {
-    lay("proc/meminfo",
-        "MemTotal:       16777216 kB\nMemFree:  1024 kB\nMemAvailable:   12582912 kB\nSwapFree: 999 kB\n");
-  }
-
-  void lay(const std::string& path, const std::string& text) {
-    fs::create_directories((root_ / path).parent_path());
-    std::ofstream(root_ / path) << text;
-  }
-  void mount_v2(const std::string& group, const std::string& mount_root = "/") {
-    lay("proc/self/cgroup", "0::" + group + "\n");
-    lay("proc/self/mountinfo",
-        "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
-        "31 22 0:27 " +
-            mount_root + " /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
-  }
-  void mount_v1(const std::string& group, const std::string& mount_root = "/") {
-    lay("proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:" + group + "\n1:name=systemd:/y\n");
-    lay("proc/self/mountinfo",
-        "30 22 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
-        "31 22 0:27 " +
-            mount_root + " /sys/fs/cgroup/memory rw,relatime master:9 - cgroup cgroup rw,memory\n");
-  }
   void expect(Bytes total, Bytes available, const std::string& bound_by) const {
-    const AvailableMemory memory = available_memory(root_);
+    const AvailableMemory memory = available_memory(root());
     EXPECT_EQ(memory.total, total);
     EXPECT_EQ(memory.available, available);
     EXPECT_EQ(memory.bound_by, bound_by);
   }
-
-  TempFolder folder_;
-  const fs::path& root_ = folder_.path();
 };
-using AvailableMemoryTest = FakeRoot;
 
 std::string bytes(Bytes size) { return std::to_string(size.count) + "\n"; }
 
@@ -156,7 +124,7 @@ TEST_F(AvailableMemoryTest, IgnoresBrokenLines) {
 
 TEST_F(AvailableMemoryTest, WithoutMeminfoIsAnError) {
   lay("proc/meminfo", "MemTotal: many kB\n");
-  EXPECT_THROW((void)available_memory(root_), Error);
+  EXPECT_THROW((void)available_memory(root()), Error);
 }
 
 TEST(AvailableMemory, OfThisMachineIsPlausible) {

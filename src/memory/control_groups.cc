@@ -9,7 +9,7 @@
 namespace jericho {
 namespace {
 
-// Where the hierarchy that limits our memory is mounted, and the group in it that we are in.
+// Where a hierarchy is mounted, and the group in it that we are in.
 struct Hierarchy {
   GroupVersion version;
   std::string mount_point;  // as the process sees it
@@ -39,13 +39,13 @@ bool has_word(std::string_view list, std::string_view word) {
 }
 
 // /proc/self/cgroup: "4:memory:/a/b" for v1, "0::/a/b" for v2. Empty when we are in no such group.
-std::string own_group(std::string_view cgroup, GroupVersion version) {
+std::string own_group(std::string_view cgroup, GroupVersion version, std::string_view controller) {
   for (const std::string_view line : split(cgroup, '\n')) {
     const std::size_t first = line.find(':');
     const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
     const std::string_view controllers = line.substr(first + 1, second - first - 1);
-    if (version == GroupVersion::kV2 ? controllers.empty() : has_word(controllers, "memory")) {
+    if (version == GroupVersion::kV2 ? controllers.empty() : has_word(controllers, controller)) {
       return std::string(line.substr(second + 1));
     }
   }
@@ -53,16 +53,16 @@ std::string own_group(std::string_view cgroup, GroupVersion version) {
 }
 
 // A line of mountinfo: id parent major:minor root mount-point options [tags...] - type source super-options.
-std::vector<Hierarchy> memory_hierarchies(std::string_view mountinfo, std::string_view cgroup) {
+std::vector<Hierarchy> hierarchies(std::string_view mountinfo, std::string_view cgroup, std::string_view controller) {
   std::vector<Hierarchy> found;
   for (const std::string_view line : split(mountinfo, '\n')) {
     const std::vector<std::string_view> fields = split(line, ' ');
     const auto dash = std::find(fields.begin(), fields.end(), "-");
     if (dash - fields.begin() < 6 || fields.end() - dash < 4) continue;
     const bool v2 = dash[1] == "cgroup2";
-    if (!v2 && (dash[1] != "cgroup" || !has_word(dash[3], "memory"))) continue;
+    if (!v2 && (dash[1] != "cgroup" || !has_word(dash[3], controller))) continue;
     const GroupVersion version = v2 ? GroupVersion::kV2 : GroupVersion::kV1;
-    std::string group = own_group(cgroup, version);
+    std::string group = own_group(cgroup, version, controller);
     if (group.empty()) continue;
     found.push_back({version, unescape(fields[4]), unescape(fields[3]), std::move(group)});
   }
@@ -90,11 +90,11 @@ std::vector<std::string> group_folders(const Hierarchy& hierarchy) {
 
 }  // namespace
 
-std::vector<GroupFolder> memory_groups(const std::filesystem::path& root) {
+std::vector<GroupFolder> control_groups(std::string_view controller, const std::filesystem::path& root) {
   const std::string mounts = read_text(root / "proc/self/mountinfo").value_or("");
   const std::string groups = read_text(root / "proc/self/cgroup").value_or("");
   std::vector<GroupFolder> found;
-  for (const Hierarchy& hierarchy : memory_hierarchies(mounts, groups)) {
+  for (const Hierarchy& hierarchy : hierarchies(mounts, groups, controller)) {
     for (std::string& folder : group_folders(hierarchy)) found.push_back({hierarchy.version, std::move(folder)});
   }
   return found;

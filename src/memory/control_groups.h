@@ -1,10 +1,11 @@
-// Where the control groups that limit our memory can be read (cgroups(7)): the hierarchies of /proc/self/mountinfo, our
-// place in each from /proc/self/cgroup, and the folders from there to the top.
+// Where the control groups that limit us can be read (cgroups(7)): the hierarchies of /proc/self/mountinfo, our place
+// in each from /proc/self/cgroup, and the folders from there to the top.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace jericho {
@@ -16,7 +17,8 @@ struct GroupFolder {
   std::string path{};  // as the process sees it, without the root below
 };
 
-// Of our group and all its ancestors that the mounts show, innermost first. Reads proc below `root`, which tests replace.
-std::vector<GroupFolder> memory_groups(const std::filesystem::path& root = "/");
+// Of our group and all its ancestors that the mounts show, innermost first, in the hierarchies that have `controller`,
+// such as "memory" or "cpu"; version 2 has one for all. Reads proc below `root`, which tests replace.
+std::vector<GroupFolder> control_groups(std::string_view controller, const std::filesystem::path& root = "/");
 
 }  // namespace jericho

@@ -20,7 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Some task waited for memory 150 ms of 2 s; without privileges the kernel takes windows that are multiples of 2 s only.
+// Some task waited for memory 150 ms of 2 s; without privileges the kernel takes windows that are multiples of 2 s
+// only.
 constexpr std::string_view kPsiTrigger = "some 150000 2000000";
 
 bool write_whole(int fd, std::string_view text) {
@@ -33,7 +34,7 @@ bool write_whole(int fd, std::string_view text) {
 PressureWatch::PressureWatch(const fs::path& root) {
   watch_signal();
   bool group_has_psi = false;
-  for (const GroupFolder& group : memory_groups(root)) {
+  for (const GroupFolder& group : control_groups("memory", root)) {
     const fs::path folder = root / fs::path(group.path).relative_path();
     if (group.version == GroupVersion::kV1) {
       watch_group_v1(folder);
