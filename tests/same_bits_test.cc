@@ -2,6 +2,7 @@
 // every type of KV page, whatever the threads, the chunks of the prompt, the company in the batch, the size of the KV
 // pool and the CPU path. The last tests are negative controls: a comparison that cannot fail shows nothing.
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <string>
 #include <tuple>
@@ -244,12 +245,32 @@ INSTANTIATE_TEST_SUITE_P(, SameBitsOfBlocks,
                                   std::string(name(test.param.kv));
                          });
 
-// More threads than query heads: a token's positions are shared out where the plan leaves room, and tokens are the same.
-TEST(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
+// The kernels of `path`, of which attention_values() counts how often it runs: once and more for a token whose
+// positions several threads share.
+std::atomic<int> split_values = 0;
+Kernels counting_kernels(CpuPath path) {
+  static const Kernels* counted = nullptr;
+  counted = &kernels_for(path);
+  Kernels kernels = *counted;
+  kernels.attention_values = [](const KvHead& kv, const QueryTokens& token, StepRange columns,
+                                const AttentionSteps& steps, MatrixView<float> out) {
+    ++split_values;
+    counted->attention_values(kv, token, columns, steps, out);
+  };
+  return kernels;
+}
+
+class SameBitsOfFewHeads : public testing::TestWithParam<BlockCase> {};
+
+// More threads than query heads: a token's positions are shared out where the plan leaves room, and tokens are the
+// same.
+TEST_P(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
   constexpr Index kDeep = 900, kSteps = 12;
-  const TestMachine machine(1), seven(7);
-  const WholeModel model = WholeModel::random(machine.context, odd_config(), DType::kQ8_0);
-  const std::vector<TokenId> prompt = random_tokens(kDeep, odd_config().vocab_size, 9);
+  const TestMachine machine(1), many(27);
+  const Kernels counting = counting_kernels(chosen_cpu_path());
+  const Context crowd = {many.context.ledger, many.context.pool, counting};
+  const WholeModel model = WholeModel::random(machine.context, GetParam().config(), GetParam().dtype);
+  const std::vector<TokenId> prompt = random_tokens(kDeep, model.config().vocab_size, 9);
   const auto continued = [&](const Context& context, KvType type, Index chunk) {
     Session session(context, *model.model,
                     model.plan(context, {.context = kDeep + kSteps, .kv_type = type, .chunk = chunk}),
@@ -266,15 +287,23 @@ TEST(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
     return std::pair(tokens, all);
   };
   for (const KvType type : kKvTypes) {
+    split_values = 0;
     const auto [tokens, logits] = continued(machine.context, type, 256);
     ASSERT_TRUE(all_finite(logits));
+    ASSERT_EQ(split_values, 0) << "one thread shares with nobody";
     for (const Index chunk : {1, 256}) {
-      const auto [others, other_logits] = continued(seven.context, type, chunk);
+      split_values = 0;
+      const auto [others, other_logits] = continued(crowd, type, chunk);
       EXPECT_EQ(others, tokens) << name(type) << " chunk " << chunk;
       EXPECT_THAT(other_logits, BitEqual(logits)) << name(type) << " chunk " << chunk;
+      if (chunk > 1) EXPECT_GE(split_values, kSteps * model.config().num_hidden_layers) << name(type);
     }
   }
 }
+INSTANTIATE_TEST_SUITE_P(, SameBitsOfFewHeads,
+                         testing::Values(BlockCase{"odd", odd_config, DType::kQ8_0},
+                                         BlockCase{"latent", latent_config, DType::kQ8_0}),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 // Of logits in every weight format: what any compiler and any processor must give. It changes only with a definition;
 // formats that are new get a list and digests of their own.

@@ -26,12 +26,17 @@ struct Cut {
   Cut(Index rows_in, Index kv_heads_in, Index group_in, Index threads)
       : rows(rows_in), kv_heads(kv_heads_in), group(group_in), heads(std::min(group_in, kRowsPerPart / 2)) {
     tokens = std::min(rows, kRowsPerPart / heads);
-    const auto balanced = [&] { return parts() >= kPartsPerThread * threads || parts() % threads == 0; };
-    while (!balanced() && tokens > 1) tokens = ceil_div(tokens, 2);
-    while (!balanced() && heads > 1) heads = ceil_div(heads, 2);
+    while (!fills(threads) && tokens > 1) tokens = ceil_div(tokens, 2);
+    while (!fills(threads) && heads > 1) heads = ceil_div(heads, 2);
   }
   [[nodiscard]] Index head_parts() const { return ceil_div(group, heads); }
   [[nodiscard]] Index parts() const { return ceil_div(rows, tokens) * kv_heads * head_parts(); }
+  // Whether all threads are at work until about the end.
+  [[nodiscard]] bool fills(Index threads) const {
+    return parts() >= kPartsPerThread * threads || parts() % threads == 0;
+  }
+  // Whether more than a quarter of the threads' time passes idle: about what the steps of shared positions cost.
+  [[nodiscard]] bool idles(Index threads) const { return 4 * parts() < 3 * ceil_div(parts(), threads) * threads; }
 };
 
 // The end of the run of consecutive positions of one sequence that begins at `first`, before `limit`.
@@ -91,7 +96,7 @@ void start_softmax(std::span<float> state) {
   }
 }
 
-// Fewer rows x heads than threads: a row and KV head is a unit, whose blocks, then columns, are shared out.
+// Rows x heads that leave threads idle: a row and KV head is a unit, whose blocks, then columns, are shared out.
 class SplitUnits {
  public:
   explicit SplitUnits(const AttentionCall& call)
@@ -130,6 +135,7 @@ class SplitUnits {
       const Index t = i / call_.layout.kv_heads, head = i % call_.layout.kv_heads;
       const QueryTokens token = call_.tokens(t, 1, head * group, group);
       const Index first = token.begin(0) / kAttentionBlock, end = ceil_div(token.end(0), kAttentionBlock);
+      JERICHO_CHECK(first < end, "the token at {} sees nothing of its part", token.position);
       const std::span<float> state =
           token.part.carries() ? token.part.carried.row(0) : scratch.template take<float>(2 * group);
       const auto take = [&](Index floats) { return scratch.template take<float>(floats).data(); };
@@ -262,9 +268,10 @@ void start_parts(MatrixView<float> carried, MatrixView<float> out) {
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
                      const AttentionPart& part, Scratch* spare) {
+  if (rows.empty()) return;
   const AttentionCall call = {context, layout, layer, shape, rows, q, pages, out, part};
   const Cut cut(static_cast<Index>(rows.size()), layout.kv_heads, call.group(), context.pool.threads());
-  if (spare != nullptr && cut.parts() < context.pool.threads() && SplitUnits(call).attend(*spare)) return;
+  if (spare != nullptr && cut.idles(context.pool.threads()) && SplitUnits(call).attend(*spare)) return;
   const auto attend = [&](Index piece, int) {
     piece = cut.parts() - 1 - piece;  // the last tokens of a prompt have the longest way: they come first
     const Index head = piece / cut.head_parts() % cut.kv_heads;
