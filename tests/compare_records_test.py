@@ -111,6 +111,28 @@ class CompareRecords(unittest.TestCase):
         self.assertEqual(code, 2)
         self.assertIn("nothing in common", err)
 
+    def test_rows_of_other_models_kv_types_and_chunks_are_other_tests(self):
+        rows = [dict(row, model=model, kv_type=kv, chunk=chunk) for row in MODELS
+                for model, kv, chunk in (("1b", "f16", 512), ("1b", "q8", 512), ("1b", "f16", 64), ("tiny", "f16", 512))]
+        worse = [dict(row, avg_ts=row["avg_ts"] / (2 if row["kv_type"] == "q8" else 1)) for row in rows]
+        code, out, _ = self.compare(rows, worse)
+        self.assertEqual(code, 1)
+        self.assertIn("8 compared, 2 slower", out)
+        self.assertRegex(out, r"tg128 Q4_0, 2 threads, avx512, 1b, KV in q8, chunks of 512 .*SLOWER")
+
+    def test_a_record_that_tells_less_is_compared_by_what_both_tell(self):
+        more = [dict(row, model="1b", kv_type="f16", chunk=512) for row in self.with_speed(0.8)]
+        code, out, err = self.compare(MODELS, more)
+        self.assertEqual((code, err), (1, ""))
+        self.assertIn("2 compared, 1 slower", out)
+
+    def test_two_rows_of_one_test_are_refused_unless_they_say_when(self):
+        code, out, err = self.compare(MODELS, MODELS + MODELS[1:])
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r'error: \S+new.json: has two rows of tg128 Q4_0, .*say in each row\'s "when"')
+        told = [dict(row, when=when) for row in MODELS for when in ("before", "after")]
+        self.assertIn("4 compared, 0 slower", self.compare(told, told)[1])
+
     def test_another_processor_is_said(self):
         self.assertIn("different processors: A and B", self.compare(MODELS, [dict(row, cpu="B") for row in MODELS])[2])
 
@@ -144,7 +166,7 @@ class CompareRecords(unittest.TestCase):
     def test_every_record_that_is_kept_here_can_be_read(self):
         for path in sorted((ROOT / "bench/results").glob("*.json")):
             with self.subTest(path.name):
-                self.assertGreater(len(compare_records.read(path)[1]), 0)
+                self.assertGreater(len(compare_records.read([path])[0][1]), 0)
 
 
 if __name__ == "__main__":

@@ -58,12 +58,32 @@ def of_micro(record):
     return speeds
 
 
-def of_models(rows):
+def of_models(rows, known):
+    """Rows are told apart by what every record has, and by `known`, which older ones lack."""
     speeds = {}
     for row in rows:
-        name = f"{row['test']} {row['type']}, {row['n_threads']} threads, {row['path']}"
+        more = "".join(f", {WORDS[key].format(row[key])}" for key in known)
+        name = f"{row['test']} {row['type']}, {row['n_threads']} threads, {row['path']}{more}"
+        if "when" in row:  # several measurements under one hood: before and after, quiet and busy
+            name += f", {row['when']}"
+        if name in speeds:
+            raise NoRecord(f"has two rows of {name}: say in each row's \"when\" what tells them apart")
         speeds[name] = Speed(row["avg_ts"], row["stddev_ts"] / row["avg_ts"] if row["avg_ts"] > 0 else 0, "tokens/s")
     return speeds
+
+
+WORDS = {"model": "{}", "kv_type": "KV in {}", "chunk": "chunks of {}"}
+
+
+def rows_of_models(record):
+    rows = record.get("results") if isinstance(record, dict) else record
+    return rows if isinstance(rows, list) and rows else None
+
+
+def told_by(records):
+    """The keys of WORDS that every row of all these records has."""
+    rows = [row for record in records for row in rows_of_models(record) or []]
+    return [key for key in WORDS if rows and all(isinstance(row, dict) and key in row for row in rows)]
 
 
 def of_machine(record):
@@ -100,7 +120,7 @@ def of_products(record):
             for name, each in passes.items()}
 
 
-def kind_and_speeds(record):
+def kind_and_speeds(record, known):
     if isinstance(record, dict) and "suites" in record:
         return "micro-benchmarks", of_micro(record)
     if isinstance(record, dict) and "dram_read_gbps" in record:
@@ -111,9 +131,9 @@ def kind_and_speeds(record):
         return "training", of_training(record)
     if isinstance(record, dict) and "products" in record:
         return "products", of_products(record)
-    rows = record.get("results") if isinstance(record, dict) else record
-    if isinstance(rows, list) and rows:
-        return "whole models", of_models(rows)
+    rows = rows_of_models(record)
+    if rows:
+        return "whole models", of_models(rows, known)
     raise NoRecord("is no record: expected what ./dev bench writes or jericho bench --json prints")
 
 
@@ -124,17 +144,26 @@ def processor(record):
     return record.get("cpu") or record.get("identity", {}).get("cpu")
 
 
-def read(path):
-    """(kind, {name: Speed}, processor) of a file."""
-    try:
-        record = json.loads(pathlib.Path(path).read_text())
-        return (*kind_and_speeds(record), processor(record))
-    except OSError as error:
-        raise NoRecord(f"{path}: {error.strerror}") from error
-    except NoRecord as error:
-        raise NoRecord(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NoRecord(f"{path}: is no record: {type(error).__name__} {error}") from error
+def read(paths):
+    """(kind, {name: Speed}, processor) of each file. What only some of them tell of their rows names no speed."""
+    records = []
+    for path in paths:
+        try:
+            records.append(json.loads(pathlib.Path(path).read_text()))
+        except OSError as error:
+            raise NoRecord(f"{path}: {error.strerror}") from error
+        except ValueError as error:
+            raise NoRecord(f"{path}: is no record: {type(error).__name__} {error}") from error
+    known = told_by(records)
+    found = []
+    for path, record in zip(paths, records):
+        try:
+            found.append((*kind_and_speeds(record, known), processor(record)))
+        except NoRecord as error:
+            raise NoRecord(f"{path}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NoRecord(f"{path}: is no record: {type(error).__name__} {error}") from error
+    return found
 
 
 def tolerance(text):
@@ -177,7 +206,7 @@ def main(arguments):
     parser.add_argument("--tolerance", type=tolerance, default=0.1, help="what may be lost beyond the spread [10%%]")
     chosen = parser.parse_args(arguments)
     try:
-        (old_kind, old, old_cpu), (new_kind, new, new_cpu) = read(chosen.old), read(chosen.new)
+        (old_kind, old, old_cpu), (new_kind, new, new_cpu) = read([chosen.old, chosen.new])
         if old_kind != new_kind:
             raise NoRecord(f"{chosen.old} is of {old_kind}, {chosen.new} of {new_kind}: compare records of one kind")
         if not old.keys() & new.keys():

@@ -1,6 +1,7 @@
 // jericho bench: tokens per second of prefill and decode, as llama-bench and llama-batched-bench define them, each
-// beside the roof that bounds it, measured in the same run (plan/speed.h). pp N: N random tokens read from an empty cache; tg N: N single-token steps; tg N @b
-// B: B sequences stepping together, total tokens per second. Start at bench().
+// beside the roof that bounds it, measured in the same run (plan/speed.h). pp N: N random tokens read from an empty
+// cache; tg N: N single-token steps; tg N @b B: B sequences stepping together, total tokens per second. Start at
+// bench().
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -8,6 +9,7 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "cli/bench_machine.h"
+#include "cli/progress.h"
 #include "cli/shapes.h"
 #include "cli/verbs.h"
 #include "cli/workspace.h"
@@ -40,7 +43,7 @@ struct BenchOptions {
   std::vector<Index> prompts{512};
   std::vector<Index> generate{128};
   std::vector<Index> batches{1, 8, 32};
-  Index depth = 0;
+  std::vector<Index> depths{0};
   Index repetitions = 5;
   bool machine = false;
   bool quick = false;  // with machine
@@ -85,7 +88,7 @@ void BenchOptions::validate() const {
   for (const Index p : prompts) expect(p >= 0 && p <= 1 << 20, "-p", p, "0 (none) to 1048576 tokens");
   for (const Index n : generate) expect(n >= 0 && n <= 1 << 20, "-n", n, "0 (none) to 1048576 tokens");
   for (const Index b : batches) expect(b >= 1 && b <= 1024, "-b", b, "1 to 1024 sequences");
-  expect(depth >= 0 && depth <= 1 << 20, "-d", depth, "0 to 1048576 tokens");
+  for (const Index d : depths) expect(d >= 0 && d <= 1 << 20, "-d", d, "0 to 1048576 tokens");
   expect(repetitions >= 1 && repetitions <= 1000, "-r", repetitions, "1 to 1000");
   if (!machine && (quick || !disk.empty()))
     throw Error(ErrorKind::kUsage, fmt::format("{}: is for bench --machine", quick ? "--quick" : "--disk"));
@@ -93,12 +96,14 @@ void BenchOptions::validate() const {
 
 std::vector<Test> tests_of(const BenchOptions& options) {
   std::vector<Test> tests;
-  for (const Index p : options.prompts) {
-    if (p > 0) tests.push_back({.prompt = p, .depth = options.depth});
-  }
-  for (const Index n : options.generate) {
-    for (const Index b : options.batches) {
-      if (n > 0) tests.push_back({.generate = n, .batch = b, .depth = options.depth});
+  for (const Index d : options.depths) {
+    for (const Index p : options.prompts) {
+      if (p > 0) tests.push_back({.prompt = p, .depth = d});
+    }
+    for (const Index n : options.generate) {
+      for (const Index b : options.batches) {
+        if (n > 0) tests.push_back({.generate = n, .batch = b, .depth = d});
+      }
     }
   }
   return tests;
@@ -108,10 +113,28 @@ class Bench {
  public:
   Bench(Workspace& workspace, const std::stop_token& stop) : workspace_(workspace), stop_(stop) {}
 
-  Result run(const Test& test, Index repetitions) {
-    Result result{.test = test};
-    sample(test);  // warm-up
-    for (Index r = 0; r < repetitions; ++r) result.samples.push_back(sample(test));
+  // The samples of all tests, taken in turn, so that a machine that slows down does so for all of them; then their
+  // roofs.
+  std::vector<Result> run(std::span<const Test> tests, Index repetitions) {
+    std::vector<Result> results;
+    for (const Test& test : tests) results.push_back({.test = test});
+    {
+      Progress progress("bench");
+      const Index total = (repetitions + 1) * std::ssize(tests);
+      for (Index i = 0; i < total; ++i) {
+        Result& result = results[static_cast<std::size_t>(i % std::ssize(tests))];
+        const double speed = sample(result.test);
+        if (i >= std::ssize(tests)) result.samples.push_back(speed);  // the first round warms up
+        progress.update(i + 1, total);
+      }
+    }
+    for (Result& result : results) hold_against_roofs(result);
+    return results;
+  }
+
+ private:
+  void hold_against_roofs(Result& result) {
+    const Test& test = result.test;
     const Plan& plan = workspace_.plan();
     const auto depth = static_cast<double>(test.depth);
     const TokenCost cost =
@@ -126,10 +149,8 @@ class Bench {
     add(std::nullopt, compute_roof(cost.kind));
     std::stable_sort(result.held.begin(), result.held.end(),
                      [](const Held& x, const Held& y) { return x.fraction > y.fraction; });
-    return result;
   }
 
- private:
   [[nodiscard]] std::vector<TokenId> random_tokens(Index count) {
     std::vector<TokenId> tokens;
     for (Index i = 0; i < count; ++i) {
@@ -196,7 +217,10 @@ nlohmann::json to_json(const Result& result, const std::string& type, const Work
   for (const Held& held : result.held) fractions[held.roof.name] = held.fraction;
   const Held bound = result.held.empty() ? Held{} : result.held.front();
   return {{"test", result.test.name()},
+          {"model", workspace.name()},
           {"type", type},
+          {"kv_type", name(workspace.plan().kv_type)},
+          {"chunk", workspace.plan().chunk},
           {"n_threads", workspace.threads()},
           {"cpu", cpu_model_name()},
           {"path", name(workspace.context().kernels.path)},
@@ -247,15 +271,13 @@ int bench(const BenchOptions& options, const std::stop_token& stop) {
     fmt::print("{}, {}, {} threads, {}\n{:<16}{:>12}{:>10}   {:<24}{}\n", workspace->name(), type, workspace->threads(),
                name(workspace->context().kernels.path), "test", "tok/s", "+/-", "roof", "of roof");
   }
-  for (const Test& test : tests) {
-    const Result result = runner.run(test, options.repetitions);
+  for (const Result& result : runner.run(tests, options.repetitions)) {
     if (options.workspace.json) {
       all.push_back(to_json(result, type, *workspace));
     } else {
       const Held bound = result.held.empty() ? Held{} : result.held.front();
       fmt::print("{:<16}{:>12.2f}{:>10.2f}   {:<24}{:>6.1f} %\n", result.test.name(), result.mean(), result.deviation(),
                  fmt::format("{} {:.2f} {}", bound.roof.name, bound.roof.value, bound.roof.unit), 100 * bound.fraction);
-      std::fflush(stdout);
     }
   }
   if (options.workspace.json) fmt::print("{}\n", all.dump());
@@ -288,8 +310,11 @@ void add_bench(CLI::App& app, Run& chosen) {
   verb->add_option("-b,--batch", options->batches, "Sequences decoding together")
       ->delimiter(',')
       ->capture_default_str();
-  verb->add_option("-d,--depth", options->depth, "Tokens in the cache before the test")->capture_default_str();
-  verb->add_option("-r,--repetitions", options->repetitions, "Samples of each test, after a warm-up")
+  verb->add_option("-d,--depth", options->depths, "Tokens in the cache before the test")
+      ->delimiter(',')
+      ->capture_default_str();
+  verb->add_option("-r,--repetitions", options->repetitions,
+                   "Samples of each test, in turn with the others, after a warm-up")
       ->capture_default_str();
   options->workspace.add_flags(*verb);
   verb->add_flag("--machine", options->machine,
