@@ -1,6 +1,6 @@
 // How fast are keys and values read, per path and page type? Heads of dimension 64 with 1, 4 or 8 query heads each, for
 // one token (decode) or eight (prefill). GB/s counts keys and values once, GOP/s 4 D operations per position, token and
-// query head; one thread.
+// query head; one thread. The roof is reading as many bytes, or fp32 multiplying, whichever is nearer.
 //   attention/...  one KV head after 4096 positions: the caches hold it
 //   kv_pages/...   a token of sixteen layers of eight KV heads after 8192 positions, pages laid out as by KvLayout: what
 //                  decoding reads from memory, beside the roof of reading as many bytes
@@ -109,11 +109,8 @@ void run(benchmark::State& state, CpuPath path, KvTypes type, Index tokens, Inde
                                 {out.data(), tokens, heads * kD});
     benchmark::DoNotOptimize(out.data());
   }
-  const double calls = static_cast<double>(state.iterations());
-  state.counters["GB/s"] =
-      benchmark::Counter(calls * static_cast<double>(pages.bytes().count) * 1e-9, benchmark::Counter::kIsRate);
-  state.counters["GOP/s"] = benchmark::Counter(calls * 4 * static_cast<double>(kD * kPosition * tokens * heads) * 1e-9,
-                                               benchmark::Counter::kIsRate);
+  report_work(state, path, static_cast<double>(pages.bytes().count), PeakKind::kF32,
+              4 * static_cast<double>(kD * kPosition * tokens * heads));
 }
 
 void read_pages(benchmark::State& state, CpuPath path, KvTypes type, Index group) {

@@ -1,5 +1,6 @@
-// For benchmarks only: what one thread can do at most, measured once in the process, and the counters that hold a kernel
-// against it: "GB/s" or "GOP/s", and "of_roof", the part of the roof. Start at report_bytes() and report_operations().
+// For benchmarks only: what one thread can do at most, measured once in the process, and the counters that hold a
+// kernel against it: "GB/s", "GOP/s", and "of_roof", the part of the roof. Start at report_bytes(), report_operations()
+// and report_work().
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -26,7 +27,8 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Bytes per second of reading as many bytes again and again, in the best of the patterns: of whichever cache holds them.
+// Bytes per second of reading as many bytes again and again, in the best of the patterns: of whichever cache holds
+// them.
 inline double read_roof(CpuPath path, std::size_t bytes) {
   static std::map<std::pair<CpuPath, std::size_t>, double> known;
   bytes = std::max<std::size_t>(bytes / 4096, 1) * 4096;
@@ -58,20 +60,30 @@ inline double multiply_roof(CpuPath path, PeakKind kind) {
          });
 }
 
-// Each iteration read and wrote `bytes`, all of which stay in the caches.
+inline void report_rate(benchmark::State& state, const char* name, double each) {
+  state.counters[name] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * each, benchmark::Counter::kIsRate);
+}
+
+// Each iteration read and wrote `bytes`: of whichever cache holds so many, else of memory.
 inline void report_bytes(benchmark::State& state, CpuPath path, double bytes) {
-  const double calls = static_cast<double>(state.iterations());
-  const double roof = read_roof(path, static_cast<std::size_t>(bytes));
-  state.counters["GB/s"] = benchmark::Counter(calls * bytes * 1e-9, benchmark::Counter::kIsRate);
-  state.counters["of_roof"] = benchmark::Counter(calls * bytes / roof, benchmark::Counter::kIsRate);
+  report_rate(state, "GB/s", bytes * 1e-9);
+  report_rate(state, "of_roof", bytes / read_roof(path, static_cast<std::size_t>(bytes)));
 }
 
 // Each iteration did `operations` of this kind.
 inline void report_operations(benchmark::State& state, CpuPath path, PeakKind kind, double operations) {
-  const double calls = static_cast<double>(state.iterations());
-  state.counters["GOP/s"] = benchmark::Counter(calls * operations * 1e-9, benchmark::Counter::kIsRate);
-  state.counters["of_roof"] =
-      benchmark::Counter(calls * operations / multiply_roof(path, kind), benchmark::Counter::kIsRate);
+  report_rate(state, "GOP/s", operations * 1e-9);
+  report_rate(state, "of_roof", operations / multiply_roof(path, kind));
+}
+
+// Each iteration did both: the roof is the one that is nearer.
+inline void report_work(benchmark::State& state, CpuPath path, double bytes, PeakKind kind, double operations) {
+  report_rate(state, "GB/s", bytes * 1e-9);
+  report_rate(state, "GOP/s", operations * 1e-9);
+  report_rate(
+      state, "of_roof",
+      std::max(bytes / read_roof(path, static_cast<std::size_t>(bytes)), operations / multiply_roof(path, kind)));
 }
 
 }  // namespace jericho

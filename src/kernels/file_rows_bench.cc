@@ -1,6 +1,6 @@
-// How fast do weights go from the form of a file into that of memory, and rows of floats into the form of a file, per path
-// and type? One thread. A strip of 16 rows with 4096 columns, so that caches hold it: memory and disk have roofs of their
-// own. GB/s counts the bytes of the file's rows; of quantize, those of the same values in BF16.
+// How fast do weights go from the form of a file into that of memory, and rows of floats into the form of a file, per
+// path and type? One thread. A strip of 16 rows with 4096 columns, so that caches hold it: memory and disk have roofs
+// of their own. GB/s counts the bytes of the file's rows; of quantize, those of the same values in BF16.
 #include <benchmark/benchmark.h>
 
 #include "base/cpu.h"

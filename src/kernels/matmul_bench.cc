@@ -1,9 +1,11 @@
 // How near is a matrix product to the memory (decode: one token) and to the arithmetic (prefill: 256 tokens), per path
-// and weight type? One thread. Decode walks 64 MiB of weights, more than the caches hold; prefill uses one K = N = 2048
-// matrix. GB/s counts the bytes of the weights, GOP/s two operations per weight and token.
+// and weight type? One thread. Decode walks 64 MiB of weights, more than most caches hold; prefill uses one K = N =
+// 2048 matrix. GB/s counts the bytes of the weights, GOP/s two operations per weight and token; the roof is reading as
+// many bytes or multiplying from registers, whichever is nearer.
 #include <benchmark/benchmark.h>
 
 #include "base/cpu.h"
+#include "kernels/bench_roof.h"
 #include "kernels/matmul_cases.h"
 #include "kernels/random_row.h"
 
@@ -27,27 +29,9 @@ void run(benchmark::State& state, CpuPath path, DType dtype, Index rows, Index t
     kernels_for(path).matmul(matrix, x.view, nullptr, 0, strips, {y.data(), tokens, rows});
     benchmark::DoNotOptimize(y.data());
   }
-  const double calls = static_cast<double>(state.iterations());
-  state.counters["GB/s"] =
-      benchmark::Counter(calls * static_cast<double>((strip * strips).count) * 1e-9, benchmark::Counter::kIsRate);
-  state.counters["GOP/s"] = benchmark::Counter(
-      calls * 2 * static_cast<double>(rows * kCols) * static_cast<double>(tokens) * 1e-9, benchmark::Counter::kIsRate);
+  report_work(state, path, static_cast<double>((strip * strips).count), multiplied_by(dtype),
+              2 * static_cast<double>(rows * kCols * tokens));
 }
-
-// The roof of decode: reading as many bytes and doing next to nothing.
-void read_memory(benchmark::State& state) {
-  const std::vector<std::uint64_t> words((64 << 20) / 8, 1);
-  for (auto _ : state) {
-    std::uint64_t sum[8] = {};
-    for (std::size_t i = 0; i < words.size(); i += 8) {
-      for (std::size_t j = 0; j < 8; ++j) sum[j] += words[i + j];
-    }
-    benchmark::DoNotOptimize(sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7]);
-  }
-  state.counters["GB/s"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * (64 << 20) * 1e-9, benchmark::Counter::kIsRate);
-}
-BENCHMARK(read_memory);
 
 void register_all() {
   for (const CpuPath path : usable_cpu_paths()) {

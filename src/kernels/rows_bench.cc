@@ -1,5 +1,5 @@
-// How near do the kernels over rows come to moving their bytes through the caches, per path? 16 rows of 2048 on one thread.
-// GB/s counts what is read and written once; the roof is reading as many bytes.
+// How near do the kernels over rows come to moving their bytes through the caches, per path? 16 rows of 2048 on one
+// thread. GB/s counts what is read and written once; the roof is reading as many bytes.
 #include <benchmark/benchmark.h>
 
 #include <functional>

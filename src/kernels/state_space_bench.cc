@@ -1,6 +1,6 @@
-// How fast are the kernels of state space layers, per path? 16 rows on one thread. The convolution and the time steps move
-// bytes (GB/s, read and written once); the scans compute (GOP/s, six operations per row, channel and state: the decay's
-// product, the input's, the sum, and the product and sum of the output, and an exponential counted as one).
+// How fast are the kernels of state space layers, per path? 16 rows on one thread. The convolution and the time steps
+// move bytes (GB/s, read and written once); the scans compute (GOP/s, six operations per row, channel and state: the
+// decay's product, the input's, the sum, and the product and sum of the output, and an exponential counted as one).
 #include <benchmark/benchmark.h>
 
 #include <string>

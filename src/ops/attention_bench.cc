@@ -1,11 +1,15 @@
 // What does attention of one token cost that has fewer query heads than there are threads? `whole` gives each head to a
 // thread, `split` has room for the logits and gives every thread some of the positions. Sixteen layers of one KV head, so
-// that keys and values of a deep sequence come from memory; microseconds per layer.
+// that keys and values of a deep sequence come from memory; microseconds per layer. The roof is what one thread reads, for
+// each that has a core.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
+#include "base/cpu.h"
+#include "kernels/bench_roof.h"
 #include "kernels/random_row.h"
 #include "ops/paged_attention.h"
 
@@ -50,13 +54,17 @@ void run(benchmark::State& state, const Case& c, bool split) {
   }
   state.counters["us/layer"] = benchmark::Counter(static_cast<double>(state.iterations() * kLayers) * 1e-6,
                                                   benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  const double bytes = static_cast<double>((layout.page_bytes() * pages).count);
+  report_rate(state, "GB/s", bytes * 1e-9);
+  const double roof = read_roof(context.kernels.path, static_cast<std::size_t>(bytes));
+  report_rate(state, "of_roof", bytes / (roof * std::min(c.threads, physical_cores())));
 }
 
 void register_all() {
   for (const KvType type : kKvTypes) {
     for (const Index depth : {256, 512, 1024, 8192}) {
       for (const auto& [head_dim, group, threads] :
-           {std::tuple<Index, Index, int>{64, 1, 2}, {128, 1, 2}, {256, 1, 2}, {128, 3, 4}, {64, 8, 16}}) {
+           {std::tuple<Index, Index, int>{64, 1, 2}, {128, 1, 2}, {256, 1, 2}, {128, 3, 2}, {128, 3, 4}, {64, 8, 16}}) {
         for (const bool split : {false, true}) {
           const std::string id = std::string("few_heads/") + (split ? "split" : "whole") + "/" +
                                  std::string(name(type)) + "/depth" + std::to_string(depth) + "/dim" +

@@ -7,17 +7,6 @@
 
 namespace jericho {
 
-PeakKind multiplied_by(DType weight) {
-  switch (activation_form(weight)) {
-    case ActivationForm::kQ8:
-    case ActivationForm::kQ8Of128:
-    case ActivationForm::kQ8OfRow: return PeakKind::kInt8;
-    case ActivationForm::kBF16: return PeakKind::kBF16;
-    case ActivationForm::kF32: break;
-  }
-  return PeakKind::kF32;
-}
-
 namespace {
 
 void count_operations(const WeightLayout& weights, double head_share, TokenCost& cost) {

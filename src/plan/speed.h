@@ -1,6 +1,6 @@
-// What a token costs the machine at least, so that tokens per second can be held against a roof. Attention's own operations,
-// activations and small vectors are not counted: a fraction says what part of the work that cannot be avoided was reached.
-// Start at decode_cost() and prefill_cost().
+// What a token costs the machine at least, so that tokens per second can be held against a roof. Attention's own
+// operations, activations and small vectors are not counted: a fraction says what part of the work that cannot be
+// avoided was reached. Start at decode_cost() and prefill_cost().
 #pragma once
 
 #include <optional>
@@ -20,7 +20,6 @@ struct TokenCost {
   PeakKind kind{};        // which units most of the operations are for
 };
 
-PeakKind multiplied_by(DType weight);  // the units that products with such a weight are for
 
 // Read from the disk, of weights that stream, by a pass over `tokens` tokens.
 double disk_bytes_of_pass(const WeightResidency& weights, double tokens);
@@ -28,8 +27,8 @@ double disk_bytes_of_pass(const WeightResidency& weights, double tokens);
 // A token of each of `batch` sequences that step together with `depth` positions in their caches.
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth);
 
-// A token of a text of `tokens`, read in pieces of `chunk` on top of `depth`. `head_share` of them, 0 to 1, have their logits
-// computed: a single one at the end of a prompt counts as none.
+// A token of a text of `tokens`, read in pieces of `chunk` on top of `depth`. `head_share` of them, 0 to 1, have their
+// logits computed: a single one at the end of a prompt counts as none.
 TokenCost prefill_cost(const WeightLayout& weights, const Plan& plan, Index tokens, Index chunk, double depth,
                        double head_share);
 
