@@ -56,9 +56,9 @@ struct Activations {  // a view; only the arrays of its form are set; `cols` is 
   }
 };
 
-// A row x[count], padded with zeros, as 8-bit groups of `group` columns (scale_columns()): absmax / 127 by division, codes
-// by division and rint. A group with a value that is not finite gets scale NaN, so that every result of the token that
-// reads it is NaN. Scales and sums are written per 32 columns whatever the group is.
+// A row x[count], padded with zeros, as 8-bit groups of `group` columns (scale_columns()): absmax / 127 by division,
+// codes by division and rint. A group with a value that is not finite gets scale NaN, so that every result of the token
+// that reads it is NaN. Scales and sums are written per 32 columns whatever the group is.
 struct Q8Row {
   std::int8_t* q8;
   float* scale;

@@ -13,7 +13,7 @@
 //             rescaled out[d]
 //   bf16      q * scale rounded to bf16, q.k per 32 of D: even chain, odd chain, acc += even + odd; p rounded to bf16, per
 //             half block of 32 positions: even chain, odd chain, out[d] += even + odd; both halves are always added
-//   q8        q in groups of min(32, D) as activations.h does; per group acc = fma(sq * sk, float(dot), acc); times
+//   q8, q4    q in groups of min(32, D) as activations.h does; per group acc = fma(sq * sk, float(dot), acc); times
 //             `scale`; v = float(code) * float(s), out[d] as for f32
 //   q4c       of keys: in codes or in f16, by the two positions (channel_keys.h)
 // Tokens and heads share the loads of keys and values, never a sum: each has the bits it has alone.

@@ -5,7 +5,8 @@
 //   attention_weights()   a range of blocks: c, p_j, and the total of each block
 //   running_sums()        sum, over all blocks in order
 //   attention_values()    a range of columns: out, over all blocks in order
-// Every number comes from the operations of attention(), in their order, so it has the same bits (docs/numerics.md 4). Where
+// Flash-Decoding (Dao, Haziza, Massa, Sizov 2023) splits the positions too, but scales partial outputs and adds them up.
+// Here every number comes from the operations of attention(), in their order, so it has the same bits (docs/numerics.md 4). Where
 // the positions come in parts, each part goes through the steps.
 #pragma once
 
@@ -69,7 +70,8 @@ namespace ref {
 void attention_logits(const KvHead& kv, const QueryTokens& token, AttentionLogits logits, MatrixView<const float> q,
                       StepRange blocks, const AttentionSteps& steps);
 void attention_weights(const QueryTokens& token, StepRange blocks, const AttentionSteps& steps);
-// Some columns of each head's values, from a multiple of 32 or sixteen of them; out [1, H * columns of values].
+// Those columns of each head's values: they begin at a multiple of 32, or are the sixteen behind one of 16. out [1, H *
+// columns of values].
 void attention_values(const KvHead& kv, const QueryTokens& token, StepRange columns, const AttentionSteps& steps,
                       MatrixView<float> out);
 

@@ -1,7 +1,7 @@
 // The loss of next-token prediction and its gradient, row by row of logits z [T,V]; y is the target:
 //   loss = lse(z) - z[y], lse(z) = m + log(sum_v exp(z[v] - m)), m the largest;   dz = (softmax(z) - onehot(y)) factor
-// A row whose target is negative has no loss and a gradient of zero. exp is exp.h's, log base/math.h's in double; the sum as in
-// docs/numerics.md 2.
+// A row whose target is negative has no loss and a gradient of zero. exp is exp.h's, log base/math.h's in double; the
+// sum as in docs/numerics.md 2.
 #pragma once
 
 #include <cstdint>

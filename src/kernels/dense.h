@@ -1,13 +1,13 @@
-// Dense products of training: c[m,n] (+)= sum_k a[m,k] b[k,n], where both operands are new every step, so that packing is a
-// part of the product. Operands are fp32, or rounded to bf16; sums are fp32.
+// Dense products of training: c[m,n] (+)= sum_k a[m,k] b[k,n], where both operands are new every step, so that packing
+// is a part of the product. Operands are fp32, or rounded to bf16; sums are fp32.
 //
-// A cell is 32 bits along k: one fp32 value, or two bf16 values that follow one another (the lower k in the low half). The
-// right operand lies in panels of up to 64 columns, cells[k][column]; the left one anywhere, given by two strides: rows of
-// activations as they are, or columns of them by interleave(). An output value is one chain over k from +0:
+// A cell is 32 bits along k: one fp32 value, or two bf16 values that follow one another (the lower k in the low half).
+// The right operand lies in panels of up to 64 columns, cells[k][column]; the left one anywhere, given by two strides:
+// rows of activations as they are, or columns of them by interleave(). An output value is one chain over k from +0:
 //   F32   acc = fma(a[k], b[k], acc)
 //   BF16  acc = fma(a[2u], b[2u], fma(a[2u+1], b[2u+1], acc)): the odd one first, as vdpbf16ps has it
-// so no cut of rows or columns changes a bit. Where k is cut into blocks (weight gradients over tokens, docs/numerics.md 3),
-// each block has a chain of its own, and they are added to c in order.
+// so no cut of rows or columns changes a bit. Where k is cut into blocks (weight gradients over tokens,
+// docs/numerics.md 3), each block has a chain of its own, and they are added to c in order.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // From the rows of a file to what the model multiplies with, and back to the rows of a file: the kernels of loading and
-// conversion, as a table per CPU path beside that of kernels.h. The contracts are in packed_matrix.h and quantize_rows.h,
-// whose functions of the same names are the plain twins; every path gives their bytes.
+// conversion, as a table per CPU path beside that of kernels.h. The contracts are in packed_matrix.h and
+// quantize_rows.h, whose functions of the same names are the plain twins; every path gives their bytes.
 #pragma once
 
 #include <cstddef>

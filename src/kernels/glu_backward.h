@@ -1,5 +1,5 @@
-// Gated linear units in training: forward over rows of either type, and backward, which makes the forward's output again on
-// the way. With y = act(gate) up (glu.h) and dy its gradient,
+// Gated linear units in training: forward over rows of either type, and backward, which makes the forward's output
+// again on the way. With y = act(gate) up (glu.h) and dy its gradient,
 //   dup = dy act(gate);   dgate = dy up act'(gate)
 // where s = 1 / (1 + exp(-t)):
 //   kSilu      t = z;                       act = z s;   act' = s (1 + z (1 - s))

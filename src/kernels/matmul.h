@@ -11,9 +11,11 @@
 //   w     [N,K] packed           x  [T,K] in activation_form(w.dtype), x.cols == w.padded_cols()
 //   y     [T,N] fp32: only the columns of the strips [strip_begin, strip_end) are written
 //   bias  N floats or null; added last
-// Does not allocate, throw or start threads: the op splits strips.
+// Offsets and zero points leave the integer dots by the sums of the other side's codes: Jacob et al. 2018,
+// arXiv:1712.05877, section 2.3. Does not allocate, throw or start threads: the op splits strips.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "kernels/activations.h"
@@ -24,8 +26,15 @@ namespace jericho {
 
 inline constexpr Index kSegments = 8;
 
-// First unit of segment i of `units`: numerics.md 3.
-constexpr Index segment_begin(Index units, Index segment) { return segment * units / kSegments; }
+struct SegmentColumns {
+  Index begin, end;
+};
+// Those of w that segment i of numerics.md 3 holds, of `cols` padded ones: the last unit may reach beyond them, where
+// there is nothing but zeros.
+inline SegmentColumns segment_columns(const PackedMatrix& w, Index cols, Index i) {
+  const Index units = ceil_div(cols, w.unit);
+  return {std::min(cols, i * units / kSegments * w.unit), std::min(cols, (i + 1) * units / kSegments * w.unit)};
+}
 
 constexpr float sum_segments(const std::array<float, kSegments>& s) {
   return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));

@@ -1,15 +1,15 @@
 // How a weight matrix lies in memory: the form every matmul kernel reads, packed while the file is read.
 //
-// Rows come in strips of 16, the last one padded with zero rows. A block format keeps a strip's codes and scales lane by
-// lane, so that sixteen rows are one vector:
-//   codes   per group of 32 columns, in planes: the size of a code in binary, the widest plane with the lowest bits first
+// Rows come in strips of 16, the last one padded with zero rows. A block format keeps a strip's codes and scales lane
+// by lane, so that sixteen rows are one vector:
+//   codes   per group of 32 columns, in planes: the size of a code in binary, the widest plane has the lowest bits
 //           (5 bits are planes of 4 and 1). A "quad" t (0-7) is columns 4t..4t+3 of the group. A plane of w bits has w
-//           vectors of 64 bytes; byte r * 4 + b of each belongs to row r of the strip and column b of a quad, and vector v
-//           holds the quads v, v + w, v + 2w... from its low bits up
+//           vectors of 64 bytes; byte r * 4 + b of each belongs to row r of the strip and column b of a quad, vector
+//           v holds the quads v, v + w, v + 2w... from its low bits up
 //   scales  after all codes of the strip, per block: each field of kScaleFields for rows 0-15 side by side
-// Codes and scales together take exactly the bytes of the file, but for formats that say otherwise (kGrowth). Plain types
-// (F32, F16, BF16) keep their rows one after the other, each padded with zeros to a multiple of 32 columns; so do row
-// formats (row_formats.h), whose rows are whole blocks.
+// Codes and scales together take exactly the bytes of the file, but for formats that say otherwise (kGrowth). Plain
+// types (F32, F16, BF16) keep their rows one after the other, each padded with zeros to a multiple of 32 columns; so do
+// row formats (row_formats.h), whose rows are whole blocks.
 #pragma once
 
 #include <cstddef>

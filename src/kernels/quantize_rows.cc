@@ -164,8 +164,8 @@ void encode(std::span<const float> x, Block<MXFP4>& out) {
 }
 
 // --- K-quants --------------------------------------------------------------------------------------------------------
-// Searches are in fp32 and over the values of a sub-block in ascending order, one sum each: where sixteen sub-blocks are
-// searched side by side (cpu/quantize_rows.cc), each is a lane.
+// Searches are in fp32 and over the values of a sub-block in ascending order, one sum each: where sixteen sub-blocks
+// are searched side by side (cpu/quantize_rows.cc), each is a lane.
 
 // What an error of each value of a block counts: sqrt(2 mean(x^2)) + |x|.
 class Importance {
@@ -184,8 +184,8 @@ class Importance {
 // a * b rounded to an integer once, ties to even: below 2^22 there is no room for a fraction beside kNoFraction.
 float rounded_product(float a, float b) { return std::fma(a, b, kNoFraction) - kNoFraction; }
 
-// The s for which s * code, code in [-n, n - 1], is nearest to x: of several roundings, each with its least-squares s, the
-// best.
+// The s for which s * code, code in [-n, n - 1], is nearest to x: of several roundings, each with its least-squares s,
+// the best.
 float fit_scale(std::span<const float> x, const Importance& importance, int n) {
   const float largest = signed_largest(x);
   if (!(std::abs(largest) >= kNoSpread)) return 0;

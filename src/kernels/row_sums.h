@@ -1,6 +1,6 @@
-// Small work on rows of F32 or BF16 values that training needs between products: conversions, factors per row, rotation of
-// heads into another type, dot products of rows, sums over rows. Sums over a row as in docs/numerics.md 2; sums over rows gain
-// them in order.
+// Small work on rows of F32 or BF16 values that training needs between products: conversions, factors per row, rotation
+// of heads into another type, dot products of rows, sums over rows. Sums over a row as in docs/numerics.md 2; sums over
+// rows gain them in order.
 #pragma once
 
 #include <span>

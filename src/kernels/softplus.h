@@ -1,5 +1,5 @@
-// softplus(x) = log(1 + e^x), the map of Mamba's time steps, in fp32: the same operations in the same order for a scalar
-// and for a vector (kernels/cpu/state_space.cc), like exp.h.
+// softplus(x) = log(1 + e^x), the map of Mamba's time steps, in fp32: the same operations in the same order for a
+// scalar and for a vector (kernels/cpu/state_space.cc), like exp.h.
 //   u = exp(-|x|);  r = (u + u) / (2 + u);  q = r^2 / 4
 //   log(1 + u) = 2 atanh(r / 2) = r (1 + q / 3 + ... + q^7 / 15), Horner with fma
 //   softplus(x) = max(x, 0) + log(1 + u)

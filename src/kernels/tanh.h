@@ -1,5 +1,5 @@
 // The hyperbolic tangent of all kernels, in fp32: the same operations in the same order for a scalar and for a vector
-// (kernels/cpu/lanes-inl.h; docs/numerics.md 1).
+// (kernels/cpu/lanes-inl.h; docs/numerics.md 1). The two cases are those of Cody & Waite 1980, chapter 13.
 //   |x| < 0.625   x + x^3 p(x^2), p of degree 4 through (tanh(x) / x - 1) / x^2 at the Chebyshev nodes of [0, 0.625^2]
 //   otherwise     1 - 2 / (exp(2 |x|) + 1), with the sign of x
 // Relative error below 2^-22; +-1 from about 9 on, NaN for NaN (tested against double).

@@ -1,6 +1,6 @@
-// The kernels that only training uses, of one CPU path, as a table beside kernels.h: backward passes, losses, dense products
-// whose operands change every step, updates of weights. Contracts are in the headers of the ops. What a path lacks it takes
-// from the one below.
+// The kernels that only training uses, of one CPU path, as a table beside kernels.h: backward passes, losses, dense
+// products whose operands change every step, updates of weights. Contracts are in the headers of the ops. What a path
+// lacks it takes from the one below.
 #pragma once
 
 #include "base/cpu.h"

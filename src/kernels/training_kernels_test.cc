@@ -1,5 +1,5 @@
-// The kernels of training: every path against the plain twins, bit for bit; the twins against worked examples, and gradients
-// against central differences of the formula in double.
+// The kernels of training: every path against the plain twins, bit for bit; the twins against worked examples, and
+// gradients against central differences of the formula in double.
 #include "kernels/training_kernels.h"
 
 #include <array>

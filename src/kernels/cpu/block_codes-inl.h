@@ -1,6 +1,6 @@
 // The codes of a file's block in element order, by vectors: the twin of Format::codes() (tensor/block_formats.h) that
-// packing and dequantizing share, and its inverse. A format without an overload here has its own plain loop, which compilers vectorise for
-// nibbles and bytes. Start at unpack_codes() and join_codes(); AVX2 is enough for all of it.
+// packing and dequantizing share, and its inverse. A format without an overload here has its own plain loop, which
+// compilers vectorise for nibbles and bytes. Start at unpack_codes() and join_codes(); AVX2 is enough for all of it.
 #include <immintrin.h>
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Dense products on fp32 units, and the packing of their operands: see kernels/dense.h. bf16 cells are multiplied as two fp32
-// values; processors with a bf16 product have dense_bf16.cc. Compiled once per target.
+// Dense products on fp32 units, and the packing of their operands: see kernels/dense.h. bf16 cells are multiplied as
+// two fp32 values; processors with a bf16 product have dense_bf16.cc. Compiled once per target.
 #include <algorithm>
 
 #include "base/check.h"

@@ -1,6 +1,6 @@
-// The inner loop of dense products (kernels/dense.h): a tile of c in registers, a row of the panel against a column of the
-// left operand per step. Templates over Product, the arithmetic of one cell, which lives in an unnamed namespace: each file
-// instantiates its own, under its own target attributes.
+// The inner loop of dense products (kernels/dense.h): a tile of c in registers, a row of the panel against a column of
+// the left operand per step. Templates over Product, the arithmetic of one cell, which lives in an unnamed namespace:
+// each file instantiates its own, under its own target attributes.
 // Start at multiply_panel().
 #include <algorithm>
 #include <span>

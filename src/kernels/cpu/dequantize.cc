@@ -1,5 +1,5 @@
-// File rows as fp32 for AVX2 and AVX-512: sixteen values at a time, by the operations of the twin in packed_matrix.cc and
-// with its bits. Compiled once per target; start at dequantize_file_row().
+// File rows as fp32 for AVX2 and AVX-512: sixteen values at a time, by the operations of the twin in packed_matrix.cc
+// and with its bits. Compiled once per target; start at dequantize_file_row().
 #include <array>
 
 #include "kernels/block_scales.h"

@@ -1,4 +1,5 @@
-// Rows of weights that multiply in fp32, a few vectors of columns at a time: plain ones, and the vector twins of row_formats.h.
+// Rows of weights that multiply in fp32, a few vectors of columns at a time: plain ones, and the vector twins of
+// row_formats.h.
 #include <immintrin.h>
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Matrix products on AMX tiles, the entry: which kernel takes which weights and how many tokens. Block formats go to
-// matmul_amx_int8-inl.h, up to four tokens of them to the VNNI kernel; bf16 to matmul_amx_bf16-inl.h; the rest has no use
-// for tiles.
+// matmul_amx_int8-inl.h, up to four tokens of them to the VNNI kernel; bf16 to matmul_amx_bf16-inl.h; the rest has no
+// use for tiles.
 #include "base/check.h"
 #include "kernels/cpu/targets.h"
 #include "kernels/matmul.h"

@@ -1,7 +1,7 @@
-// Products of bf16 weights on bf16 tiles, whose instruction is the definition of numerics.md 3: its sums stay in the tile
-// while a segment lasts. Two tiles of tokens times two strips of weights share their loads. The weights' rows become
-// pairs, as the instruction wants its second operand, once per block of tokens. For up to four tokens the weights' rows
-// are the first operand as they lie, and each token is a column. Start at bf16_tokens().
+// Products of bf16 weights on bf16 tiles, whose instruction is the definition of numerics.md 3: its sums stay in the
+// tile while a segment lasts. Two tiles of tokens times two strips of weights share their loads. The weights' rows
+// become pairs, as the instruction wants its second operand, once per block of tokens. For up to four tokens the
+// weights' rows are the first operand as they lie, and each token is a column. Start at bf16_tokens().
 //                                                                                   Costs: docs/kernels.md#amx-costs
 #include <algorithm>
 
@@ -67,10 +67,10 @@ HWY_NOINLINE void bf16_strips(const BF16* strips, const Segments& segments, cons
   ChunkPairs pairs[kStrips];
   for (Index i = 0; i < kSegments; ++i) {
     const Index depth = SegmentTree::depth(i);
-    for (Index k = segments.begin[i]; k < segments.end[i]; k += kUnit * kChunkUnits) {
-      const Index units = std::min(kChunkUnits, (segments.end[i] - k) / kUnit);
+    for (Index k = segments.at[i].begin; k < segments.at[i].end; k += kUnit * kChunkUnits) {
+      const Index units = std::min(kChunkUnits, (segments.at[i].end - k) / kUnit);
       for (Index s = 0; s < kStrips; ++s) pairs[s].turn(strips + s * kStripRows * x.cols + k, x.cols * 2, units);
-      const Sums from = k == segments.begin[i] ? Sums::kFromZero : Sums::kGoOn;
+      const Sums from = k == segments.at[i].begin ? Sums::kFromZero : Sums::kGoOn;
       Index t = 0;
       for (; t + 2 <= tiles.count; t += 2) {
         add_to_tiles<Tiles, 2, kStrips>(from, x, k, tiles, t, pairs, units, depth, sums);
@@ -78,7 +78,7 @@ HWY_NOINLINE void bf16_strips(const BF16* strips, const Segments& segments, cons
       if (t < tiles.count) add_to_tiles<Tiles, 1, kStrips>(from, x, k, tiles, t, pairs, units, depth, sums);
     }
     for (Index s = 0; s < kStrips; ++s) {
-      if (segments.begin[i] == segments.end[i]) sums[s].clear(i, tiles.count * kTileTokens);
+      if (segments.at[i].begin == segments.at[i].end) sums[s].clear(i, tiles.count * kTileTokens);
       for (Index t = 0; t < tiles.count; ++t) sums[s].finish(i, t * kTileTokens);
     }
   }
@@ -143,7 +143,7 @@ HWY_NOINLINE void bf16_few_tokens(const PackedMatrix& w, const Activations& x, c
       Tiles::template zero<1>();
       Tiles::template zero<2>();
       Tiles::template zero<3>();
-      for (Index k = segments.begin[i]; k < segments.end[i]; k += kUnit) {
+      for (Index k = segments.at[i].begin; k < segments.at[i].end; k += kUnit) {
         const BF16* token[kFewTokens];
         for (Index t = 0; t < kFewTokens; ++t) token[t] = x.bf16 + std::min(t, x.tokens - 1) * x.cols + k;
         if (k / kUnit % 2 == 0) {

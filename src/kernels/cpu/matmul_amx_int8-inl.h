@@ -120,8 +120,8 @@ struct TokenScales {
 template <class Tiles, class Format>
 using FormatDots = DotStream<Tiles, kDotColumns<Format>>;
 
-// Adds group i of a chunk to the sums of a tile's tokens. Integers are below 2^24, so that fp32 multiplies and adds them
-// exactly; an fma onto +0 keeps a zero positive, as an integer's is.
+// Adds group i of a chunk to the sums of a tile's tokens. Integers are below 2^24, so that fp32 multiplies and adds
+// them exactly; an fma onto +0 keeps a zero positive, as an integer's is.
 template <class Format>
 HWY_INLINE void add_group(const UnpackedGroups<Format>& w, const TokenScales<Format>& x, Index i, const Dots& dots,
                           [[maybe_unused]] const Dots& second_dots, F32x16* acc) {
@@ -151,8 +151,8 @@ HWY_INLINE Index add_groups(FormatDots<Tiles, Format>& stream, const UnpackedGro
                             const TokenScales<Format>& x, const Segments& segments, Index segment, Index begin,
                             Index end, Index token, SegmentTree& sums) {
   for (; segment < kSegments; ++segment) {
-    const Index first = segments.begin[segment] / kGroup;
-    const Index last = segments.end[segment] / kGroup;
+    const Index first = segments.at[segment].begin / kGroup;
+    const Index last = segments.at[segment].end / kGroup;
     if (first >= end && last > end) break;  // it begins where the chunk ends, or later
     float(*own)[16] = sums.at[SegmentTree::depth(segment)] + token;
     F32x16 acc[kTileTokens];
@@ -236,8 +236,8 @@ HWY_NOINLINE void int8_tokens(const PackedMatrix& w, const Activations& x, const
 
 // --- Whole segments as one integer dot ----------------------------------------------------------------------------
 
-// Tiles of two strips and two tiles of tokens: 0-3 their dots, 4-5 activations, 6-7 codes, which lie in the strip as the
-// tile wants them.
+// Tiles of two strips and two tiles of tokens: 0-3 their dots, 4-5 activations, 6-7 codes, which lie in the strip as
+// the tile wants them.
 inline TileConfig segments_config(Index tokens) {
   TileConfig config;
   for (int i = 0; i < 6; ++i) config.set(i, tokens, 64);
@@ -292,8 +292,8 @@ HWY_NOINLINE void int8_segments(const PackedMatrix& w, const Activations& x, con
       const auto* first = reinterpret_cast<const std::uint8_t*>(w.data) + strip * bytes;
       const std::array<const std::uint8_t*, 2> data = {first, first + (strips - 1) * bytes};
       for (Index i = 0; i < kSegments; ++i) {
-        const Index begin = segments.begin[i];
-        const Index end = segments.end[i];
+        const Index begin = segments.at[i].begin;
+        const Index end = segments.at[i].end;
         for (Index t = 0; t < tiles.count * kTileTokens && begin < end; ++t) {
           const Index token = tiles.begin[t / kTileTokens] + std::min(t % kTileTokens, tiles.rows - 1);
           const std::int32_t* half_sum = x.half_sum + 2 * token * groups;

@@ -1,7 +1,7 @@
 // Products of BF16 weights with many tokens on AVX-512, in the frame of token_blocks-inl.h: the weights are transposed
 // and widened once for 64 tokens, and a tile keeps an even and an odd chain of fma for each of eight results. Two fma a
-// pair and result are what the definition asks for (numerics.md 3): the instruction for bf16 pairs, vdpbf16ps, rounds the
-// even and the odd product into one chain, which is another sum. Start at Bf16Product::add_chunk().
+// pair and result are what the definition asks for (numerics.md 3): the instruction for bf16 pairs, vdpbf16ps, rounds
+// the even and the odd product into one chain, which is another sum. Start at Bf16Product::add_chunk().
 #include <algorithm>
 
 #include "kernels/cpu/targets.h"

@@ -23,12 +23,6 @@ HWY_BEFORE_NAMESPACE();
 #endif
 namespace jericho::kernels::HWY_NAMESPACE {
 
-HWY_INLINE std::int32_t load_quad(const std::int8_t* x) {
-  std::int32_t quad;
-  std::memcpy(&quad, x, 4);
-  return quad;
-}
-
 // start + the sum over kQuads quads of code * activation, per row; `x` are the activations of the first of them.
 #if HWY_TARGET == HWY_AVX3
 template <class Format, int kFirst, int kQuads>
@@ -106,9 +100,10 @@ HWY_INLINE F32x16 group_dot(const GroupCodes& codes, const StripScales<Format>& 
   }
 }
 
-// Asks for what comes some 1.5 KiB of codes after group g of a strip, codes and scales; from the end of the strip on for the
-// beginning of `next`. Past the last strip that is nobody's memory, which does nothing. So short a way ahead lines reach
-// the first cache before they are used, and a share of the strips begins with few that nobody has asked for.
+// Asks for what comes some 1.5 KiB of codes after group g of a strip, codes and scales; from the end of the strip on
+// for the beginning of `next`. Past the last strip that is nobody's memory, which does nothing. So short a way ahead
+// lines reach the first cache before they are used, and a share of the strips begins with few that nobody has asked
+// for.
 template <class Format>
 HWY_INLINE void prefetch_ahead(const std::uint8_t* strip, const std::uint8_t* next, Index g, Index groups) {
   using Layout = StripLayout<Format>;
@@ -215,18 +210,16 @@ template <class Format, int kTokens, int kStrips>
 HWY_NOINLINE void strips_times_tokens(const std::uint8_t* strips, const PackedMatrix& w, const Activations& x,
                                       const std::array<Index, kTokens>& token, F32x16* out) {
   const Index bytes = strip_bytes(w.dtype, w.cols).count;
-  const Index units = ceil_div(x.cols, w.unit);
   F32x16 sums[kSegments][kStrips][kTokens];
   for (Index i = 0; i < kSegments; ++i) {
-    const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit) / kGroup;
-    const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / kGroup;
+    const SegmentColumns segment = segment_columns(w, x.cols, i);
     F32x16 acc[kStrips][kTokens];
 #pragma GCC unroll 4
     for (int s = 0; s < kStrips; ++s) {
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) acc[s][t] = zero();
     }
-    add_segment<Format, kTokens, kStrips>(strips, bytes, x, token, begin, end, acc);
+    add_segment<Format, kTokens, kStrips>(strips, bytes, x, token, segment.begin / kGroup, segment.end / kGroup, acc);
 #pragma GCC unroll 4
     for (int s = 0; s < kStrips; ++s) {
 #pragma GCC unroll 4

@@ -1,6 +1,7 @@
 // Products of F32, F16 and BF16 weights for AVX2 and AVX-512, in the order of docs/numerics.md 3.
-// F32, F16 and row formats: sixteen dot products at a time (rows x tokens), each in its own vector, reduced together at a segment's
-// end. BF16: lanes are the sixteen rows of a strip; 32 columns of them are transposed into an even and an odd chain.
+// F32, F16 and row formats: sixteen dot products at a time (rows x tokens), each in its own vector, reduced together at
+// a segment's end. BF16: lanes are the sixteen rows of a strip; 32 columns of them are transposed into an even and an
+// odd chain.
 #include <algorithm>
 #include <array>
 #include <type_traits>
@@ -23,17 +24,9 @@ HWY_INLINE F32x16 sum_of_segments(const F32x16* s) {
   return add(add(add(s[0], s[1]), add(s[2], s[3])), add(add(s[4], s[5]), add(s[6], s[7])));
 }
 
-struct Segment {
-  Index begin, end;  // columns
-};
-HWY_INLINE Segment segment_columns(const PackedMatrix& w, Index cols, Index i) {
-  const Index units = ceil_div(cols, w.unit);
-  return {std::min(cols, segment_begin(units, i) * w.unit), std::min(cols, segment_begin(units, i + 1) * w.unit)};
-}
-
-// Asks for the line of a row that is read `kRowsAhead` bytes after the one at `byte`; from the row's end on for the beginning
-// of the row a strip further. Into the second cache: the rows of a strip are often 4 KiB apart, which the first cache keeps in
-// one set.
+// Asks for the line of a row that is read `kRowsAhead` bytes after the one at `byte`; from the row's end on for the
+// beginning of the row a strip further. Into the second cache: the rows of a strip are often 4 KiB apart, which the
+// first cache keeps in one set.
 constexpr Index kRowsAhead = 1024;
 HWY_INLINE void prefetch_row(const std::byte* row, Index byte, Index row_bytes) {
   const Index at = byte + kRowsAhead;
@@ -48,7 +41,7 @@ HWY_NOINLINE void float_dots(const Rows& rows_of, const std::byte* rows, const P
   const Index row_bytes = storage_bytes(w.dtype, x.cols).count;
   F32x16 sums[kSegments];
   for (Index i = 0; i < kSegments; ++i) {
-    const Segment segment = segment_columns(w, x.cols, i);
+    const SegmentColumns segment = segment_columns(w, x.cols, i);
     F32x16 acc[16];
 #pragma GCC unroll 16
     for (int j = 0; j < 16; ++j) acc[j] = zero();
@@ -123,7 +116,7 @@ HWY_NOINLINE void bf16_block(const BF16* strip, const PackedMatrix& w, const Act
                              Index count, const float* bias, MatrixView<float> y) {
   F32x16 sums[kTokens][kSegments];
   for (Index i = 0; i < kSegments; ++i) {
-    const Segment segment = segment_columns(w, x.cols, i);
+    const SegmentColumns segment = segment_columns(w, x.cols, i);
     F32x16 acc[kTokens];
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) acc[t] = zero();

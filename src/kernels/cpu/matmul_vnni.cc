@@ -124,18 +124,16 @@ HWY_INLINE void tile_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x,
     for (int s = 0; s < kStrips; ++s) codes[s] = _mm512_load_si512(w[s].codes + (g * 8 + i) * 64);
 #pragma GCC unroll 4
     for (int t = 0; t < kTileTokens; ++t) {
-      std::int32_t quad;
-      std::memcpy(&quad, x.q8[t] + g * kGroup + 4 * i, 4);
-      const __m512i activations = _mm512_set1_epi32(quad);
+      const __m512i activations = _mm512_set1_epi32(load_quad(x.q8[t] + g * kGroup + 4 * i));
 #pragma GCC unroll 2
       for (int s = 0; s < kStrips; ++s) dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], codes[s], activations);
     }
   }
 }
 
-// Integer dots that run over several groups, of the quads [begin, end) of a chunk. A function of its own that does nothing
-// else: GCC 12 keeps the dots in registers here, and copies them about where code around the loop uses them as well, at half
-// of the speed.
+// Integer dots that run over several groups, of the quads [begin, end) of a chunk. A function of its own that does
+// nothing else: GCC 12 keeps the dots in registers here, and copies them about where code around the loop uses them as
+// well, at half of the speed.
 template <class Format, int kStrips>
 HWY_NOINLINE void long_dots(const VnniChunk<Format>* w, const VnniTile<Format>& x, Index begin, Index end,
                             std::int32_t (*out)[kTileTokens][16]) {
@@ -151,9 +149,7 @@ HWY_NOINLINE void long_dots(const VnniChunk<Format>* w, const VnniTile<Format>& 
     for (int s = 0; s < kStrips; ++s) codes[s] = _mm512_load_si512(w[s].codes + quad * 64);
 #pragma GCC unroll 4
     for (int t = 0; t < kTileTokens; ++t) {
-      std::int32_t four;
-      std::memcpy(&four, x.q8[t] + 4 * quad, 4);
-      const __m512i activations = _mm512_set1_epi32(four);
+      const __m512i activations = _mm512_set1_epi32(load_quad(x.q8[t] + 4 * quad));
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], codes[s], activations);
     }

@@ -1,5 +1,5 @@
-// Packing for AVX2 and AVX-512: sixteen rows are transposed in units of a quad (four codes), then the planes of a code are
-// put together by shifts. Gives the bytes of its twin in packed_matrix.cc. Compiled once per target; start at
+// Packing for AVX2 and AVX-512: sixteen rows are transposed in units of a quad (four codes), then the planes of a code
+// are put together by shifts. Gives the bytes of its twin in packed_matrix.cc. Compiled once per target; start at
 // pack_strip(). Nibbles that lie in the file as in the strip (Q4_0 and its relatives) are transposed as they are.
 #include <array>
 #include <cstring>

@@ -1,6 +1,6 @@
-// Rounding to block formats for AVX2 and AVX-512: the bytes of the twin in quantize_rows.cc for finite values. Formats with
-// one scale in 32 values take a block at a time. The searches of the K-quants take sixteen sub-blocks at a time, one per
-// lane, so that every sum is the twin's, in its order. Compiled once per target; start at quantize_row().
+// Rounding to block formats for AVX2 and AVX-512: the bytes of the twin in quantize_rows.cc for finite values. Formats
+// with one scale in 32 values take a block at a time. The searches of the K-quants take sixteen sub-blocks at a time,
+// one per lane, so that every sum is the twin's, in its order. Compiled once per target; start at quantize_row().
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -1,5 +1,5 @@
-// State spaces for AVX2 and AVX-512: sixteen channels at a time, the values of a channel's state in lanes. Compiled once
-// per target; each function gives the bits of its twin in kernels/ref/state_space.cc. Start at step().
+// State spaces for AVX2 and AVX-512: sixteen channels at a time, the values of a channel's state in lanes. Compiled
+// once per target; each function gives the bits of its twin in kernels/ref/state_space.cc. Start at step().
 #include "kernels/state_space.h"
 
 #include <algorithm>

@@ -3,6 +3,7 @@
 // when its scales are of a new kind (StripScales).
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/strip_layout.h"
 
@@ -104,6 +105,13 @@ HWY_INLINE Bytes64 quad_codes(const std::uint8_t* group) {
   codes = add_plane<kBits, 1, kQuad>(codes, group);
   if constexpr (kHasTable<Format>) codes = look_up(kMultiplicands<Format>.at.data(), codes);
   return codes;
+}
+
+// Four activations, for all rows.
+HWY_INLINE std::int32_t load_quad(const std::int8_t* x) {
+  std::int32_t quad;
+  std::memcpy(&quad, x, 4);
+  return quad;
 }
 
 struct GroupCodes {

@@ -50,22 +50,16 @@ class TokenBlocks {
   Index tokens_, tiles_, count_;
 };
 
-// Columns [begin, end) of each segment.
 struct Segments {
-  Index begin[kSegments];
-  Index end[kSegments];
+  SegmentColumns at[kSegments];
   HWY_INLINE Segments(const PackedMatrix& w, Index cols) {
-    const Index units = ceil_div(cols, w.unit);
-    for (Index i = 0; i < kSegments; ++i) {
-      begin[i] = std::min(cols, segment_begin(units, i) * w.unit);
-      end[i] = std::min(cols, segment_begin(units, i + 1) * w.unit);
-    }
+    for (Index i = 0; i < kSegments; ++i) at[i] = segment_columns(w, cols, i);
   }
 };
 
-// The sums of a strip's rows (the lanes) with a block's tokens. While segment i runs, as many sums of the segments before
-// it wait as i has bits set, and its own lies after them: at[depth(i)]. When it ends, it is added to as many of them
-// as i has ones at its end. After segment 7 at[0] is the product.
+// The sums of a strip's rows (the lanes) with a block's tokens. While segment i runs, as many sums of the segments
+// before it wait as i has bits set, and its own lies after them: at[depth(i)]. When it ends, it is added to as many of
+// them as i has ones at its end. After segment 7 at[0] is the product.
 struct SegmentTree {
   static constexpr Index kDepth = 4;
   alignas(64) float at[kDepth][kBlockTokens][16];

@@ -1,6 +1,6 @@
 // AMX tiles (Intel SDM vol. 1, chapter 18): their configuration, and the tile instructions as the kernels name them. A
-// kernel takes them from a template parameter, `Tiles`: HardwareTiles here, or EmulatedTiles (kernels/emulated_tiles.h),
-// with which the tests run the same kernels on processors without AMX.
+// kernel takes them from a template parameter, `Tiles`: HardwareTiles here, or EmulatedTiles
+// (kernels/emulated_tiles.h), with which the tests run the same kernels on processors without AMX.
 #include <cstdint>
 
 #include "base/index.h"

@@ -1,12 +1,13 @@
 // The frame of a product with many tokens, for kernels whose lanes are the sixteen rows of a strip: blocks of tokens,
-// four strips at a time, chunks of columns, tiles of two or four strips by four tokens, and the tree over the eight segments.
-// What a weight's type does inside a tile is a Product's:
-//   Chunk        some groups of 32 columns of a strip in the form that is multiplied; unpack() makes it, once for a block
+// four strips at a time, chunks of columns, tiles of two or four strips by four tokens, and the tree over the eight
+// segments (packed panels held in a cache: Goto & van de Geijn 2008, "Anatomy of high-performance matrix
+// multiplication", section 4). What a weight's type does inside a tile is a Product's:
+//   Chunk        some groups of 32 columns of a strip in the form that is multiplied; unpack() makes it, once a block
 //   Tile         what four tokens have for these groups; gather() makes it, once for four strips
 //   kTileStrips  strips that an activation is loaded for: as many as registers hold the sums of
 //   add_chunk()  adds a chunk to the sums of a tile: load_sums(), the product, store_sums()
-// Tokens and rows each keep their own accumulator, which takes the columns in order: the bits do not depend on how tokens
-// are cut (numerics.md 3). Start at products_of_tokens().
+// Tokens and rows each keep their own accumulator, which takes the columns in order: the bits do not depend on how
+// tokens are cut (numerics.md 3). Start at products_of_tokens().
 #include <algorithm>
 
 #include "base/index.h"
@@ -89,7 +90,6 @@ template <class Product, int kStrips>
 HWY_NOINLINE void products_of_block(const PackedMatrix& w, const Activations& x, const float* bias, Index first,
                                     Index strips, Index begin, Index count, MatrixView<float> y) {
   constexpr Index kColumns = 32;
-  const Index units = ceil_div(x.cols, w.unit);
   const Index tiles = ceil_div(count, kTileTokens);
   Index token[kBlockTokens];
   for (Index t = 0; t < tiles * kTileTokens; ++t) token[t] = begin + std::min(t, count - 1);
@@ -97,8 +97,9 @@ HWY_NOINLINE void products_of_block(const PackedMatrix& w, const Activations& x,
   typename Product::Tile tile;
   BlockSums sums;
   for (int i = 0; i < kSegments; ++i) {
-    Index g = std::min(x.cols, segment_begin(units, i) * w.unit) / kColumns;
-    const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit) / kColumns;
+    const SegmentColumns segment = segment_columns(w, x.cols, i);
+    Index g = segment.begin / kColumns;
+    const Index end = segment.end / kColumns;
     Part part{true, false, i};
     do {  // once also for a segment of nothing, which is +0
       const Index last = std::min(g + Product::kChunkGroups, end);

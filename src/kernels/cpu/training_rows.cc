@@ -1,5 +1,5 @@
-// The row kernels of training for AVX2 and AVX-512: each function gives the bits of its twin in kernels/ref. Compiled once per
-// target.
+// The row kernels of training for AVX2 and AVX-512: each function gives the bits of its twin in kernels/ref. Compiled
+// once per target.
 #include <algorithm>
 #include <cmath>
 #include <limits>

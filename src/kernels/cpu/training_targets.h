@@ -1,5 +1,5 @@
-// The training kernels that are compiled once per Highway target (targets.h says what each needs), and the tables that take
-// them.
+// The training kernels that are compiled once per Highway target (targets.h says what each needs), and the tables that
+// take them.
 #pragma once
 
 #include "kernels/training_kernels.h"

@@ -109,15 +109,12 @@ void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Inde
             MatrixView<float> y) {
   JERICHO_CHECK(x.cols == w.padded_cols() && x.form == activation_form(w.dtype), "x has {} columns, w {}", x.cols,
                 w.cols);
-  const Index units = ceil_div(x.cols, w.unit);
   for (Index t = 0; t < x.tokens; ++t) {
     for (Index n = strip_begin * kStripRows; n < std::min(w.rows, strip_end * kStripRows); ++n) {
       std::array<float, kSegments> sums{};
       for (Index i = 0; i < kSegments; ++i) {
-        // The last unit may reach beyond the padded columns: there is nothing but zeros there.
-        const Index begin = std::min(x.cols, segment_begin(units, i) * w.unit);
-        const Index end = std::min(x.cols, segment_begin(units, i + 1) * w.unit);
-        sums[static_cast<std::size_t>(i)] = segment(w, x, n, t, begin, end);
+        const SegmentColumns columns = segment_columns(w, x.cols, i);
+        sums[static_cast<std::size_t>(i)] = segment(w, x, n, t, columns.begin, columns.end);
       }
       const float total = sum_segments(sums);
       y(t, n) = bias != nullptr ? total + bias[n] : total;
