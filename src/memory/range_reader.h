@@ -1,4 +1,5 @@
-// Reads ranges of files into memory that the caller gives, many at a time and without waiting, and mends what can be mended:
+// Reads ranges of files into memory that the caller gives, many at a time and without waiting, and mends what can be
+// mended:
 // short reads go on, interrupted ones are repeated, EIO is tried once more. Start at start() and wait().
 #pragma once
 
@@ -33,17 +34,18 @@ class RangeReader {
   RangeReader(const RangeReader&) = delete;
   RangeReader& operator=(const RangeReader&) = delete;
 
-  // Begins to read whole blocks from `offset` into `buffer`, of which the first `needed` bytes must arrive: the rest may lie
-  // beyond the end of the file. Never blocks; `file` and `buffer` stay until the end.
+  // Begins to read whole blocks from `offset` into `buffer`, of which the first `needed` bytes must arrive: the rest
+  // may lie beyond the end of the file. Never blocks; `file` and `buffer` stay until the end.
   Ticket start(const File& file, std::int64_t offset, std::span<std::byte> buffer, std::int64_t needed);
-  // Until the first `bytes` of the range are there. Throws Error(kInput) when the file ends before what is needed, Error(kIo)
-  // when it cannot be read: nothing of the range is in flight then and its ticket is gone. Error(kInterrupted) on a stop
-  // request changes nothing.
+  // Until the first `bytes` of the range are there. Throws Error(kInput) when the file ends before what is needed,
+  // Error(kIo) when it cannot be read: nothing of the range is in flight then and its ticket is gone.
+  // Error(kInterrupted) on a stop request changes nothing.
   void wait(Ticket ticket, std::int64_t bytes, const std::stop_token& stop = {});
   // Waits for all of a range that may have failed, and forgets it.
   void end(Ticket ticket);
 
   void poll();  // takes what has come and starts what waits, at once
+  [[nodiscard]] bool idle() const { return waiting_.empty() && io_.in_flight() == 0; }  // as far as poll() has seen
 
  private:
   // One request, or what is left of it after a short read. The kernel may read less than `needed` only by mistake, but

@@ -46,6 +46,7 @@ bool ExpertStore::start(std::size_t unit, State state) {
 
 // The slot is somebody else's from now on.
 void ExpertStore::clear(std::size_t unit, std::size_t slot) {
+  if (slots_[slot].guessed) guesses_.came_true(false);
   for (const UnitReader::Unit& read : slots_[slot].reads) reader_.drop(read);
   slots_[slot] = {};
   for (std::size_t part = 0; part < units_.experts()[unit].placements.size(); ++part) bind(unit, part, nullptr);
@@ -67,9 +68,24 @@ void ExpertStore::finish(const Context& context, std::size_t unit) {
   slots_[slot].state = State::kReady;
 }
 
+void ExpertStore::judge_guesses(Index layer, std::span<const ExpertUse> now) {
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+    if (!slots_[slot].guessed) continue;
+    const Index expert = static_cast<Index>(*cache_.unit_in(slot)) - static_cast<Index>(unit(layer, 0));
+    if (expert < 0 || expert >= units_.experts_of_layer()) continue;
+    slots_[slot].guessed = false;
+    guesses_.came_true(std::any_of(now.begin(), now.end(), [&](const ExpertUse& use) { return use.expert == expert; }));
+  }
+}
+
 void ExpertStore::acquire(const Context& context, Index layer, std::span<const ExpertUse> now,
                           std::span<const ExpertUse> next) {
   JERICHO_CHECK(std::ssize(now) <= slots(), "{} experts at once in {} slots", now.size(), slots());
+  const ExpertGuesses::Clock::time_point asked = ExpertGuesses::Clock::now();
+  guesses_.asks(asked);
+  const bool idle = reader_.idle();
+  const std::int64_t reads_before = counts_.reads;
+  judge_guesses(layer, now);
   cache_.release_all();
   for (const ExpertUse& use : now) {
     const std::size_t wanted = unit(layer, use.expert);
@@ -96,6 +112,11 @@ void ExpertStore::acquire(const Context& context, Index layer, std::span<const E
     const std::size_t wanted = unit(layer, use.expert);
     if (slots_[*cache_.slot_of(wanted)].state != State::kReady) finish(context, wanted);
   }
+  const ExpertGuesses::Clock::time_point done = ExpertGuesses::Clock::now();
+  const Index wanted = counts_.reads - reads_before;
+  if (idle && wanted > 0 && next.empty()) guesses_.reads(done - asked, wanted);
+  guesses_.computes(done);
+  guesses_left_ = reader_.idle() ? guesses_.worthwhile(slots()) : 0;
 }
 
 Bytes ExpertStore::give_back(Bytes wanted, Arena& memory) {
@@ -114,12 +135,12 @@ Bytes ExpertStore::give_back(Bytes wanted, Arena& memory) {
 }
 
 void ExpertStore::expect(Index layer, std::span<const std::int32_t> experts) {
-  constexpr std::int64_t kTrials = 64;
-  if (counts_.expected >= kTrials && 2 * counts_.foreseen < counts_.expected) return;  // the disk has better to do
   for (const std::int32_t expert : experts) {
     const std::size_t likely = unit(layer, expert);
     if (!cache_.slot_of(likely)) {
-      if (!start(likely, State::kExpected)) return;
+      if (guesses_left_ == 0 || !start(likely, State::kExpected)) return;
+      slots_[*cache_.slot_of(likely)].guessed = true;
+      --guesses_left_;
       ++counts_.expected;
     }
     cache_.hold(likely);

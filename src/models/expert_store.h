@@ -1,6 +1,6 @@
-// Experts of a mixture that are not all in memory: each lies in a slot or in the model file, and is read when a router has
-// chosen it, or before, when it is likely to be chosen. What is used often stays (memory/frequency_cache.h). Start at
-// acquire().                                                                            Details: docs/memory.md#experts
+// Experts of a mixture that are not all in memory: each lies in a slot or in the model file, and is read when a router
+// has chosen it, or before, when it is likely to be chosen. What is used often stays (memory/frequency_cache.h). Start
+// at acquire(). Details: docs/memory.md#experts
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,7 @@
 #include "base/index.h"
 #include "memory/arena.h"
 #include "memory/frequency_cache.h"
+#include "models/expert_guesses.h"
 #include "models/unit_reader.h"
 #include "models/weight_units.h"
 #include "models/weights.h"
@@ -27,17 +28,21 @@ class ExpertStore {
               std::span<std::byte> memory);
 
   [[nodiscard]] Index slots() const { return static_cast<Index>(cache_.slots()); }
-  void step(Index tokens) { cache_.step(tokens); }
+  void step(Index tokens) {  // a pass begins
+    cache_.step(tokens);
+    guesses_.pauses();
+  }
 
-  // Binds the views of experts `now` of one layer, in ascending order and no more than slots(), until the next call. What is
-  // not in memory is read, all at once, and packed on the context's threads. `next` are those that the following call will
-  // ask for: as far as there are slots, they are on their way then. Throws as UnitReader::finish(); experts that could not
-  // be read are forgotten.
+  // Binds the views of experts `now` of one layer, in ascending order and no more than slots(), until the next call.
+  // What is not in memory is read, all at once, and packed on the context's threads. `next` are those that the
+  // following call will ask for: as far as there are slots, they are on their way then. Throws as UnitReader::finish();
+  // experts that could not be read are forgotten.
   void acquire(const Context& context, Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next);
-  // Begins to read experts that a later acquire() is likely to ask for, as far as slots are free for them.
+  // Begins to read experts that a later acquire() is likely to ask for, the likeliest first, as far as slots are free for
+  // them and the disk has time for it (expert_guesses.h).
   void expect(Index layer, std::span<const std::int32_t> experts);
-  // Gives slots back to the machine until `wanted` bytes are, or as many are left as a token needs; of `memory`, where they
-  // lie. Those that are missed least go first. Between two passes.
+  // Gives slots back to the machine until `wanted` bytes are, or as many are left as a token needs; of `memory`, where
+  // they lie. Those that are missed least go first. Between two passes.
   Bytes give_back(Bytes wanted, Arena& memory);
   void release() { cache_.release_all(); }  // at the end of a pass
 
@@ -52,6 +57,7 @@ class ExpertStore {
   };  // expected: reading, and nobody has asked yet
   struct Slot {
     State state = State::kEmpty;
+    bool guessed = false;  // and the router of its layer has not spoken since
     std::vector<UnitReader::Unit> reads{};
   };
 
@@ -61,6 +67,7 @@ class ExpertStore {
   // Begins to read a unit that has no slot; false when there is none for it.
   bool start(std::size_t unit, State state);
   void clear(std::size_t unit, std::size_t slot);
+  void judge_guesses(Index layer, std::span<const ExpertUse> now);
   void finish(const Context& context, std::size_t unit);
   void bind(std::size_t unit, std::size_t part, const std::byte* data);
 
@@ -71,6 +78,8 @@ class ExpertStore {
   FrequencyCache cache_;
   std::vector<Slot> slots_;
   ExpertCounts counts_;
+  ExpertGuesses guesses_;
+  Index guesses_left_ = 0;  // until the next acquire()
 };
 
 }  // namespace jericho

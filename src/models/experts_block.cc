@@ -1,12 +1,13 @@
 // The experts of one layer: see blocks.h. Tokens are routed first; then each expert that any of them chose meets all of
 // its tokens at once, so that its weights are read once however many sequences the batch holds. Experts are computed in
-// ascending order, a wave of them at a time: as many as the wave's rows hold, and as there are slots for where experts come
-// from a cache (expert_store.h). Each token's sum therefore grows by ascending expert, and depends on neither its company
-// nor the waves (docs/numerics.md 5).
+// ascending order, a wave of them at a time: as many as the wave's rows hold, and as there are slots for where experts
+// come from a cache (expert_store.h). Each token's sum therefore grows by ascending expert, and depends on neither its
+// company nor the waves (docs/numerics.md 5).
 #include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "models/blocks.h"
 #include "models/weights.h"
@@ -16,8 +17,8 @@
 namespace jericho {
 namespace {
 
-// A wave holds at least the rows of one expert, which are the batch's at most; of small batches it holds all experts, so
-// that the threads have enough to share.
+// A wave holds at least the rows of one expert, which are the batch's at most; of small batches it holds all experts,
+// so that the threads have enough to share.
 constexpr Index kFullWave = 64;
 
 Index wave_rows(const MoeConfig& m, Index rows) {
@@ -116,6 +117,16 @@ void run_wave(const Pass& pass, const DecoderLayer& w, const Buffers& b, MatrixV
   add_expert_rows(pass.context, b.routing.weights, b.places, begin, input_rows, b.sum);
 }
 
+// Largest weight first; few at a time.
+void sort_by_weight(std::span<std::int32_t> experts, std::span<float> weights) {
+  for (std::size_t i = 1; i < experts.size(); ++i) {
+    for (std::size_t j = i; j > 0 && weights[j] > weights[j - 1]; --j) {
+      std::swap(weights[j], weights[j - 1]);
+      std::swap(experts[j], experts[j - 1]);
+    }
+  }
+}
+
 // Begins to read what the next layer is likely to choose: what its router says of this layer's input, for the residual
 // stream changes slowly (Eliseev & Mazur 2023, arXiv:2312.17238, section 3.2).
 void expect_next_experts(const Pass& pass, const Step& step, const Buffers& b, const LinearInput& x, Index slots) {
@@ -127,7 +138,10 @@ void expect_next_experts(const Pass& pass, const Step& step, const Buffers& b, c
   const DecoderLayer& w = pass.weights.resident(next);
   linear(pass.context, w.router, x, {}, b.logits);
   route(pass.context, c.moe, b.logits, w.router_bias, b.group_scores, b.next);
-  for (Index t = 0; t < pass.rows(); ++t) pass.weights.expect_experts(next, b.next.experts.row(t));
+  for (Index t = 0; t < pass.rows(); ++t) {
+    sort_by_weight(b.next.experts.row(t), b.next.weights.row(t));
+    pass.weights.expect_experts(next, b.next.experts.row(t));
+  }
 }
 
 }  // namespace

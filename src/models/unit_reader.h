@@ -33,12 +33,16 @@ class UnitReader {
 
   // Begins to read a weight into `memory`, page-aligned, of InPlace::of(weight).size, which stays until the end.
   Unit start(const WeightPlacement& weight, std::byte* memory);
-  // Waits for it, packs what has come on the context's threads while the rest is on its way, and says where it lies. Throws
-  // as RangeReader::wait(), with the tensor's name; the unit is forgotten then too.
+  // Waits for it, packs what has come on the context's threads while the rest is on its way, and says where it lies.
+  // Throws as RangeReader::wait(), with the tensor's name; the unit is forgotten then too.
   const std::byte* finish(const Context& context, const Unit& unit);
   // Waits for it and forgets it.
   void drop(const Unit& unit) { reader_.end(unit.ticket); }
   void poll() { reader_.poll(); }
+  [[nodiscard]] bool idle() {  // nothing is on its way
+    reader_.poll();
+    return reader_.idle();
+  }
 
  private:
   std::vector<File> files_;
