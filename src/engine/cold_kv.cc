@@ -1,5 +1,5 @@
-// Groups, the ring, and who reads what next: see cold_kv.h. Visit v of a step is read into place v % ring; writes use the
-// same places when no reads are in them.
+// Groups, the ring, and who reads what next: see cold_kv.h. Visit v of a step is read into place v % ring; writes use
+// the same places when no reads are in them. The block after the ring is that of the write behind.
 #include "engine/cold_kv.h"
 
 #include <algorithm>
@@ -65,35 +65,86 @@ void ColdKv::drop_reads() {
   visits_.clear();
 }
 
-std::optional<ScratchFile::Slot> ColdKv::write(std::span<std::byte* const> pages) {
+// What the pages keep of a layer.
+void ColdKv::fill(std::span<std::byte> block, std::span<std::byte* const> pages, Index layer) const {
+  const std::size_t part = layout_.key_offset(1, 0).size();
+  for (std::size_t page = 0; page < pages.size(); ++page)
+    std::memcpy(block.data() + page * part, pages[page] + layout_.key_offset(layer, 0).count, part);
+  std::memset(block.data() + pages.size() * part, 0, block.size() - pages.size() * part);
+}
+
+// The layers from `first` on. On an Error the slot is free again.
+void ColdKv::write_layers(ScratchFile::Slot slot, Index first, std::span<std::byte* const> pages) {
+  if (first == layout_.layers) return;
   drop_reads();
   const auto start = std::chrono::steady_clock::now();
-  const auto slot = file_->allocate();
-  if (!slot) return std::nullopt;
-  const std::size_t part = layout_.key_offset(1, 0).size();
+  const Bytes written = file_->counts().written;
   try {
-    for (Index layer = 0; layer < layout_.layers; ++layer) {
+    for (Index layer = first; layer < layout_.layers; ++layer) {
       const std::size_t place = static_cast<std::size_t>(layer) % ring_places_.size();
       settle(place);
-      const std::span<std::byte> to = block(place);
-      for (std::size_t page = 0; page < pages.size(); ++page)
-        std::memcpy(to.data() + page * part, pages[page] + layout_.key_offset(layer, 0).count, part);
-      std::memset(to.data() + pages.size() * part, 0, to.size() - pages.size() * part);
-      ring_places_[place].ticket = file_->write(*slot, layer, to);
+      fill(block(place), pages, layer);
+      ring_places_[place].ticket = file_->write(slot, layer, block(place));
     }
     settle_all();
   } catch (const Error&) {
     drop_reads();
-    file_->release(*slot);
+    file_->release(slot);
     throw;
   }
   write_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  waited_for_ += file_->counts().written - written;
+}
+
+std::optional<ScratchFile::Slot> ColdKv::write(std::span<std::byte* const> pages) {
+  const auto slot = file_->allocate();
+  if (slot) write_layers(*slot, 0, pages);
   return slot;
+}
+
+bool ColdKv::settle_behind() {
+  try {
+    if (const auto ticket = std::exchange(behind_->ticket, std::nullopt)) file_->wait(*ticket);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void ColdKv::drop_behind() {
+  if (!behind_) return;
+  static_cast<void>(settle_behind());
+  file_->release(behind_->slot);
+  behind_.reset();
+}
+
+void ColdKv::write_behind(Index sequence, std::span<std::byte* const> group) {
+  JERICHO_CHECK(std::ssize(group) == plan_.group_pages, "a group of {} pages", group.size());
+  if (behind_ && behind_->sequence != sequence) drop_behind();
+  if (!behind_) {
+    const auto slot = file_->allocate();
+    if (!slot) return;
+    behind_ = Behind{sequence, *slot};
+  }
+  if (behind_->layers == layout_.layers || (behind_->ticket && !file_->done(*behind_->ticket))) return;
+  if (!settle_behind()) return drop_behind();
+  const std::span<std::byte> to = block(ring_places_.size());
+  fill(to, group, behind_->layers);
+  behind_->ticket = file_->write(behind_->slot, behind_->layers++, to);
+  ++written_behind_;
 }
 
 bool ColdKv::store(Index sequence, std::span<std::byte* const> group) {
   JERICHO_CHECK(std::ssize(group) == plan_.group_pages, "a group of {} pages", group.size());
-  const auto slot = write(group);
+  std::optional<ScratchFile::Slot> slot;
+  if (behind_ && behind_->sequence == sequence && settle_behind()) {
+    const Behind begun = *std::exchange(behind_, std::nullopt);
+    write_layers(begun.slot, begun.layers, group);
+    slot = begun.slot;
+  } else {
+    drop_behind();
+    slot = write(group);
+  }
   if (slot) held_[static_cast<std::size_t>(sequence)].groups.push_back(*slot);
   return slot.has_value();
 }
@@ -101,6 +152,7 @@ bool ColdKv::store(Index sequence, std::span<std::byte* const> group) {
 bool ColdKv::park(Index sequence, std::span<std::byte* const> pages) {
   Held& held = held_[static_cast<std::size_t>(sequence)];
   JERICHO_CHECK(!held.parked && std::ssize(pages) <= plan_.group_pages, "parking {} pages", pages.size());
+  drop_behind();
   held.parked = write(pages);
   return held.parked.has_value();
 }
@@ -120,6 +172,7 @@ void ColdKv::unpark(Index sequence, std::span<std::byte* const> pages) {
 }
 
 void ColdKv::forget(Index sequence) {
+  if (behind_ && behind_->sequence == sequence) drop_behind();
   Held& held = held_[static_cast<std::size_t>(sequence)];
   if (held.groups.empty() && !held.parked) return;
   drop_reads();
@@ -128,8 +181,8 @@ void ColdKv::forget(Index sequence) {
   held = {};
 }
 
-// Everything that attention will ask for, layer by layer: of each reader the groups that its first row sees, as often as
-// the layer's block asks for them.
+// Everything that attention will ask for, layer by layer: of each reader the groups that its first row sees, as often
+// as the layer's block asks for them.
 void ColdKv::list_visits() {
   std::int32_t kv = 0;
   for (const LayerConfig& layer : config_.layers) {
@@ -234,14 +287,14 @@ ColdPages::Window ColdKv::read(Index layer, std::int32_t sequence, Index positio
 }
 
 MatrixView<float> ColdKv::carried(Index rows, Index cols) {
-  std::byte* const after_ring = ring_.bytes().data() + ring_places_.size() * plan_.scratch.block_bytes.size();
+  std::byte* const after_ring = block(ring_places_.size()).data() + plan_.scratch.block_bytes.size();
   JERICHO_CHECK(Bytes{rows * cols * static_cast<Index>(sizeof(float))} <= plan_.carried, "{} x {} are carried", rows,
                 cols);
   return {reinterpret_cast<float*>(after_ring), rows, cols};
 }
 
 double ColdKv::bytes_per_second() const {
-  return write_seconds_ > 0 ? static_cast<double>(file_->counts().written.count) / write_seconds_ : 0;
+  return write_seconds_ > 0 ? static_cast<double>(waited_for_.count) / write_seconds_ : 0;
 }
 
 Bytes ColdKv::step_bytes() const { return plan_.scratch.block_bytes * step_visits_; }

@@ -1,8 +1,9 @@
-// The keys and values of a session that have no place in RAM. The oldest pages of a sequence go to a scratch file, a group
-// of pages in one slot, its layers one behind the other, so that a block of the file is what attention of one layer wants:
+// The keys and values of a session that have no place in RAM. The oldest pages of a sequence go to a scratch file, a
+// group of pages in one slot, its layers one behind the other, so that a block of the file is what attention of one
+// layer wants:
 //   slot:  layer 0: page 0 | page 1 | ...   layer 1: page 0 | ...       each layer padded to a block
-// In a step, attention asks for the groups of layer 0, then of layer 1, ...: the order is known when the step begins, so a
-// ring of blocks is read ahead of it (docs/memory.md#contexts-larger-than-ram). Start at store() and begin_step().
+// In a step, attention asks for the groups of layer 0, then of layer 1, ...: the order is known when the step begins,
+// so a ring of blocks is read ahead of it (docs/memory.md#contexts-larger-than-ram). Start at store() and begin_step().
 #pragma once
 
 #include <cstddef>
@@ -31,9 +32,12 @@ class ColdKv final : public ColdPages {
   [[nodiscard]] Index group_pages() const { return plan_.group_pages; }
   [[nodiscard]] Index pages(Index sequence) const;  // of a sequence that are cold: its first ones
 
-  // Takes over the next group of a sequence, whose pages are complete; they are free when this returns. False when the file
-  // has no slot. Error(kIo) when an earlier write failed.
+  // Takes over the next group of a sequence, whose pages are complete; they are free when this returns. False when the
+  // file has no slot. Error(kIo) when a write failed.
   bool store(Index sequence, std::span<std::byte* const> group);
+  // Begins to write a layer of the group that store() is likely to be given next, so that it then has less to wait for.
+  // Between two steps; never waits and never fails: what does not succeed is store()'s to write again.
+  void write_behind(Index sequence, std::span<std::byte* const> group);
   // Keeps the pages behind the cold ones, a group at most, until unpark() puts them back.
   bool park(Index sequence, std::span<std::byte* const> pages);
   void unpark(Index sequence, std::span<std::byte* const> pages);
@@ -54,8 +58,9 @@ class ColdKv final : public ColdPages {
   void announce(Index layer, std::int32_t sequence, std::span<const Index> positions) override;
   [[nodiscard]] MatrixView<float> carried(Index rows, Index cols) override;
 
-  [[nodiscard]] Bytes step_bytes() const;         // that the current step reads
-  [[nodiscard]] double bytes_per_second() const;  // of writing groups, as measured; 0: not yet
+  [[nodiscard]] Bytes step_bytes() const;                                 // that the current step reads
+  [[nodiscard]] Index written_behind() const { return written_behind_; }  // layers of groups, so far
+  [[nodiscard]] double bytes_per_second() const;                          // of writing groups, as measured; 0: not yet
   [[nodiscard]] const ScratchFile& file() const { return *file_; }
 
  private:
@@ -74,6 +79,13 @@ class ColdKv final : public ColdPages {
     std::optional<ScratchFile::Slot> parked{};
   };
 
+  struct Behind {  // a group that is written before it must leave
+    Index sequence = 0;
+    ScratchFile::Slot slot = 0;
+    Index layers = 0;  // that are written or on their way
+    std::optional<ScratchFile::Ticket> ticket{};
+  };
+
   [[nodiscard]] Index group_tokens() const { return plan_.group_pages * kPageTokens; }
   [[nodiscard]] std::span<std::byte> block(std::size_t place) const;
   void list_visits();
@@ -81,7 +93,12 @@ class ColdKv final : public ColdPages {
   void drop_reads();
   void settle(std::size_t place);
   void settle_all();
+  void fill(std::span<std::byte> block, std::span<std::byte* const> pages, Index layer) const;
   std::optional<ScratchFile::Slot> write(std::span<std::byte* const> pages);
+  void write_layers(ScratchFile::Slot slot, Index first, std::span<std::byte* const> pages);
+  // Waits for the write behind, if there is one; whether all is well.
+  bool settle_behind();
+  void drop_behind();
 
   const ModelConfig& config_;
   KvLayout layout_;  // of whole pages
@@ -97,7 +114,10 @@ class ColdKv final : public ColdPages {
   std::size_t taken_ = 0;    // of visits_: read by attention
   std::size_t started_ = 0;  // of visits_: being read, visit v in place v % ring
   std::vector<Place> ring_places_;
-  double write_seconds_ = 0;
+  std::optional<Behind> behind_;
+  Index written_behind_ = 0;
+  double write_seconds_ = 0;  // of writes that were waited for
+  Bytes waited_for_{};
   std::vector<std::byte*> table_;  // pages of the current window, by position
   std::vector<std::span<std::byte* const>> tables_;
 };

@@ -210,10 +210,7 @@ void Session::make_room() {
     if (largest == nullptr || in_ram(s) > in_ram(*largest)) largest = &s;
   }
   if (youngest != nullptr) return preempt(*youngest);
-  const auto whole_groups = [&](const Sequence& s) {  // whose positions are all written
-    return s.length / kPageTokens - cold_pages(s) >= cold_->group_pages();
-  };
-  if (cold_ == nullptr || largest == nullptr || !whole_groups(*largest)) {
+  if (cold_ == nullptr || largest == nullptr || !has_whole_group(*largest)) {
     throw Error(ErrorKind::kBudget, fmt::format("the sequences of one batch need more than the {} pages of keys and "
                                                 "values that the memory allows; batch fewer or give more with --memory",
                                                 plan_.pages));
@@ -221,11 +218,31 @@ void Session::make_room() {
   if (!store_group(*largest)) throw Error(ErrorKind::kIo, "the scratch file has no room for more keys and values");
 }
 
+bool Session::has_whole_group(const Sequence& sequence) const {
+  return sequence.length / kPageTokens - cold_pages(sequence) >= cold_->group_pages();
+}
+
+std::span<std::byte* const> Session::next_group(const Sequence& sequence) const {
+  const std::span<std::byte* const> pages(sequence.page_data);
+  return pages.subspan(static_cast<std::size_t>(cold_pages(sequence)), static_cast<std::size_t>(cold_->group_pages()));
+}
+
+// Where the last pages are about to be taken: of the sequence that will have to give some up.
+void Session::write_behind(std::span<const BatchItem> items) {
+  if (cold_ == nullptr || pages_->free_pages() > cold_->group_pages()) return;
+  const auto in_ram = [&](const Sequence& s) { return std::ssize(s.pages) - cold_pages(s); };
+  const Sequence* largest = nullptr;
+  for (const BatchItem& item : items) {
+    const Sequence& s = sequences_[static_cast<std::size_t>(item.sequence)];
+    if (largest == nullptr || in_ram(s) > in_ram(*largest)) largest = &s;
+  }
+  if (largest != nullptr && has_whole_group(*largest)) cold_->write_behind(number(*largest), next_group(*largest));
+}
+
 bool Session::store_group(Sequence& sequence) {
   const Index first = cold_pages(sequence);
   const auto group = static_cast<std::size_t>(cold_->group_pages());
-  const std::span<std::byte* const> pages(sequence.page_data);
-  if (!cold_->store(number(sequence), pages.subspan(static_cast<std::size_t>(first), group))) return false;
+  if (!cold_->store(number(sequence), next_group(sequence))) return false;
   for (std::size_t page = static_cast<std::size_t>(first); page < static_cast<std::size_t>(first) + group; ++page) {
     pages_->release(std::exchange(sequence.pages[page], kNullPage));
     sequence.page_data[page] = nullptr;
@@ -244,8 +261,7 @@ Bytes Session::give_back(Bytes wanted, Index least_context) {
   if (pages <= 0) return {};
   try {
     Sequence& only = sequences_.front();
-    const auto whole_group = [&] { return only.length / kPageTokens - cold_pages(only) >= cold_->group_pages(); };
-    while (cold_ && pages_->free_pages() < pages && whole_group() && store_group(only)) {
+    while (cold_ && pages_->free_pages() < pages && has_whole_group(only) && store_group(only)) {
     }
   } catch (const Error&) {  // a disk that takes no more: what is free goes
   }
@@ -303,7 +319,7 @@ void Session::preempt(Sequence& sequence) {
 // Whole groups become cold, the rest waits in a slot of its own. False when the scratch file does not take it.
 bool Session::park(Sequence& sequence) {
   try {
-    while (sequence.length / kPageTokens - cold_pages(sequence) >= cold_->group_pages()) {
+    while (has_whole_group(sequence)) {
       if (!store_group(sequence)) return false;
     }
     const auto first = static_cast<std::size_t>(cold_pages(sequence));
@@ -507,6 +523,7 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
                                {tokens, rows, logit_rows, all_pages, states, selection_ ? &*selection_ : nullptr,
                                 votes_ ? &*votes_ : nullptr, cold, plan_.long_context},
                                scratch_.bytes(), logits);
+  write_behind(items);
   if (cold != nullptr) cold_->end_step();
   for (const BatchItem& item : items) {
     drop_middle(sequences_[static_cast<std::size_t>(item.sequence)]);

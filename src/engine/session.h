@@ -127,7 +127,11 @@ class Session {
   void take_back(std::span<const BatchItem> items);  // of a step that failed
   [[nodiscard]] Index number(const Sequence& sequence) const { return &sequence - sequences_.data(); }
   [[nodiscard]] Index cold_pages(const Sequence& sequence) const { return cold_ ? cold_->pages(number(sequence)) : 0; }
+  // Whether the oldest group in RAM is complete: all its positions are written.
+  [[nodiscard]] bool has_whole_group(const Sequence& sequence) const;
+  [[nodiscard]] std::span<std::byte* const> next_group(const Sequence& sequence) const;
   [[nodiscard]] bool store_group(Sequence& sequence);
+  void write_behind(std::span<const BatchItem> items);
   void drop_middle(Sequence& sequence);
   [[nodiscard]] static Index stored(const Sequence& sequence) { return sequence.length - sequence.dropped; }
   [[nodiscard]] bool votes_before(const Sequence& sequence, KvReading reads) const;

@@ -56,11 +56,12 @@ struct InferenceWish {
 // of a group, a block of the file, at a time whenever attention reads them.
 struct ColdPlan {
   Index group_pages = 0;   // a multiple of an attention block; 0: all pages stay in RAM
-  Index ring = 0;          // blocks on their way at once
+  Index ring = 0;          // blocks on their way to be read
   Bytes carried{};         // between the windows of a layer
   ScratchShape scratch{};  // a slot per group, a block per layer
 
-  [[nodiscard]] Bytes ring_bytes() const { return scratch.block_bytes * ring + round_up(carried, Bytes{4096}); }
+  // Of the ring, of the block that is written ahead of its need, and of what is carried.
+  [[nodiscard]] Bytes ring_bytes() const { return scratch.block_bytes * (ring + 1) + round_up(carried, Bytes{4096}); }
 };
 
 inline constexpr Index kLargestChunk = 512;
