@@ -1,5 +1,5 @@
-// DeepSeek-V2 and V3 against their formulas in double: a toy checkpoint of random weights, read through the engine, and a second
-// forward pass written down from the papers, over plain rows and loops, that shares nothing with it.
+// DeepSeek-V2 and V3 against their formulas in double: a toy checkpoint of random weights, read through the engine, and
+// a second forward pass written down from the papers, over plain rows and loops, that shares nothing with it.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -210,8 +210,8 @@ TEST(DeepSeek, IsItsFormulasThoughItNeverExpandsKeysAndValues) {
   }
 }
 
-// The GGUF of a checkpoint of DeepSeek's V3: as newer files hold it, with kv_b split and its first part transposed, or as
-// older ones do.
+// The GGUF of a checkpoint of DeepSeek's V3: as newer files hold it, with kv_b split and its first part transposed, or
+// as older ones do.
 std::filesystem::path write_gguf(const ToyCheckpoint& checkpoint, const TestDirectory& directory, bool split) {
   using D = DeepSeek;
   GgufWriter writer;

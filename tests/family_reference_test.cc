@@ -1,5 +1,5 @@
-// Families without golden logits against an independent forward pass in double (support/reference_decoder.h): toy models
-// read from the config.json of each, with random matrices, norms and biases.
+// Families without golden logits against an independent forward pass in double (support/reference_decoder.h): toy
+// models read from the config.json of each, with random matrices, norms and biases.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,5 +1,6 @@
-// Gemma 3, for which there are no golden data, against its formulas in double: a toy checkpoint of random weights, read through the engine, and a second
-// forward pass written down from the papers, over plain rows and loops, that shares nothing with it.
+// Gemma 3, for which there are no golden data, against its formulas in double: a toy checkpoint of random weights, read
+// through the engine, and a second forward pass written down from the papers, over plain rows and loops, that shares
+// nothing with it.
 #include <algorithm>
 #include <cmath>
 #include <functional>

@@ -1,5 +1,6 @@
-// Granite with experts against its formulas in double: a toy checkpoint of random weights under the names of transformers,
-// read through the engine, and a second forward pass over plain rows and loops that shares nothing with it.
+// Granite with experts against its formulas in double: a toy checkpoint of random weights under the names of
+// transformers, read through the engine, and a second forward pass over plain rows and loops that shares nothing with
+// it.
 #include <algorithm>
 #include <cmath>
 #include <string>

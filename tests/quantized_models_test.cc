@@ -1,6 +1,6 @@
-// Whole models from quantized Hugging Face checkpoints: for every method the logits of a tiny Llama are those of the same
-// model with its dequantized values in F32, within what rounding activations to 8 bits costs, or to the last digits where
-// the weights multiply in fp32.
+// Whole models from quantized Hugging Face checkpoints: for every method the logits of a tiny Llama are those of the
+// same model with its dequantized values in F32, within what rounding activations to 8 bits costs, or to the last
+// digits where the weights multiply in fp32.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -190,12 +190,14 @@ double difference(const std::vector<float>& actual, const std::vector<float>& ex
   return std::sqrt(error / total);
 }
 
-// A rounded activation is off by 1 / sqrt(12) of a step of absmax / 127 on average. Of 32 normal values the largest is about
-// 2.2 times their root mean square: 0.5 % relative error; of 32 outputs of SwiGLU, products of two, about 5 times: 1.1 %.
-// Random weights hand relative errors on, and independent ones add up as squares: six products and down_proj in each of
-// two layers and a head are sqrt(2 (6 * 0.5^2 + 1.1^2) + 0.5^2) = 2.4 %. The control below shows that 3 % is not too wide.
+// A rounded activation is off by 1 / sqrt(12) of a step of absmax / 127 on average. Of 32 normal values the largest is
+// about 2.2 times their root mean square: 0.5 % relative error; of 32 outputs of SwiGLU, products of two, about 5
+// times: 1.1 %. Random weights hand relative errors on, and independent ones add up as squares: six products and
+// down_proj in each of two layers and a head are sqrt(2 (6 * 0.5^2 + 1.1^2) + 0.5^2) = 2.4 %. The control below shows
+// that 3 % is not too wide.
 constexpr double kActivationRounding = 0.03;
-// With one scale per token the largest is that of 256 values, about 2.9 times, or of 512 outputs of SwiGLU, about 8 times:
+// With one scale per token the largest is that of 256 values, about 2.9 times, or of 512 outputs of SwiGLU, about 8
+// times:
 // sqrt(2 (6 * 0.66^2 + 1.8^2) + 0.66^2) = 3.5 %.
 constexpr double kTokenRounding = 0.04;
 constexpr double kFp32Order = 2e-5;

@@ -1,6 +1,6 @@
-// Models with state spaces against the same forward pass written down from the formulas of their papers, in double, over
-// the names of a Hugging Face directory: what no golden model has (groups, norms before the gate, limits of time steps,
-// norms of dt, B and C, the layers of Jamba).
+// Models with state spaces against the same forward pass written down from the formulas of their papers, in double,
+// over the names of a Hugging Face directory: what no golden model has (groups, norms before the gate, limits of time
+// steps, norms of dt, B and C, the layers of Jamba).
 #include <algorithm>
 #include <cmath>
 #include <string>

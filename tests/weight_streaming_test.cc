@@ -1,5 +1,6 @@
-// Weights that do not fit are read from their file in every pass: the bits are those of the model in memory, whatever part
-// of it is pinned, and reads that fail end in an error that names file and tensor and leaves the session as it was.
+// Weights that do not fit are read from their file in every pass: the bits are those of the model in memory, whatever
+// part of it is pinned, and reads that fail end in an error that names file and tensor and leaves the session as it
+// was.
 #include <algorithm>
 #include <array>
 #include <memory>

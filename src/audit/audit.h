@@ -1,5 +1,5 @@
-// One audit: what a model is, the plan that would run it, how fast a device could be, and what gives out first. Assembled
-// here from the parts, printed by report_text.h, report_json.h and report_html.h. Start at make_audit().
+// One audit: what a model is, the plan that would run it, how fast a device could be, and what gives out first.
+// Assembled here from the parts, printed by report_text.h, report_json.h and report_html.h. Start at make_audit().
 #pragma once
 
 #include <algorithm>

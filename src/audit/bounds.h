@@ -1,5 +1,5 @@
-// How fast a device can be at most at what a model asks, and which of capacity, bandwidth and arithmetic gives out first
-// (Williams et al. 2009; Pope et al. 2022, arXiv:2211.05102). Start at decode_bound() and find_starvation().
+// How fast a device can be at most at what a model asks, and which of capacity, bandwidth and arithmetic gives out
+// first (Williams et al. 2009; Pope et al. 2022, arXiv:2211.05102). Start at decode_bound() and find_starvation().
 #pragma once
 
 #include <functional>
@@ -26,8 +26,8 @@ struct Bound {
   [[nodiscard]] double tokens_per_second() const { return seconds > 0 ? tokens / seconds : 0; }
 };
 
-// The sum over the parts, each of which waits for memory or for arithmetic, whichever takes longer. Arithmetic that is not
-// known takes no time.
+// The sum over the parts, each of which waits for memory or for arithmetic, whichever takes longer. Arithmetic that is
+// not known takes no time.
 Bound bound_of(const std::vector<Op>& ops, double tokens, const Device& device);
 
 Bound decode_bound(const ModelView& model, const Device& device, KvTypes type, double batch, double context);

@@ -27,8 +27,8 @@ struct CommandWish {
 
 std::string quoted(const std::string& word);  // for a POSIX shell
 
-// "jericho run ..." of one sequence with text, else "jericho bench ..."; empty for a model without arguments, which nothing
-// here runs.
+// "jericho run ..." of one sequence with text, else "jericho bench ..."; empty for a model without arguments, which
+// nothing here runs.
 std::string command_line(const ModelSource& source, const CommandWish& wish);
 
 }  // namespace jericho

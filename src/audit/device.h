@@ -1,6 +1,6 @@
 // What a machine offers: memory, bandwidth, arithmetic, and what it costs. Known ones come with the program as data
-// (devices.json), which a file of the user's may extend or correct; the machine here is described by what was measured of
-// it. Start at DeviceList.
+// (devices.json), which a file of the user's may extend or correct; the machine here is described by what was measured
+// of it. Start at DeviceList.
 #pragma once
 
 #include <array>
@@ -51,8 +51,8 @@ class DeviceList {
  public:
   static DeviceList built_in();
 
-  // Adds the devices of a text like devices.json; one whose name is known replaces the fields that it gives. Error(kInput)
-  // names `what`, the device and the field.
+  // Adds the devices of a text like devices.json; one whose name is known replaces the fields that it gives.
+  // Error(kInput) names `what`, the device and the field.
   void merge(std::string_view text, std::string_view what);
   void merge_file(const std::filesystem::path& file);
 

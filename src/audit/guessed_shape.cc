@@ -106,7 +106,8 @@ class Guess {
     }
   }
 
-  // "M-M*E": one letter per part: a state space, attention, dense or experts. A mixer and what follows it are one layer here.
+  // "M-M*E": one letter per part: a state space, attention, dense or experts. A mixer and what follows it are one layer
+  // here.
   bool pattern() {
     const auto text = get<std::string>(j_, "hybrid_override_pattern");
     if (!text) return false;

@@ -1,5 +1,5 @@
-// The shape of a configuration that no family here reads, for questions about bytes: what such files call their sizes, put
-// into a decoder of the nearest kind. The result counts well and runs nowhere. Start at guess_shape().
+// The shape of a configuration that no family here reads, for questions about bytes: what such files call their sizes,
+// put into a decoder of the nearest kind. The result counts well and runs nowhere. Start at guess_shape().
 #pragma once
 
 #include <string>

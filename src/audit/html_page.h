@@ -1,4 +1,5 @@
-// The frame of a page that stands alone: one style sheet for reports and curves, in both colour schemes, nothing fetched.
+// The frame of a page that stands alone: one style sheet for reports and curves, in both colour schemes, nothing
+// fetched.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// What a model asks of any machine, from its shape and the types of its weights alone: parameters, bytes of weights, keys,
-// values and states, and the operations and bytes of every part of a step. Nothing here knows a machine: bounds.h puts the
-// two together. Start at decode_ops(). The formulas, with sources: docs/audit.md.
+// What a model asks of any machine, from its shape and the types of its weights alone: parameters, bytes of weights,
+// keys, values and states, and the operations and bytes of every part of a step. Nothing here knows a machine: bounds.h
+// puts the two together. Start at decode_ops(). The formulas, with sources: docs/audit.md.
 #pragma once
 
 #include <array>
@@ -52,8 +52,8 @@ double kv_need(const ModelConfig& config, KvTypes type, double tokens);  // the 
 Bytes state_bytes(const ModelConfig& config, KvTypes type);              // of one sequence, whatever its length
 Bytes logit_bytes(const ModelConfig& config, Index rows);
 
-// Keys per channel over `tokens` of a page, codes of `bits`, one scale and one minimum in fp16 per channel (KIVI, Liu et al.
-// 2024, arXiv:2402.02750): bytes of one head.
+// Keys per channel over `tokens` of a page, codes of `bits`, one scale and one minimum in fp16 per channel (KIVI, Liu
+// et al. 2024, arXiv:2402.02750): bytes of one head.
 Bytes key_block_bytes(Index tokens, Index head_dim, Index bits);
 
 // The context at which the keys and values of one sequence take as many bytes as all weights, rounded; 0: never.
@@ -82,8 +82,8 @@ Op linear_op(double rows, double m, double n, double weight_bits);
 // One layer's attention of one new token over T cached ones.
 Op attention_decode_op(const ModelConfig& config, KvTypes type, double tokens);
 
-// A step that gives each of `batch` sequences one token, `context` positions deep. Experts: those that some sequence meets,
-// E (1 - (1 - k/E)^B) of E when they are drawn evenly.
+// A step that gives each of `batch` sequences one token, `context` positions deep. Experts: those that some sequence
+// meets, E (1 - (1 - k/E)^B) of E when they are drawn evenly.
 std::vector<Op> decode_ops(const ModelView& model, KvTypes type, double batch, double context);
 // `tokens` of one text read in pieces of `chunk`, the logits of the last one computed.
 std::vector<Op> prefill_ops(const ModelView& model, KvTypes type, double tokens, double chunk);

@@ -1,5 +1,5 @@
-// An audit as one page that needs nothing else: no scripts, no fonts, no network. Drawings are inline SVG, light or dark as
-// the reader's system is. Start at report_html().
+// An audit as one page that needs nothing else: no scripts, no fonts, no network. Drawings are inline SVG, light or
+// dark as the reader's system is. Start at report_html().
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// When a workload outgrows the machines there will be: devices with dates, rates at which arithmetic, bandwidth and capacity
-// grow after the newest of them, workloads that grow too; and for each the first month in which it starves, and of what.
+// When a workload outgrows the machines there will be: devices with dates, rates at which arithmetic, bandwidth and
+// capacity grow after the newest of them, workloads that grow too; and for each the first month in which it starves,
+// and of what.
 // Start at read_roadmap() and follow().                                              Details: docs/audit.md#roadmaps
 #pragma once
 

@@ -1,4 +1,5 @@
-// Four ways a model is used, and for each what to change first: rules in a fixed order over the model's and the device's
+// Four ways a model is used, and for each what to change first: rules in a fixed order over the model's and the
+// device's
 // figures, and the plan as a command to run. Start at advise().                     Details: docs/audit.md#scenarios
 #pragma once
 

@@ -1,5 +1,5 @@
-// Small charts as inline SVG, coloured by the page's style sheet: classes s0, s1, ... name the series, so that both colour
-// schemes are one place's matter. Start at SvgChart.
+// Small charts as inline SVG, coloured by the page's style sheet: classes s0, s1, ... name the series, so that both
+// colour schemes are one place's matter. Start at SvgChart.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// What training a model would hold, by method: weights, gradients, master copies and optimizer state per parameter, and the
-// activations that the backward pass needs. Start at training_states(). The formulas, with sources: docs/audit.md.
+// What training a model would hold, by method: weights, gradients, master copies and optimizer state per parameter, and
+// the activations that the backward pass needs. Start at training_states(). The formulas, with sources: docs/audit.md.
 #pragma once
 
 #include <string_view>
@@ -52,8 +52,8 @@ enum class Recompute {
   kNone,    // with an attention that keeps no scores
   kLayers,  // the input of each layer, and one layer at a time again (Chen et al. 2016, arXiv:1604.06174)
 };
-// In 16 bits, for `tokens` in all: what a Llama-like layer keeps for its backward pass, op by op. A state space keeps its
-// projections and the inputs of its scan.
+// In 16 bits, for `tokens` in all: what a Llama-like layer keeps for its backward pass, op by op. A state space keeps
+// its projections and the inputs of its scan.
 Bytes saved_activations(const ModelConfig& config, Index tokens, Recompute recompute);
 // Of one layer with GELU and 16-bit values, scores kept (Korthikanti et al. 2022, arXiv:2205.05198, eq. 2).
 double gelu_layer_bytes(double tokens, double hidden, double heads, double sequence);

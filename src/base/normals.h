@@ -1,5 +1,5 @@
-// Normal random numbers from a counter (philox.h), the same bits everywhere: Box & Muller 1958, "A note on the generation of
-// random normal deviates", on the two pairs of words of a draw, in double by math.h.
+// Normal random numbers from a counter (philox.h), the same bits everywhere: Box & Muller 1958, "A note on the
+// generation of random normal deviates", on the two pairs of words of a draw, in double by math.h.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// jericho audit: what a model asks of memory and arithmetic, the plan that would run it, how fast a device could be at it,
-// and what gives out first; from headers or a bare config.json, no weights needed. Start at audit().
+// jericho audit: what a model asks of memory and arithmetic, the plan that would run it, how fast a device could be at
+// it, and what gives out first; from headers or a bare config.json, no weights needed. Start at audit().
 #include <cstdlib>
 #include <filesystem>
 #include <memory>

@@ -1,5 +1,5 @@
-// The model that an audit is about, and the planner that would be asked if it ran: a file's headers, or a bare config.json
-// or shape with weights of a type. Start at AuditModel.
+// The model that an audit is about, and the planner that would be asked if it ran: a file's headers, or a bare
+// config.json or shape with weights of a type. Start at AuditModel.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,5 @@
-// The plan of an audit, run: 64 tokens decoded, a prompt read, and what was predicted beside what was measured. The speeds
-// are predicted from a slice: some layers of the model's shape with random weights, run by themselves.
+// The plan of an audit, run: 64 tokens decoded, a prompt read, and what was predicted beside what was measured. The
+// speeds are predicted from a slice: some layers of the model's shape with random weights, run by themselves.
 #pragma once
 
 #include <stop_token>

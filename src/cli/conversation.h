@@ -21,8 +21,8 @@ class Conversation {
   void restart();                            // forgets all but the system message
   void set_system(const std::string& text);  // and restarts; empty: no system message
 
-  // The conversation and a user's `text` after it as tokens, up to where the answer begins; `now` is what the template may
-  // ask for. Error(kInput, kUnsupported) in the template's own words when it refuses.
+  // The conversation and a user's `text` after it as tokens, up to where the answer begins; `now` is what the template
+  // may ask for. Error(kInput, kUnsupported) in the template's own words when it refuses.
   [[nodiscard]] std::vector<TokenId> prompt(const std::string& text, const std::tm& now) const;
   void add_turn(const std::string& text, const std::string& answer);
 

@@ -1,5 +1,5 @@
-// jericho diff: what differs between two models, in any formats: configuration, weights, and on a text the probabilities
-// they give. Exit code 0 when nothing differs, 1 when something does.
+// jericho diff: what differs between two models, in any formats: configuration, weights, and on a text the
+// probabilities they give. Exit code 0 when nothing differs, 1 when something does.
 #include <algorithm>
 #include <memory>
 #include <optional>

@@ -36,8 +36,8 @@ ModelResult result_of(const Workspace& workspace, Index context) {
   return result;
 }
 
-// `tokens` were read in `seconds`, `together` of them at a time, by the model and, where there is one, by its reference;
-// `head_share` of them were scored.
+// `tokens` were read in `seconds`, `together` of them at a time, by the model and, where there is one, by its
+// reference; `head_share` of them were scored.
 void add_speed(const Workspace& workspace, const Workspace* reference, Index tokens, Index together, double head_share,
                double seconds, ModelResult& result) {
   const auto cost_of = [&](const Workspace& w) {

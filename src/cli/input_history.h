@@ -1,5 +1,5 @@
-// What was typed before, kept from one run to the next in a file with one entry a line; \n and \\ stand for a line break
-// and a backslash. A file that cannot be read or written costs the history, never the program.
+// What was typed before, kept from one run to the next in a file with one entry a line; \n and \\ stand for a line
+// break and a backslash. A file that cannot be read or written costs the history, never the program.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 
 namespace jericho::cli {
 
-// $XDG_STATE_HOME/jericho/chat_history, else ~/.local/state/jericho/chat_history (XDG Base Directory Specification 0.8);
-// nothing when neither is known.
+// $XDG_STATE_HOME/jericho/chat_history, else ~/.local/state/jericho/chat_history (XDG Base Directory Specification
+// 0.8); nothing when neither is known.
 std::optional<std::filesystem::path> history_file();
 
 // One thread.

@@ -11,8 +11,8 @@
 namespace jericho::cli {
 
 // How many of the tokens that a sequence holds may stay when it is to read `wanted`: all of them when they are the
-// beginning of it and something remains to be read, else none. A sequence cannot forget its end alone: a recurrent state
-// has no earlier self.
+// beginning of it and something remains to be read, else none. A sequence cannot forget its end alone: a recurrent
+// state has no earlier self.
 Index kept_tokens(std::span<const TokenId> held, std::span<const TokenId> wanted);
 
 // One thread; the session outlives it.

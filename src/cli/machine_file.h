@@ -1,5 +1,5 @@
-// Where the machine's figures are kept from one run to the next: $XDG_CACHE_HOME or ~/.cache, jericho/machine-*.json, one
-// file for each processor, number of threads and path of kernels.
+// Where the machine's figures are kept from one run to the next: $XDG_CACHE_HOME or ~/.cache, jericho/machine-*.json,
+// one file for each processor, number of threads and path of kernels.
 #pragma once
 
 #include <filesystem>

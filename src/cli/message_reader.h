@@ -40,8 +40,8 @@ class MessageReader {
 // Line by line from the file descriptor `input`; nothing is written. Messages of more than `most` are refused.
 std::unique_ptr<MessageReader> make_line_reader(int input, Bytes most);
 
-// From the terminal at standard input; what is typed is added to `history`, which outlives the reader. `prompt` is ASCII.
-// The terminal is raw while the reader lives.
+// From the terminal at standard input; what is typed is added to `history`, which outlives the reader. `prompt` is
+// ASCII. The terminal is raw while the reader lives.
 std::unique_ptr<MessageReader> make_terminal_reader(std::string prompt, InputHistory& history, Bytes most);
 
 }  // namespace jericho::cli

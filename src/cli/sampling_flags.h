@@ -20,9 +20,9 @@ namespace jericho::cli {
 class SamplingFlags {
  public:
   void add_flags(CLI::App& verb);
-  // What the flags say and, where they are silent, what `model` recommends: general.sampling.* of a GGUF or the directory's
-  // generation_config.json. Without --seed the seed comes from the system. Error(kUsage) for a sampler or bias that cannot be
-  // read.
+  // What the flags say and, where they are silent, what `model` recommends: general.sampling.* of a GGUF or the
+  // directory's generation_config.json. Without --seed the seed comes from the system. Error(kUsage) for a sampler or
+  // bias that cannot be read.
   [[nodiscard]] SamplingOptions options(const ModelFile& model) const;
 
  private:

@@ -1,5 +1,6 @@
 // Every speed a verb prints, held against the roof that bounds it, as `jericho bench --machine` measured it. Nothing is
-// measured here: where no figures were kept, a speed stands alone and hint() says what would give its roof. Start at Speeds.
+// measured here: where no figures were kept, a speed stands alone and hint() says what would give its roof. Start at
+// Speeds.
 #pragma once
 
 #include <optional>

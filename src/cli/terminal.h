@@ -25,7 +25,8 @@ class Terminal {
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
-  // What was typed, after waiting up to `milliseconds` for it: empty when nothing was, nothing when the terminal is gone.
+  // What was typed, after waiting up to `milliseconds` for it: empty when nothing was, nothing when the terminal is
+  // gone.
   std::optional<std::string> read(int milliseconds);
   void write(std::string_view text);
   [[nodiscard]] ScreenSize size() const;

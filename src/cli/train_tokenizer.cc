@@ -1,4 +1,5 @@
-// jericho train-tokenizer: learns a vocabulary from text files and writes the tokenizer files of a Hugging Face directory.
+// jericho train-tokenizer: learns a vocabulary from text files and writes the tokenizer files of a Hugging Face
+// directory.
 #include <filesystem>
 #include <fstream>
 
@@ -33,7 +34,8 @@ struct TrainTokenizerOptions {
 
 constexpr std::size_t kReadAtOnce = std::size_t{1} << 20;
 
-// Gives the text of a file to `add` in parts that end behind a line, so that no piece is cut but in a line beyond 1 MiB.
+// Gives the text of a file to `add` in parts that end behind a line, so that no piece is cut but in a line beyond 1
+// MiB.
 void read_lines(const std::string& path, const std::function<void(std::string_view)>& add) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error(ErrorKind::kInput, fmt::format("{}: cannot be read; expected a text file", path));

@@ -1,5 +1,5 @@
-// A configuration says the same in either format: real ones go from config.json to the metadata of a GGUF, are read from
-// there, and are written as config.json again. Phi-3's LongRoPE lists lie in tensors, so it is not among them.
+// A configuration says the same in either format: real ones go from config.json to the metadata of a GGUF, are read
+// from there, and are written as config.json again. Phi-3's LongRoPE lists lie in tensors, so it is not among them.
 #include <filesystem>
 #include <set>
 #include <sstream>

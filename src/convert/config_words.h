@@ -1,5 +1,5 @@
-// A configuration in words, one per thing that the forward pass or the loader goes by: to say in what two differ, and to
-// see that none is lost when one is written as a GGUF.
+// A configuration in words, one per thing that the forward pass or the loader goes by: to say in what two differ, and
+// to see that none is lost when one is written as a GGUF.
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
-// What verbs leave on a disk: files that are whole or an error, and outputs that take their name when all of them is there.
-// Start at UnfinishedOutput.
+// What verbs leave on a disk: files that are whole or an error, and outputs that take their name when all of them is
+// there. Start at UnfinishedOutput.
 #pragma once
 
 #include <filesystem>
@@ -29,7 +29,8 @@ void refuse_existing(const std::filesystem::path& output);
 // A file or a folder under another name beside its own, until it is finished; else it is removed.
 class UnfinishedOutput {
  public:
-  // Refuses an `output`, or such another name, that is there: the latter is of a run that was killed, or somebody's own.
+  // Refuses an `output`, or such another name, that is there: the latter is of a run that was killed, or somebody's
+  // own.
   explicit UnfinishedOutput(std::filesystem::path output);
   ~UnfinishedOutput();
   UnfinishedOutput(const UnfinishedOutput&) = delete;

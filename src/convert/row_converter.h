@@ -24,8 +24,8 @@ struct ChunkSizes {
   void add(const WeightPlacement& weight, ModelFormat target, DType dtype);
 };
 
-// A chunk that has bytes, as it is (`row` is 0). Of one that has a decoder, its rows from `row` on, at most chunk_rows(),
-// made in `decoded`.
+// A chunk that has bytes, as it is (`row` is 0). Of one that has a decoder, its rows from `row` on, at most
+// chunk_rows(), made in `decoded`.
 WeightRows piece_of(const WeightRows& chunk, Index row, std::span<std::byte> decoded);
 
 class RowConverter {  // one weight, from its file to `target`
@@ -60,8 +60,8 @@ struct ChunkRooms {               // see ChunkSizes
   std::span<std::byte> decoded{};
 };
 
-// All rows of one weight, the next of `reader`, a piece at a time: into(bytes) says where a piece of that size goes, made()
-// is called when it is there.
+// All rows of one weight, the next of `reader`, a piece at a time: into(bytes) says where a piece of that size goes,
+// made() is called when it is there.
 void convert_weight(const Context& context, WeightReader& reader, const RowConverter& converter, ChunkRooms rooms,
                     const std::stop_token& stop, FunctionRef<std::span<std::byte>(Bytes)> into,
                     FunctionRef<void(std::span<const std::byte>)> made);

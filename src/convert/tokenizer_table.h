@@ -1,5 +1,5 @@
-// What a GGUF says about a tokenizer's pieces, gathered from the files of a Hugging Face directory: read_tokenizer_table()
-// has one reader per kind of file, tokenizer_to_gguf.h writes the result.
+// What a GGUF says about a tokenizer's pieces, gathered from the files of a Hugging Face directory:
+// read_tokenizer_table() has one reader per kind of file, tokenizer_to_gguf.h writes the result.
 #pragma once
 
 #include <optional>

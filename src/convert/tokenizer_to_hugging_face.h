@@ -16,8 +16,8 @@ struct SideFile {
 };
 
 // tokenizer.json or tokenizer.model, tokenizer_config.json with the chat templates, special_tokens_map.json and
-// generation_config.json with every token that ends generation. A tokenizer.huggingface.json within the GGUF becomes the
-// tokenizer.json as it is. Padding at the end of the vocabulary is left out: directories have none.
+// generation_config.json with every token that ends generation. A tokenizer.huggingface.json within the GGUF becomes
+// the tokenizer.json as it is. Padding at the end of the vocabulary is left out: directories have none.
 // Error(kInput) when the file has no tokenizer or a token is not UTF-8; Error(kUnsupported) for a model kind or a way
 // to cut text for which there is no file.
 std::vector<SideFile> hugging_face_tokenizer(const ModelFile& gguf);

@@ -1,5 +1,5 @@
-// What the fuzzers here do with any bytes, so that an ordinary test can replay their seeds. An Error is the right answer to most
-// inputs; anything else that leaves is a bug. For tests only.
+// What the fuzzers here do with any bytes, so that an ordinary test can replay their seeds. An Error is the right
+// answer to most inputs; anything else that leaves is a bug. For tests only.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +31,8 @@ bool succeeds(Body body) {
   }
 }
 
-// A GGUF as `jericho run` reads it before it allocates anything: header, configuration, weight list and tokenizer. True when all
-// of it is sound.
+// A GGUF as `jericho run` reads it before it allocates anything: header, configuration, weight list and tokenizer. True
+// when all of it is sound.
 inline bool gguf_model(std::span<const std::byte> bytes) {
   return succeeds([&] {
     GgufHeader header = parse_gguf_header(bytes, static_cast<std::int64_t>(bytes.size()));

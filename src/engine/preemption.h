@@ -1,5 +1,6 @@
-// What becomes of a sequence that has to make room: its pages go to the scratch file and come back, or they are dropped and
-// computed again from its tokens, whichever takes less time (docs/memory.md#preemption). Start at recompute_is_cheaper().
+// What becomes of a sequence that has to make room: its pages go to the scratch file and come back, or they are dropped
+// and computed again from its tokens, whichever takes less time (docs/memory.md#preemption). Start at
+// recompute_is_cheaper().
 #pragma once
 
 #include "base/bytes.h"

@@ -1,5 +1,5 @@
-// Manifest, segments and records: see prefix_store.h. Start at append() for the order in which bytes become durable and at
-// scan() for what a crash may leave.
+// Manifest, segments and records: see prefix_store.h. Start at append() for the order in which bytes become durable and
+// at scan() for what a crash may leave.
 #include "engine/prefix_store.h"
 
 #include <algorithm>
@@ -173,15 +173,16 @@ void PrefixStore::open_segment(std::uint64_t number) {
   disk_.commit(std::min(options_.shape.segment_bytes(), disk_.size() - disk_.used()));
 }
 
-// A record goes behind the one before it in the sequence, or first: a scan would not find it elsewhere. Segments that damage
-// has cut short take no more.
+// A record goes behind the one before it in the sequence, or first: a scan would not find it elsewhere. Segments that
+// damage has cut short take no more.
 void PrefixStore::choose_open() {
   for (const auto& [number, segment] : segments_) {
     if (segment.records < capacity() && (segment.records == 0 || segment.next == sequence_)) open_ = number;
   }
 }
 
-// Records as far as headers are whole and in sequence; what is behind is overwritten. Payloads are proven when they are read.
+// Records as far as headers are whole and in sequence; what is behind is overwritten. Payloads are proven when they are
+// read.
 void PrefixStore::scan(Segment& segment) {
   const std::span<std::byte> block = buffer_.bytes().first(kHeaderBlock.size());
   std::optional<std::uint64_t> expected;
@@ -258,7 +259,8 @@ void PrefixStore::append(const Sha256& key, const Sha256& parent, std::span<cons
   ++sequence_;
 }
 
-// After a failed fdatasync the kernel holds clean what it never wrote (Rebello et al., ATC 2020): nothing of it is believed.
+// After a failed fdatasync the kernel holds clean what it never wrote (Rebello et al., ATC 2020): nothing of it is
+// believed.
 void PrefixStore::sync() {
   if (pending_.empty() || read_only_) return;
   for (auto& [number, segment] : segments_) {

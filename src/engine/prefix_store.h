@@ -1,7 +1,7 @@
-// Pages of keys and values that outlive the process: a folder of append-only segments from which a prompt that begins as an
-// earlier one did takes its pages instead of computing them (docs/memory.md#prefix-store). Whatever ends the process, the
-// store opens with whole records only: a record is found when it is durable, and is proven by checksum, key and tokens
-// whenever it is read. What cannot be proven is a miss. Start at PrefixStore::find() and append().
+// Pages of keys and values that outlive the process: a folder of append-only segments from which a prompt that begins
+// as an earlier one did takes its pages instead of computing them (docs/memory.md#prefix-store). Whatever ends the
+// process, the store opens with whole records only: a record is found when it is durable, and is proven by checksum,
+// key and tokens whenever it is read. What cannot be proven is a miss. Start at PrefixStore::find() and append().
 #pragma once
 
 #include <cstdint>
@@ -50,8 +50,8 @@ class SegmentFile {
 // One thread. Another process that has the store open makes this one read-only.
 class PrefixStore {
  public:
-  // `io` moves the bytes, `buffer` carries one record, `disk` is of shape.disk_bytes(). Error(kUsage) when the folder cannot
-  // be used, Error(kIo) when it cannot be read; a store that is damaged is opened with what is whole.
+  // `io` moves the bytes, `buffer` carries one record, `disk` is of shape.disk_bytes(). Error(kUsage) when the folder
+  // cannot be used, Error(kIo) when it cannot be read; a store that is damaged is opened with what is whole.
   PrefixStore(const PrefixStoreOptions& options, Arena buffer, Lease disk, std::unique_ptr<IoBackend> io);
   ~PrefixStore();
   PrefixStore(const PrefixStore&) = delete;
@@ -61,8 +61,8 @@ class PrefixStore {
   // Reads the record into `payload`. False, and the record forgotten, when it is not there or is not what it should be.
   bool read(const Sha256& key, const Sha256& parent, std::span<const std::int32_t> tokens,
             std::span<std::byte> payload);
-  // Writes a record behind the others; it is to be had after the next sync(). Nothing happens for a key that is there, in a
-  // read-only store, and after a write has failed.
+  // Writes a record behind the others; it is to be had after the next sync(). Nothing happens for a key that is there,
+  // in a read-only store, and after a write has failed.
   void append(const Sha256& key, const Sha256& parent, std::span<const std::int32_t> tokens,
               std::span<const std::byte> payload);
   void sync();

@@ -1,8 +1,8 @@
-// What prefix_store_fuzz.cc does with any bytes: they become the manifest and the segments of a store, which is opened, read,
-// added to and opened again. What it says is there must be what was put in, and what it took must be there afterwards.
-// For tests only.
-//   input  flags, segments, u16 bytes cut off the last segment, u16 size of the manifest, manifest, then per record its 128
-//          bytes of header, its tokens and 16 bytes that its page repeats; two records to a segment
+// What prefix_store_fuzz.cc does with any bytes: they become the manifest and the segments of a store, which is opened,
+// read, added to and opened again. What it says is there must be what was put in, and what it took must be there
+// afterwards. For tests only.
+//   input  flags, segments, u16 bytes cut off the last segment, u16 size of the manifest, manifest, then per record its
+//          128 bytes of header, its tokens and 16 bytes that its page repeats; two records to a segment
 //   flags  1, 2, 4: checksums of manifest, headers, pages are made right, so that what lies behind them is reached
 #pragma once
 

@@ -1,5 +1,5 @@
-// A store of prefixes gives back what was put in, byte for byte, or nothing: over restarts, sudden ends, faults, damage and
-// other models and tenants.
+// A store of prefixes gives back what was put in, byte for byte, or nothing: over restarts, sudden ends, faults, damage
+// and other models and tenants.
 #include "engine/prefix_store.h"
 
 #include <chrono>

@@ -59,8 +59,8 @@ class Sampler {
 
   [[nodiscard]] const SamplingOptions& options() const { return options_; }
 
-  // The most heap this sampler will add for a sequence of up to `context` tokens, for the ledger: the logits themselves are
-  // there since it was made. A chain whose first cut is
+  // The most heap this sampler will add for a sequence of up to `context` tokens, for the ledger: the logits themselves
+  // are there since it was made. A chain whose first cut is
   // top_k never lists the whole vocabulary.
   [[nodiscard]] Bytes memory_bytes(Index context) const;
 

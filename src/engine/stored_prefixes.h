@@ -16,11 +16,11 @@ class StoredPrefixes {
   StoredPrefixes(PrefixStore& store, Session& session, const Sha256& root)
       : store_(store), session_(session), root_(root) {}
 
-  // Fills an empty sequence with what the store has of the prompt; at least its last token remains to be read. Returns how
-  // many tokens the sequence has then.
+  // Fills an empty sequence with what the store has of the prompt; at least its last token remains to be read. Returns
+  // how many tokens the sequence has then.
   Index restore(SequenceId sequence, std::span<const TokenId> prompt);
-  // Adds the pages of what the sequence has read, the beginning of `tokens`, as far as they are in RAM. Call after every
-  // chunk of a prompt, then sync().
+  // Adds the pages of what the sequence has read, the beginning of `tokens`, as far as they are in RAM. Call after
+  // every chunk of a prompt, then sync().
   void keep(SequenceId sequence, std::span<const TokenId> tokens);
   void sync() { store_.sync(); }
   [[nodiscard]] const PrefixStore& store() const { return store_; }

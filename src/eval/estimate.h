@@ -1,4 +1,5 @@
-// Means with their standard errors, of one list of scores or of the difference between two lists over the same questions.
+// Means with their standard errors, of one list of scores or of the difference between two lists over the same
+// questions.
 #pragma once
 
 #include <span>
@@ -20,8 +21,8 @@ struct PairedDifference {
   bool significant = false;  // at 5 %
 };
 
-// Significant by McNemar's test (Psychometrika 12, 1947) with Edwards' correction for continuity (1948): with b questions
-// that only `other` has right and c that only `base` has, |b - c| - 1 > 1.96 sqrt(b + c).
+// Significant by McNemar's test (Psychometrika 12, 1947) with Edwards' correction for continuity (1948): with b
+// questions that only `other` has right and c that only `base` has, |b - c| - 1 > 1.96 sqrt(b + c).
 PairedDifference paired_difference(std::span<const double> other, std::span<const double> base);
 
 }  // namespace jericho

@@ -1,5 +1,5 @@
-// Scoring passages: see perplexity.h. Probabilities in double with base/math.h, rows over the pool, sums in token order,
-// so that the figure does not depend on threads or chunks.
+// Scoring passages: see perplexity.h. Probabilities in double with base/math.h, rows over the pool, sums in token
+// order, so that the figure does not depend on threads or chunks.
 #include "eval/perplexity.h"
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Perplexity of a text, and how far a model strays from a reference, over passages that are each evaluated on their own:
+// Perplexity of a text, and how far a model strays from a reference, over passages that are each evaluated on their
+// own:
 // windows of one text, or documents. Start at perplexity(). What is a passage and which of its tokens are scored make
 // different numbers of one text.
 #pragma once
@@ -39,13 +40,13 @@ struct Passage {
   Index bytes = 0;  // of the scored tokens
 };
 
-// Windows of `context` tokens without overlap, at least 4, the first id of each replaced by BOS where the model wants one,
-// only the second half scored (llama.cpp's perplexity tool). Error(kInput) when the text has less than one window.
+// Windows of `context` tokens without overlap, at least 4, the first id of each replaced by BOS where the model wants
+// one, only the second half scored (llama.cpp's perplexity tool). Error(kInput) when the text has less than one window.
 std::vector<Passage> windows_of(const Tokenizer& tokenizer, std::span<const TokenId> ids, Index context);
 
-// The parts of a text between separators, without white space around them, each with BOS in front where the model wants one
-// and cut to `context` tokens, every token scored that has one before it. Empty ones are left out. Error(kInput) when none
-// is left.
+// The parts of a text between separators, without white space around them, each with BOS in front where the model wants
+// one and cut to `context` tokens, every token scored that has one before it. Empty ones are left out. Error(kInput)
+// when none is left.
 std::vector<Passage> documents_of(const Tokenizer& tokenizer, std::string_view text, std::string_view separator,
                                   Index context);
 

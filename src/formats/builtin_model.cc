@@ -1,5 +1,5 @@
-// The bytes come from JERICHO_BUILTIN_MODEL at build time, into a section that is not loaded: it is in the program's file and
-// never in its memory. The section's header says where (elf(5)).
+// The bytes come from JERICHO_BUILTIN_MODEL at build time, into a section that is not loaded: it is in the program's
+// file and never in its memory. The section's header says where (elf(5)).
 #include "formats/builtin_model.h"
 
 #include <elf.h>

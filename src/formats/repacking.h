@@ -1,7 +1,7 @@
-// A weight that a checkpoint keeps as several tensors (codes, scales, zero points), presented as one: the reader lists a
-// TensorInfo with the type its rows become in memory and, as its `repacking`, the stored parts and how rows are made of
-// them. Parts are read whole: some methods store the matrix transposed. Start at Repacking; quantized/methods.h has the
-// methods.
+// A weight that a checkpoint keeps as several tensors (codes, scales, zero points), presented as one: the reader lists
+// a TensorInfo with the type its rows become in memory and, as its `repacking`, the stored parts and how rows are made
+// of them. Parts are read whole: some methods store the matrix transposed. Start at Repacking; quantized/methods.h has
+// the methods.
 #pragma once
 
 #include <cstddef>

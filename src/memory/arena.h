@@ -56,8 +56,8 @@ class Arena {
   void commit(Bytes offset, Bytes length);
   // Returns committed pages to the kernel; they read as zeros afterwards. Both numbers are multiples of 4096.
   void release(Bytes offset, Bytes length);
-  // Gives bytes back for good, memory and lease: nothing touches them again. `backed` of them were committed, all of them
-  // where the arena is populated(). The three are multiples of 4096.
+  // Gives bytes back for good, memory and lease: nothing touches them again. `backed` of them were committed, all of
+  // them where the arena is populated(). The three are multiples of 4096.
   void retire(Bytes offset, Bytes length, Bytes backed);
 
   // Backs every byte, 64 MiB at a time; `progress` runs after each step and may throw to end it. Throws

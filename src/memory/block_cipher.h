@@ -1,6 +1,7 @@
-// Encrypts blocks under a key that lives only in this process: drawn at its start, kept out of swap, core dumps and forks,
-// gone with it, so that what lies on the disk afterwards is noise. AES-256-GCM (NIST SP 800-38D) where the processor has
-// AES instructions, else ChaCha20-Poly1305 (RFC 8439); both come from libsodium. Start at BlockCipher::seal().
+// Encrypts blocks under a key that lives only in this process: drawn at its start, kept out of swap, core dumps and
+// forks, gone with it, so that what lies on the disk afterwards is noise. AES-256-GCM (NIST SP 800-38D) where the
+// processor has AES instructions, else ChaCha20-Poly1305 (RFC 8439); both come from libsodium. Start at
+// BlockCipher::seal().
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
-// Which units stay in the slots of a cache when units are chosen by what is computed, as the experts of a mixture are, and
-// not in turn (pinned_set.h): those used often, weighted towards the recent past. Bookkeeping only; the bytes of a slot are
-// somebody else's. Start at slot_for().
+// Which units stay in the slots of a cache when units are chosen by what is computed, as the experts of a mixture are,
+// and not in turn (pinned_set.h): those used often, weighted towards the recent past. Bookkeeping only; the bytes of a
+// slot are somebody else's. Start at slot_for().
 //
 //   score(u) = 0.7 f + 0.3 r    f: uses, halved every 256 steps; r: 1 when u was used within the last 16 steps, else 0
 //
@@ -20,8 +20,8 @@ class FrequencyCache {
   static constexpr double kHalfLife = 256, kFrequencyShare = 0.7;
   static constexpr std::int64_t kRecent = 16;
 
-  // Units [n * kin, (n + 1) * kin) are kin: the experts of a layer. Of every kin `floor` keep their slots before others', so
-  // that none starves.
+  // Units [n * kin, (n + 1) * kin) are kin: the experts of a layer. Of every kin `floor` keep their slots before
+  // others', so that none starves.
   FrequencyCache(std::size_t units, std::size_t slots, std::size_t kin, std::size_t floor);
 
   void step(std::int64_t steps);  // tokens, say
@@ -29,8 +29,9 @@ class FrequencyCache {
   void use(std::size_t unit, std::int64_t times);
 
   [[nodiscard]] std::optional<std::size_t> slot_of(std::size_t unit) const;
-  // A slot for a unit that has none: an empty one, else that of the unit with the least score, the lower slot of equals.
-  // Units that are held keep theirs; nothing when every one is. What lies there is dropped before the unit is put there.
+  // A slot for a unit that has none: an empty one, else that of the unit with the least score, the lower slot of
+  // equals. Units that are held keep theirs; nothing when every one is. What lies there is dropped before the unit is
+  // put there.
   [[nodiscard]] std::optional<std::size_t> slot_for(std::size_t unit) const;
   // The slot that is missed least: an empty one, else that of the unit with the least score of those that are not held.
   [[nodiscard]] std::optional<std::size_t> least_slot() const;

@@ -43,8 +43,8 @@ class PagePool {
   // the caller's reference. Nothing, and nothing changed, when a copy is needed and no page is free.
   std::optional<PageId> own(PageId id);
 
-  // Gives back up to `pages` free pages for good; capacity() falls by as many as it returns. Whole 4096 bytes of them return
-  // to the machine, so pages that are not multiples of that leave crumbs.
+  // Gives back up to `pages` free pages for good; capacity() falls by as many as it returns. Whole 4096 bytes of them
+  // return to the machine, so pages that are not multiples of that leave crumbs.
   Index retire(Index pages);
 
   [[nodiscard]] std::byte* data(PageId id) const;

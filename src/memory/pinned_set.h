@@ -1,8 +1,9 @@
 // Which units to keep in memory of those that are read in turn, over and over, when not all fit. In such a loop over N
 // units every cache that keeps what was used last finds nothing of it again, however much it holds, and even one that
-// knows the future hits (C - 1) / (N - 1) with room for C when what is read must be kept. A fixed set of C, with the rest
-// read past it, hits C / N, which is the most there is. Which C is free to choose, so the rest is spread evenly over the
-// loop: the disk then has something to do all the time, not only where the pinned ones end.     Details: docs/memory.md#residency
+// knows the future hits (C - 1) / (N - 1) with room for C when what is read must be kept. A fixed set of C, with the
+// rest read past it, hits C / N, which is the most there is. Which C is free to choose, so the rest is spread evenly
+// over the loop: the disk then has something to do all the time, not only where the pinned ones end. Details:
+// docs/memory.md#residency
 #pragma once
 
 #include <span>

@@ -1,7 +1,8 @@
-// When to hold less: the kernel says that the machine or our control group runs short, or the operator says so by a signal.
-// Whoever owns caches asks between two steps and gives back (docs/memory.md#shrinking). Sources, each optional, since any may
-// be switched off: SIGUSR1; PSI triggers on the group's memory.pressure, else on /proc/pressure/memory (psi.rst, "Monitoring
-// for pressure thresholds"); cgroup v1's memory.pressure_level at "medium" (memory.txt, section 11). Start at take().
+// When to hold less: the kernel says that the machine or our control group runs short, or the operator says so by a
+// signal. Whoever owns caches asks between two steps and gives back (docs/memory.md#shrinking). Sources, each optional,
+// since any may be switched off: SIGUSR1; PSI triggers on the group's memory.pressure, else on /proc/pressure/memory
+// (psi.rst, "Monitoring for pressure thresholds"); cgroup v1's memory.pressure_level at "medium" (memory.txt, section
+// 11). Start at take().
 #pragma once
 
 #include <chrono>
@@ -17,7 +18,8 @@ class PressureWatch {
   // One reaction a second at most: what was given back needs a moment to be felt.
   static constexpr std::chrono::milliseconds kPause{1000};
 
-  // Files below `root`, which tests replace. SIGUSR1 must be blocked in every thread. What cannot be watched is left out.
+  // Files below `root`, which tests replace. SIGUSR1 must be blocked in every thread. What cannot be watched is left
+  // out.
   explicit PressureWatch(const std::filesystem::path& root = "/");
   ~PressureWatch();
   PressureWatch(const PressureWatch&) = delete;

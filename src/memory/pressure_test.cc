@@ -1,5 +1,5 @@
-// A signal is heard once; a kernel that offers nothing leaves nothing to hear; a control group that fills is heard where
-// this machine has one that we may make.
+// A signal is heard once; a kernel that offers nothing leaves nothing to hear; a control group that fills is heard
+// where this machine has one that we may make.
 #include "memory/pressure.h"
 
 #include <csignal>

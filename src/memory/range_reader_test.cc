@@ -1,5 +1,5 @@
-// Ranges arrive where they were asked for, front first, whatever the backend does. How reads are mended is tested through
-// stream_reader_test.cc too.
+// Ranges arrive where they were asked for, front first, whatever the backend does. How reads are mended is tested
+// through stream_reader_test.cc too.
 #include "memory/range_reader.h"
 
 #include <memory>

@@ -56,12 +56,12 @@ class ScratchFile {
   std::optional<Slot> allocate();  // nothing when all are in use
   void release(Slot slot);         // its blocks are no longer to be had
 
-  // Both start at once and leave the buffer, page-aligned and a block long, to the file until wait(). An encrypted write
-  // turns the buffer's content into noise. A block is read after its write was waited for.
+  // Both start at once and leave the buffer, page-aligned and a block long, to the file until wait(). An encrypted
+  // write turns the buffer's content into noise. A block is read after its write was waited for.
   Ticket write(Slot slot, Index block, std::span<std::byte> buffer);
   Ticket read(Slot slot, Index block, std::span<std::byte> buffer);
-  // Until it is done; every ticket is waited for once. Short transfers are continued, interrupted ones repeated, EIO and a
-  // wrong checksum tried again; then Error(kIo) says what happened to which block.
+  // Until it is done; every ticket is waited for once. Short transfers are continued, interrupted ones repeated, EIO
+  // and a wrong checksum tried again; then Error(kIo) says what happened to which block.
   void wait(Ticket ticket);
   [[nodiscard]] bool done(Ticket ticket);  // without waiting; wait() is still called
   [[nodiscard]] bool written(Slot slot, Index block) const { return record(slot, block).written; }

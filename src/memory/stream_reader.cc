@@ -1,5 +1,5 @@
-// The ring; see stream_reader.h. Start at next(): it frees the slot the caller is done with, starts as many ranges as have
-// slots, and waits until the oldest is whole. Requests and their mending are range_reader.cc.
+// The ring; see stream_reader.h. Start at next(): it frees the slot the caller is done with, starts as many ranges as
+// have slots, and waits until the oldest is whole. Requests and their mending are range_reader.cc.
 #include "memory/stream_reader.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Writes one file from its beginning to its end at the speed of the disk: bytes are gathered in slots, and a full slot is
-// written, past the page cache where the file system allows it, while the next is filled. The counterpart of
+// Writes one file from its beginning to its end at the speed of the disk: bytes are gathered in slots, and a full slot
+// is written, past the page cache where the file system allows it, while the next is filled. The counterpart of
 // stream_reader.h. Start at append().
 #pragma once
 

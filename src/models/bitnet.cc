@@ -1,5 +1,5 @@
-// BitNet b1.58 2B4T (Ma et al. 2025, arXiv:2504.12285): ternary weights, RMSNorm on the input of o_proj and of down_proj,
-// a gate of squared ReLU. Packed weights and masters in float become ternary where
+// BitNet b1.58 2B4T (Ma et al. 2025, arXiv:2504.12285): ternary weights, RMSNorm on the input of o_proj and of
+// down_proj, a gate of squared ReLU. Packed weights and masters in float become ternary where
 // files are read (formats/quantized/bitnet.cc). In GGUF the older
 // 3B models are "bitnet" and gate with SiLU; this one is "bitnet-b1.58" or "bitnet-25". Half-split rotation.
 #include <array>

@@ -72,8 +72,8 @@ AttentionLogits attention_logits(const ModelConfig& config);
 // whose first part is the value; projections to the heads' own keys and values are absorbed into query and output.
 void latent_attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x,
                             Scratch& scratch, MatrixView<float> out);
-// Tokens that attend together: queries in latent form are wide, H (r + dr), so tokens take turns. What a token gets depends
-// on none of the others.
+// Tokens that attend together: queries in latent form are wide, H (r + dr), so tokens take turns. What a token gets
+// depends on none of the others.
 inline constexpr Index kLatentWave = 64;
 void latent_attention_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 

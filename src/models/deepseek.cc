@@ -1,8 +1,8 @@
 // DeepSeek-V2 (arXiv:2405.04434, section 2) and V3 (arXiv:2412.19437, section 2; R1, arXiv:2501.12948, is one): latent
-// attention, rotation pairs side by side in every format, YaRN whose sharpening lies in the scale of the logits, and from
-// some layer on many small experts beside shared ones. V2 weighs experts by softmax and may choose among the best groups
-// only; V3 by sigmoid, with a bias on the choice, and always by groups. Layers for multi-token prediction that follow the
-// last one are not read, as transformers does.
+// attention, rotation pairs side by side in every format, YaRN whose sharpening lies in the scale of the logits, and
+// from some layer on many small experts beside shared ones. V2 weighs experts by softmax and may choose among the best
+// groups only; V3 by sigmoid, with a bias on the choice, and always by groups. Layers for multi-token prediction that
+// follow the last one are not read, as transformers does.
 #include <array>
 #include <cmath>
 #include <string>

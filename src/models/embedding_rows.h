@@ -1,5 +1,5 @@
-// Rows of an embedding that is not in memory, read from its file as tokens need them: one row per token, where a pass over
-// everything else reads whole matrices. Start at read().
+// Rows of an embedding that is not in memory, read from its file as tokens need them: one row per token, where a pass
+// over everything else reads whole matrices. Start at read().
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class EmbeddingRows {
   EmbeddingRows(const WeightPlacement& table, File file, std::unique_ptr<IoBackend> io, std::span<std::byte> staging,
                 CpuPath path);
 
-  // y[t] = row ids[t] as fp32, the values that dequantize_row() has of the packed table. A row asked for several times is
-  // read once. Errors as StreamReader::next(), with the name of the tensor; the next call starts afresh.
+  // y[t] = row ids[t] as fp32, the values that dequantize_row() has of the packed table. A row asked for several times
+  // is read once. Errors as StreamReader::next(), with the name of the tensor; the next call starts afresh.
   void read(std::span<const std::int32_t> ids, MatrixView<float> y);
 
  private:

@@ -45,8 +45,8 @@ std::span<const Family> smollm3_families();
 // "llama" with experts.
 ModelConfig mixtral_from_gguf(const GgufKeys& keys);
 
-// The architecture that a GGUF of `architecture`, which may be either format's word, is named by. Error(kUnsupported) as
-// read_config().
+// The architecture that a GGUF of `architecture`, which may be either format's word, is named by. Error(kUnsupported)
+// as read_config().
 std::string_view gguf_name(const std::string& architecture);
 
 // The family that a configuration read from a GGUF is written as.

@@ -1,8 +1,8 @@
 // Gemma (Gemma Team 2024, arXiv:2403.08295), Gemma 2 (arXiv:2408.00118, section 2) and the text of Gemma 3 (Gemma Team
-// 2025, arXiv:2503.19786, section 2): embeddings times sqrt(hidden_size), norms by 1 + w, GELU as gate, a tied head. From
-// Gemma 2 on, norms also behind attention and feed-forward, and windows on all layers but every second, of Gemma 3 every
-// sixth. Gemma 2 caps its logits; Gemma 3 normalises q and k per head instead, and turns windowed layers by a base of
-// their own.
+// 2025, arXiv:2503.19786, section 2): embeddings times sqrt(hidden_size), norms by 1 + w, GELU as gate, a tied head.
+// From Gemma 2 on, norms also behind attention and feed-forward, and windows on all layers but every second, of Gemma 3
+// every sixth. Gemma 2 caps its logits; Gemma 3 normalises q and k per head instead, and turns windowed layers by a
+// base of their own.
 #include <array>
 #include <cmath>
 #include <string>

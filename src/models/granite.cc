@@ -1,7 +1,7 @@
-// Granite 3 (IBM; the multipliers are those of muP, Yang et al. 2022, arXiv:2203.03466): a Llama whose embedding, residual
-// branches, attention logits and logits have scales of their own. With experts ("granitemoe") every feed-forward is one of
-// experts whose weights are a softmax over the chosen; all of a layer's gates and ups are one tensor in Hugging Face
-// files. GGUF files keep the rows of q and k in rotation pairs.
+// Granite 3 (IBM; the multipliers are those of muP, Yang et al. 2022, arXiv:2203.03466): a Llama whose embedding,
+// residual branches, attention logits and logits have scales of their own. With experts ("granitemoe") every
+// feed-forward is one of experts whose weights are a softmax over the chosen; all of a layer's gates and ups are one
+// tensor in Hugging Face files. GGUF files keep the rows of q and k in rotation pairs.
 #include <array>
 #include <cmath>
 

@@ -1,5 +1,5 @@
-// From the file's rows to the arena: chunks come in file order (weight_reader.h), and each is turned into what the model
-// multiplies with while the next is on its way. Start at ModelWeights::load(); see weights.h.
+// From the file's rows to the arena: chunks come in file order (weight_reader.h), and each is turned into what the
+// model multiplies with while the next is on its way. Start at ModelWeights::load(); see weights.h.
 #include <algorithm>
 #include <functional>
 #include <utility>

@@ -68,9 +68,9 @@ void MatrixPacker::pack(std::span<const std::byte> chunk, Index first, Index row
   each(ceil_div(rows, kStripRows), std::ref(one));
 }
 
-// Threads pack parts of consecutive blocks. Where strips lie a little before their rows, the first strip of a part is written
-// over the last rows of the part before, which are therefore set aside first. Where strips are longer than their rows, one
-// thread packs alone.
+// Threads pack parts of consecutive blocks. Where strips lie a little before their rows, the first strip of a part is
+// written over the last rows of the part before, which are therefore set aside first. Where strips are longer than
+// their rows, one thread packs alone.
 void MatrixPacker::pack_in_place(const std::byte* file_rows, Index first, Index rows) const {
   const Index block = in_place_rows(p_);
   const Bytes row = p_.file_row(), strip = strip_bytes(p_.dtype, p_.spec.cols);

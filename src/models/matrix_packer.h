@@ -1,5 +1,6 @@
-// From rows as a file keeps them to the strips that matmul kernels read: the step between a chunk of a tensor and its place
-// in memory. Loading packs from a staging slot, pack(); what streams is read to where it is to lie, pack_in_place().
+// From rows as a file keeps them to the strips that matmul kernels read: the step between a chunk of a tensor and its
+// place in memory. Loading packs from a staging slot, pack(); what streams is read to where it is to lie,
+// pack_in_place().
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,8 @@ struct StripRoom {
   static Bytes values_bytes(const WeightPlacement& p);
 };
 
-// Where a plain matrix of a file is read to, to be packed in the same memory: whole blocks of the disk in front, and packed
-// strips never beyond rows that are still to be packed.
+// Where a plain matrix of a file is read to, to be packed in the same memory: whole blocks of the disk in front, and
+// packed strips never beyond rows that are still to be packed.
 struct InPlace {
   Bytes size{};    // of the memory, whole pages, from a multiple of 4096
   Bytes read{};    // where in it the first block goes, a multiple of 4096

@@ -1,5 +1,6 @@
-// Mixtral (Jiang et al. 2024, arXiv:2401.04088): Mistral with experts in place of every feed-forward, of which each token
-// uses two. Their weights are renormalised. In GGUF it is a "llama" with experts, which llama.cc passes on to here.
+// Mixtral (Jiang et al. 2024, arXiv:2401.04088): Mistral with experts in place of every feed-forward, of which each
+// token uses two. Their weights are renormalised. In GGUF it is a "llama" with experts, which llama.cc passes on to
+// here.
 #include <array>
 
 #include "models/families.h"

@@ -1,6 +1,6 @@
-// MobileLLM (Liu et al. 2024, arXiv:2402.14905): a small, deep Llama. share_embedding makes the embedding the head, whatever
-// tie_word_embeddings says; layer_sharing (the LS models) runs every stored layer twice in succession, each time with
-// keys and values of its own (section 2.3, immediate block-wise repetition).
+// MobileLLM (Liu et al. 2024, arXiv:2402.14905): a small, deep Llama. share_embedding makes the embedding the head,
+// whatever tie_word_embeddings says; layer_sharing (the LS models) runs every stored layer twice in succession, each
+// time with keys and values of its own (section 2.3, immediate block-wise repetition).
 #include <array>
 
 #include "models/families.h"

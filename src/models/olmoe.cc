@@ -1,5 +1,6 @@
-// OLMoE (Muennighoff et al. 2024, arXiv:2409.02060): experts in every layer, whose weights are not renormalised; RMSNorm
-// over all of q and all of k at once; where clip_qkv is set, q, k and v are clamped after it. Half-split rotation.
+// OLMoE (Muennighoff et al. 2024, arXiv:2409.02060): experts in every layer, whose weights are not renormalised;
+// RMSNorm over all of q and all of k at once; where clip_qkv is set, q, k and v are clamped after it. Half-split
+// rotation.
 #include <array>
 
 #include "models/families.h"

@@ -1,6 +1,7 @@
-// Phi-3 and 3.5 (Abdin et al. 2024, arXiv:2404.14219): q, k and v are the rows of one tensor, gate and up of another, in both
-// formats. Long-context models scale their frequencies by LongRoPE (rope.h), with one list of divisors for sequences
-// within the original context and one for longer ones, and part of each head may stay unrotated. Half-split rotation.
+// Phi-3 and 3.5 (Abdin et al. 2024, arXiv:2404.14219): q, k and v are the rows of one tensor, gate and up of another,
+// in both formats. Long-context models scale their frequencies by LongRoPE (rope.h), with one list of divisors for
+// sequences within the original context and one for longer ones, and part of each head may stay unrotated. Half-split
+// rotation.
 #include <array>
 
 #include "models/families.h"

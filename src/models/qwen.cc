@@ -1,7 +1,7 @@
 // Qwen2 and 2.5 (Yang et al. 2024, arXiv:2407.10671; arXiv:2412.15115): biases on q, k and v, none on the output. Qwen3
 // (arXiv:2505.09388): no biases, RMSNorm on each head of q and k before RoPE, a head_dim of its own. The mixtures of
-// experts of both: Qwen2's (Qwen1.5-MoE) has a gated shared expert, Qwen3's renormalises the weights instead; layers that
-// are listed, or between the sparse steps, stay dense. Half-split rotation in every format.
+// experts of both: Qwen2's (Qwen1.5-MoE) has a gated shared expert, Qwen3's renormalises the weights instead; layers
+// that are listed, or between the sparse steps, stay dense. Half-split rotation in every format.
 #include <algorithm>
 #include <array>
 

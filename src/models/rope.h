@@ -12,8 +12,8 @@
 
 namespace jericho {
 
-// What YaRN multiplies cos and sin with unless the configuration says otherwise (section 3.4): 0.1 ln(factor) + 1, or 1;
-// DeepSeek puts `mscale` before the logarithm.
+// What YaRN multiplies cos and sin with unless the configuration says otherwise (section 3.4): 0.1 ln(factor) + 1, or
+// 1; DeepSeek puts `mscale` before the logarithm.
 double yarn_magnitude(double factor, double mscale = 1);
 
 class RopeTable {

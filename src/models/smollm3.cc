@@ -1,5 +1,5 @@
-// SmolLM3 (Hugging Face 2025; NoPE layers: Yang et al. 2025, arXiv:2501.18795): a Llama in which every fourth layer does not
-// rotate its queries and keys. GGUF files keep the rows of q and k in rotation pairs, of all layers alike.
+// SmolLM3 (Hugging Face 2025; NoPE layers: Yang et al. 2025, arXiv:2501.18795): a Llama in which every fourth layer
+// does not rotate its queries and keys. GGUF files keep the rows of q and k in rotation pairs, of all layers alike.
 #include <array>
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
-// What lies between a weight and the way a file keeps it (StoredForm): the order of rotated rows and of columns, and values
-// kept as something else. Reading undoes it, writing does it.
+// What lies between a weight and the way a file keeps it (StoredForm): the order of rotated rows and of columns, and
+// values kept as something else. Reading undoes it, writing does it.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ namespace jericho {
 // them.
 Index file_row_of(const RowPairs& pairs, Index row);
 
-// A file row as fp32, out[cols] in the order of the inputs; column c of the row is of input input_order[c], or of input c
-// where that is empty (RowDecoder::input_order()). `room` has cols values.
+// A file row as fp32, out[cols] in the order of the inputs; column c of the row is of input input_order[c], or of input
+// c where that is empty (RowDecoder::input_order()). `room` has cols values.
 void dequantize_in_input_order(DType dtype, Index cols, std::span<const std::int32_t> input_order, const std::byte* row,
                                float* room, float* out);
 

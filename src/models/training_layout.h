@@ -1,7 +1,7 @@
-// Where the weights of a model and their gradients lie while it is trained: every weight of the list (weight_list.h) as fp32
-// rows under the name its checkpoint gives it, and for each a gradient per use. A weight that is used more than once (an
-// embedding that is the head too, layers that run twice) has a gradient of each use, and they are added when the step's
-// micro-batches are done: so the sum does not depend on how the step was cut into micro-batches.
+// Where the weights of a model and their gradients lie while it is trained: every weight of the list (weight_list.h) as
+// fp32 rows under the name its checkpoint gives it, and for each a gradient per use. A weight that is used more than
+// once (an embedding that is the head too, layers that run twice) has a gradient of each use, and they are added when
+// the step's micro-batches are done: so the sum does not depend on how the step was cut into micro-batches.
 // Start at TrainingLayout.
 #pragma once
 

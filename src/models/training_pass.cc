@@ -1,5 +1,5 @@
-// Forward and backward of a decoder: see training_pass.h. Gradients are those of the formulas in the comments; residuals are
-// fp32, what products read has the compute type.
+// Forward and backward of a decoder: see training_pass.h. Gradients are those of the formulas in the comments;
+// residuals are fp32, what products read has the compute type.
 #include "models/training_pass.h"
 
 #include <algorithm>

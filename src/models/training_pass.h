@@ -1,10 +1,10 @@
-// One micro-batch of training: the forward pass of a decoder over whole sequences, its loss and the gradients of all weights.
-// The mathematics of each block stands in training_pass.cc, forward and backward side by side, over the same configuration
-// and list of weights that inference goes by; a test holds the logits of both against each other.
+// One micro-batch of training: the forward pass of a decoder over whole sequences, its loss and the gradients of all
+// weights. The mathematics of each block stands in training_pass.cc, forward and backward side by side, over the same
+// configuration and list of weights that inference goes by; a test holds the logits of both against each other.
 //
-// There is no recorded tape: a decoder's blocks follow one another, so the list of executed blocks is the tape, and what a
-// block keeps for its backward pass is a struct. Recompute::kBlock keeps a block's input only and runs the block forward
-// again just before its backward pass, by the same code on the same shapes: the same bits.
+// There is no recorded tape: a decoder's blocks follow one another, so the list of executed blocks is the tape, and
+// what a block keeps for its backward pass is a struct. Recompute::kBlock keeps a block's input only and runs the block
+// forward again just before its backward pass, by the same code on the same shapes: the same bits.
 // Start at TrainingPass::run().
 #pragma once
 

@@ -1,5 +1,5 @@
-// Gradients of whole models against central differences of a decoder written out in double, and what a step promises: the same
-// bits for any number of threads, any cut into micro-batches, and blocks that are computed again.
+// Gradients of whole models against central differences of a decoder written out in double, and what a step promises:
+// the same bits for any number of threads, any cut into micro-batches, and blocks that are computed again.
 #include "models/training_pass.h"
 
 #include <algorithm>

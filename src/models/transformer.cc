@@ -87,8 +87,8 @@ struct Transformer::Buffers {
   }
 };
 
-// A block's output that lies in Buffers::branch and is not in the residual stream yet: the norm that comes next adds each
-// row on its way, so that a layer goes over its rows once between two products.
+// A block's output that lies in Buffers::branch and is not in the residual stream yet: the norm that comes next adds
+// each row on its way, so that a layer goes over its rows once between two products.
 struct Transformer::Branch {
   bool written = false;
   std::span<const float> post_norm{};

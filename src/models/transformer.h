@@ -39,8 +39,8 @@ class Transformer {
   // What forward() takes from its scratch for batches within `limits`; logits are extra.
   static Bytes scratch_bytes(const ModelConfig& config, ActivationForms forms, BatchLimits limits);
 
-  // Stores the rows' keys and values, moves their sequences' states on and writes logits [logit_rows, vocab_size]. The same bits for any way of cutting
-  // sequences into batches (docs/numerics.md). Thread-compatible.
+  // Stores the rows' keys and values, moves their sequences' states on and writes logits [logit_rows, vocab_size]. The
+  // same bits for any way of cutting sequences into batches (docs/numerics.md). Thread-compatible.
   void forward(const Context& context, const KvLayout& layout, const Batch& batch, std::span<std::byte> scratch,
                MatrixView<float> logits) const;
 

@@ -35,7 +35,8 @@ struct WeightRows {  // rows as the file keeps them (StoredForm): in `bytes`, or
 // One thread. The file, the placements and the backend outlive the reader.
 class WeightReader {
  public:
-  // Room for two chunks, one in use while the next is read, and for the stored parts of one weight where there are such.
+  // Room for two chunks, one in use while the next is read, and for the stored parts of one weight where there are
+  // such.
   static Bytes staging_bytes(const WeightLayout& layout);
 
   // `weights` in the order in which next() gives them: those that share stored parts, one after the other, share one

@@ -1,7 +1,7 @@
-// Brings the weights that are not in memory, in every forward pass again: units are read from the model file ahead of their use
-// into a ring, where they are packed when their turn comes (unit_reader.h), and reading goes on into the next pass while the
-// caller samples. What is kept and what is streamed is the planner's choice (weight_units.h); nothing else is cached, since a
-// loop over all weights would find nothing of it again (memory/pinned_set.h). Start at use().
+// Brings the weights that are not in memory, in every forward pass again: units are read from the model file ahead of
+// their use into a ring, where they are packed when their turn comes (unit_reader.h), and reading goes on into the next
+// pass while the caller samples. What is kept and what is streamed is the planner's choice (weight_units.h); nothing
+// else is cached, since a loop over all weights would find nothing of it again (memory/pinned_set.h). Start at use().
 //                                                                                     Details: docs/memory.md#residency
 #pragma once
 
@@ -25,8 +25,8 @@ namespace jericho {
 class WeightStream {
  public:
   // `views` of the layout's placements, null where it is not a matrix; those of units are bound while they are in use.
-  // `layout` and `file` outlive the stream; `staging` has units.staging_bytes() for the threads of the contexts to come. A
-  // backend is made for units and one for rows. `expert_slots` has units.slots_bytes().
+  // `layout` and `file` outlive the stream; `staging` has units.staging_bytes() for the threads of the contexts to
+  // come. A backend is made for units and one for rows. `expert_slots` has units.slots_bytes().
   WeightStream(const ModelConfig& config, const WeightLayout& layout, const ModelFile& file, WeightResidency residency,
                std::vector<PackedMatrix*> views, Arena staging, Arena expert_slots, const MakeIo& make_io,
                CpuPath path);
@@ -39,9 +39,10 @@ class WeightStream {
 
   // A pass begins; without the head where no logits are wanted.
   void begin(Index tokens, bool with_head);
-  // Binds the views of the group's units, waiting for those that are on their way and packing them on the context's threads,
-  // and gives up those of the group before. Groups come in ascending order, none with units is left out. Throws what
-  // reading them threw, with the tensor's name: Error(kIo), Error(kInput); the pass is then to be abandoned.
+  // Binds the views of the group's units, waiting for those that are on their way and packing them on the context's
+  // threads, and gives up those of the group before. Groups come in ascending order, none with units is left out.
+  // Throws what reading them threw, with the tensor's name: Error(kIo), Error(kInput); the pass is then to be
+  // abandoned.
   void use(const Context& context, Index group);
   void end();      // every group was used
   void abandon();  // the next pass starts afresh; also after an error

@@ -17,8 +17,8 @@ constexpr Bytes kBlock{4096};  // what a direct read begins and ends on
 constexpr Bytes kLargestHeadPiece = 8_MiB;
 constexpr Bytes kSmallest = 16_KiB;  // a block of the disk more or less is much of what is smaller
 
-// Reading a row again must cost no more than packing it: stored parts that are decoded together, transposed matrices and
-// what becomes another type are for loading to undo, once.
+// Reading a row again must cost no more than packing it: stored parts that are decoded together, transposed matrices
+// and what becomes another type are for loading to undo, once.
 bool can_read_again(const WeightPlacement& p) {
   return p.source != nullptr && p.spec.is_matrix() && p.repacking() == nullptr && !p.form.transposed &&
          p.dtype == p.source->dtype;

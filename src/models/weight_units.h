@@ -1,6 +1,7 @@
-// What of a model may be read from its file again in every forward pass, in place of being kept in memory: unit by unit, in
-// the order in which a pass uses them, and experts as they are chosen. The planner says which units are pinned and how many
-// experts have slots (WeightResidency); WeightStream and ExpertStore bring the others. Start at WeightUnits.
+// What of a model may be read from its file again in every forward pass, in place of being kept in memory: unit by
+// unit, in the order in which a pass uses them, and experts as they are chosen. The planner says which units are pinned
+// and how many experts have slots (WeightResidency); WeightStream and ExpertStore bring the others. Start at
+// WeightUnits.
 //                                                                                     Details: docs/memory.md#residency
 #pragma once
 
@@ -91,8 +92,8 @@ class WeightUnits {
   [[nodiscard]] const WeightPlacement& placement(std::size_t index) const { return layout_.placements()[index]; }
 
   [[nodiscard]] WeightResidency whole() const;
-  // As many units as `room` holds, spread over the pass; once it holds all of them, more slots for experts than the fewest.
-  // Every pass needs all units, but not all experts.
+  // As many units as `room` holds, spread over the pass; once it holds all of them, more slots for experts than the
+  // fewest. Every pass needs all units, but not all experts.
   [[nodiscard]] WeightResidency pin(Bytes room, StreamDepth depth) const;
   // All units, and slots for all experts.
   [[nodiscard]] Bytes pinnable() const { return pinnable_ + expert_bytes_ * (std::ssize(experts_) - least_slots()); }

@@ -1,6 +1,6 @@
 // The weights of a decoder in memory: where each of the list (weight_list.h) lies once packed, how it gets there from a
-// file, and how a forward pass asks for it. Start at WeightLayout; loading is load_weights.cc, what need not be in memory
-// weight_units.h.
+// file, and how a forward pass asks for it. Start at WeightLayout; loading is load_weights.cc, what need not be in
+// memory weight_units.h.
 #pragma once
 
 #include <cstdint>
@@ -132,8 +132,8 @@ class ModelWeights {
   // Weights drawn from `seed`, small enough for finite activations. For benchmarks.
   static ModelWeights random(const Context& context, const ModelConfig& config, const WeightLayout& layout, Arena arena,
                              std::uint64_t seed);
-  // Room for two chunks in flight, the stored parts of one weight where there are such, the values of one that is turned
-  // and, per thread, a strip of gathered rows and one row of values.
+  // Room for two chunks in flight, the stored parts of one weight where there are such, the values of one that is
+  // turned and, per thread, a strip of gathered rows and one row of values.
   static Bytes staging_bytes(const WeightLayout& layout, int threads);
 
   ModelWeights(ModelWeights&& other) noexcept;
@@ -156,8 +156,8 @@ class ModelWeights {
   std::unique_ptr<WeightStream> stream_;  // null: everything is resident
 };
 
-// The weights during one forward pass, asked for in the order of its use. What streams is there between one request and the
-// next; what is resident costs nothing. A pass that does not come to its end() is begun afresh by the next.
+// The weights during one forward pass, asked for in the order of its use. What streams is there between one request and
+// the next; what is resident costs nothing. A pass that does not come to its end() is begun afresh by the next.
 class WeightPass {
  public:
   // `with_head`: logits are wanted.

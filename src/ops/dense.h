@@ -1,6 +1,6 @@
-// Dense products of training over the pool, on the operands of kernels/dense.h: y = x w^T, dx = dy w, dw += dy^T x. A weight is
-// packed for one of its two uses just before; what a value is depends on neither threads nor the rows beside it.
-// Start at pack_weight() and dense(); add_weight_gradient() is the third.
+// Dense products of training over the pool, on the operands of kernels/dense.h: y = x w^T, dx = dy w, dw += dy^T x. A
+// weight is packed for one of its two uses just before; what a value is depends on neither threads nor the rows beside
+// it. Start at pack_weight() and dense(); add_weight_gradient() is the third.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ Index packed_weight_cells(DType type, Index rows, Index cols);
 PackedRight pack_weight(const Context& context, DType type, MatrixView<const float> w, WeightSide side,
                         std::span<std::uint32_t> cells);
 
-// y [T, w.cols] = x w, or y += x w for an fp32 y. x has `type`; bf16 rows are an even number of elements apart, and after an odd
-// number of columns there is a zero.
+// y [T, w.cols] = x w, or y += x w for an fp32 y. x has `type`; bf16 rows are an even number of elements apart, and
+// after an odd number of columns there is a zero.
 void dense(const Context& context, DType type, const ConstFloatRows& x, const PackedRight& w, DenseStore store,
            const FloatRows& y);
 

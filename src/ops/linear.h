@@ -1,9 +1,9 @@
 // y = x W^T (+ bias) over the pool, for a weight of any type. Several weights often read the same rows (q, k and v;
 // gate and up): LinearInput holds those rows in every form the model's weights multiply with, prepared once. Start at
 // linear(). Products that read the same rows share one go over the threads (linear_each()), and so do gate, up and the
-// activation between them (linear_gated()). Scratch is taken from the caller: LinearBuffers counts and takes it with the same code.
-// A weight whose columns have an order of their own (PackedMatrix::input_order) reads the rows in that order: they are
-// gathered and rounded for it when it multiplies, since every such weight may have another.
+// activation between them (linear_gated()). Scratch is taken from the caller: LinearBuffers counts and takes it with
+// the same code. A weight whose columns have an order of their own (PackedMatrix::input_order) reads the rows in that
+// order: they are gathered and rounded for it when it multiplies, since every such weight may have another.
 #pragma once
 
 #include <algorithm>
@@ -94,8 +94,8 @@ class LinearInput {  // a view of x and of the buffers, valid until either chang
     return activations_[static_cast<std::size_t>(form)];
   }
 
-  // Rows [first, first + count) with column c from column order[c] of x, in the 8-bit groups that `weight` multiplies with;
-  // valid until the next call. Rows are split over the pool.
+  // Rows [first, first + count) with column c from column order[c] of x, in the 8-bit groups that `weight` multiplies
+  // with; valid until the next call. Rows are split over the pool.
   [[nodiscard]] Activations in_order(const Context& context, DType weight, std::span<const std::int32_t> order,
                                      Index first, Index count) const;
 

@@ -1,8 +1,9 @@
 // Which experts a token uses, and with which weights: the router of mixtures of experts (Shazeer et al. 2017,
-// arXiv:1701.06538; Mixtral: arXiv:2401.04088, section 2.1; groups: DeepSeek-V2, arXiv:2405.04434, section 2.1.2; sigmoid
-// scores with a bias for the choice only: DeepSeek-V3, arXiv:2412.19437, section 2.1.2). fp32 throughout, definition in
-// docs/numerics.md 5. Differs from transformers' code of DeepSeek-V3: experts outside the kept groups can never be chosen,
-// also where a bias makes all others negative. Start at route(); add_expert_rows() is what becomes of the weights.
+// arXiv:1701.06538; Mixtral: arXiv:2401.04088, section 2.1; groups: DeepSeek-V2, arXiv:2405.04434, section 2.1.2;
+// sigmoid scores with a bias for the choice only: DeepSeek-V3, arXiv:2412.19437, section 2.1.2). fp32 throughout,
+// definition in docs/numerics.md 5. Differs from transformers' code of DeepSeek-V3: experts outside the kept groups can
+// never be chosen, also where a bias makes all others negative. Start at route(); add_expert_rows() is what becomes of
+// the weights.
 #pragma once
 
 #include <cstdint>

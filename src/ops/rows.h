@@ -1,5 +1,5 @@
-// The ops that treat every row on its own: embedding, normalisation, gated activations, residual add. Rows are split over the
-// pool.
+// The ops that treat every row on its own: embedding, normalisation, gated activations, residual add. Rows are split
+// over the pool.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +42,8 @@ void clamp(float limit, std::span<float> x);
 // y = x.
 void copy(const Context& context, MatrixView<const float> x, MatrixView<float> y);
 
-// Columns [first, first + n) of every head, a head's rows together: y[h T + t] = x[t, h S + first ...], for x [T, heads S]
-// and y [heads T, n].
+// Columns [first, first + n) of every head, a head's rows together: y[h T + t] = x[t, h S + first ...], for x [T, heads
+// S] and y [heads T, n].
 void gather_heads(const Context& context, MatrixView<const float> x, Index heads, Index first, MatrixView<float> y);
 
 // x += dx, the residual connection.

@@ -63,8 +63,8 @@ struct StateRows {  // what the ops on one layer of a batch share; views
 void causal_conv1d(const Context& context, const StateRows& rows, const Convolution& conv, Index first_channel,
                    MatrixView<float> x);
 
-// The scan of a layer with what surrounds it in the same channels, in one pass over them: time steps before it, the gate
-// behind. Views.
+// The scan of a layer with what surrounds it in the same channels, in one pass over them: time steps before it, the
+// gate behind. Views.
 struct GatedScan {
   MatrixView<float> dt;            // in: what a projection made; out: softplus(dt + bias) within [lowest, highest]
   std::span<const float> dt_bias;  // as wide as dt

@@ -1,6 +1,6 @@
-// Training's work on rows over the pool, around the products: norms into and out of an activation type, gates, rotations,
-// embeddings, and the sums over tokens that their gradients are. Sums over tokens are cut into leaves of kLeafTokens of each
-// sequence, which are added in order: the same bits for any number of threads and any micro-batch.
+// Training's work on rows over the pool, around the products: norms into and out of an activation type, gates,
+// rotations, embeddings, and the sums over tokens that their gradients are. Sums over tokens are cut into leaves of
+// kLeafTokens of each sequence, which are added in order: the same bits for any number of threads and any micro-batch.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ void rms_norm_rows(const Context& context, MatrixView<const float> x, std::span<
 
 inline constexpr Index kLeafTokens = 64;
 
-// dx += and dweight += of kernels/rms_norm_backward.h; `leaves` of token_blocks(.., kLeafTokens), `partial` a row per leaf.
+// dx += and dweight += of kernels/rms_norm_backward.h; `leaves` of token_blocks(.., kLeafTokens), `partial` a row per
+// leaf.
 void rms_norm_backward(const Context& context, MatrixView<const float> x, std::span<const float> weight, float eps,
                        MatrixView<const float> dy, MatrixView<float> dx, std::span<const Index> leaves,
                        std::span<float> partial, std::span<float> dweight);

@@ -1,5 +1,5 @@
-// The ops of training against plain sums in double, and what every one of them promises: the same bits for any number of
-// threads and any cut of the batch into whole sequences.
+// The ops of training against plain sums in double, and what every one of them promises: the same bits for any number
+// of threads and any cut of the batch into whole sequences.
 #include <cmath>
 #include <functional>
 #include <memory>

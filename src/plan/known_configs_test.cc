@@ -1,5 +1,5 @@
-// Real configurations of published models: each is planned without its weights, with the parameters and KV bytes that it
-// is known to have, or refused by the name of what is missing.
+// Real configurations of published models: each is planned without its weights, with the parameters and KV bytes that
+// it is known to have, or refused by the name of what is missing.
 #include <map>
 #include <set>
 #include <string>

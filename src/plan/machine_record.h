@@ -44,8 +44,8 @@ struct MachineIdentity {
   int threads = 0;     // that measured
   std::string path{};  // of the kernels: "avx512"
 
-  // What differs, for people; nothing when the figures of one hold for the other. Memory may differ by a sixteenth: what
-  // the kernel takes for itself varies.
+  // What differs, for people; nothing when the figures of one hold for the other. Memory may differ by a sixteenth:
+  // what the kernel takes for itself varies.
   [[nodiscard]] std::optional<std::string> difference(const MachineIdentity& now) const;
 };
 

@@ -13,13 +13,13 @@
 namespace jericho {
 namespace {
 
-// Bytes per thread that lie in L2 and not in L1: half of it. 192 KiB, which every processor with AVX2 has, where it does
-// not say.
+// Bytes per thread that lie in L2 and not in L1: half of it. 192 KiB, which every processor with AVX2 has, where it
+// does not say.
 Bytes l2_share(const CacheSizes& caches) { return caches.l2 > Bytes{} ? Bytes{caches.l2.count / 2} : 192_KiB; }
 
-// Bytes per thread that pass L2 by, as a cyclic walk over more than its size does, and stay in L3: three times L2, but no
-// more than it and half of this thread's part of L3. A hypervisor that hides how many share one tells the whole host's size,
-// or none at all.
+// Bytes per thread that pass L2 by, as a cyclic walk over more than its size does, and stay in L3: three times L2, but
+// no more than it and half of this thread's part of L3. A hypervisor that hides how many share one tells the whole
+// host's size, or none at all.
 Bytes l3_share(const CacheSizes& caches, int threads) {
   const Bytes l2 = caches.l2 > Bytes{} ? caches.l2 : 1_MiB;
   if (caches.l3 == Bytes{} || caches.l3_threads == 0) return l2 * 3;

@@ -29,8 +29,8 @@ struct MachineMeasurement {
   bool quick = false;                            // smaller, shorter, rougher
 };
 
-// `progress` is called before each part with its name. Throws what measure_disk() throws where the disk is required, and
-// Error(kInterrupted) on a stop request.
+// `progress` is called before each part with its name. Throws what measure_disk() throws where the disk is required,
+// and Error(kInterrupted) on a stop request.
 MachineRecord measure_machine(const Context& context, IoBackend& io, const MachineMeasurement& how,
                               const std::stop_token& stop,
                               const std::function<void(const std::string& part)>& progress);

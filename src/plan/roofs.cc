@@ -79,7 +79,8 @@ Roof measure_multiply(const Context& context, PeakKind kind, CpuPath path) {
         time_on(context, context.pool.threads(), [&](Index) { operations += multiply(path, kind, rounds); });
     return std::pair(seconds, operations.load() / seconds);
   };
-  // The quickest of a few: one pass that another process held up must not end the search with a pass that is all overhead.
+  // The quickest of a few: one pass that another process held up must not end the search with a pass that is all
+  // overhead.
   const auto quickest = [&](Index rounds) {
     double seconds = run(rounds).first;
     for (int again = 0; again < 4 && seconds >= kPassSeconds; ++again) seconds = std::min(seconds, run(rounds).first);

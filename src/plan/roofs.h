@@ -26,14 +26,14 @@ struct ReadMeasurement {
   int passes = 7;           // of the best pattern
 };
 
-// The best of several passes over `bytes` by the threads, each reading its own contiguous share in the pattern that did best
-// in a first round of all. Named "dram_read" from 256 MiB on, more than the last-level caches of most machines hold, else
-// "cache_read". Error(kInterrupted) on a stop request.
+// The best of several passes over `bytes` by the threads, each reading its own contiguous share in the pattern that did
+// best in a first round of all. Named "dram_read" from 256 MiB on, more than the last-level caches of most machines
+// hold, else "cache_read". Error(kInterrupted) on a stop request.
 Roof measure_read(const Context& context, std::span<const std::byte> bytes, const ReadMeasurement& how = {},
                   const std::stop_token& stop = {});
 
-// The best of several rounds of register-only products by all threads on `path`, which has_units() of the kind or does its
-// work on others.
+// The best of several rounds of register-only products by all threads on `path`, which has_units() of the kind or does
+// its work on others.
 Roof measure_multiply(const Context& context, PeakKind kind, CpuPath path);
 
 // What was reached of a roof: `demand` bytes or operations per second, of which the roof is the most.

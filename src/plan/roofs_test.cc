@@ -1,4 +1,5 @@
-// Every loop of peaks runs on every path, reads every byte, and stops when told; what bounds the work is chosen by time.
+// Every loop of peaks runs on every path, reads every byte, and stops when told; what bounds the work is chosen by
+// time.
 #include "plan/roofs.h"
 
 #include <gmock/gmock.h>

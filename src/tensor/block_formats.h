@@ -1,6 +1,6 @@
 // What the bits of each block format mean (ggml's block layouts, and a few of ours; docs/formats.md has the table). One
-// struct per format: with its row in dtype.h that is all a new format needs. Packing, dequantizing and every matmul kernel
-// are written against what a struct says:
+// struct per format: with its row in dtype.h that is all a new format needs. Packing, dequantizing and every matmul
+// kernel are written against what a struct says:
 //   kCodeBits, kOffset  value = scale * (code - kOffset [- zero]) [+ minimum], code unsigned, kCodeBits wide
 //   kTable              for formats whose codes stand for the integers of a table: value = scale * kTable[code];
 //                       kTable[code] + kOffset is the unsigned byte that kernels multiply

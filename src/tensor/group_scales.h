@@ -1,6 +1,6 @@
 // The scales of block formats: which bytes of a block carry them, and how they give scale, zero point, sub-scales and
-// minimum of a group of 32 values. One struct per kind, the base of each format that has it (block_formats.h); the vector
-// twins are in kernels/cpu/strip-inl.h. Start at GroupScale and HalfScale.
+// minimum of a group of 32 values. One struct per kind, the base of each format that has it (block_formats.h); the
+// vector twins are in kernels/cpu/strip-inl.h. Start at GroupScale and HalfScale.
 #pragma once
 
 #include <array>

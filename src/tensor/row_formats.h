@@ -1,6 +1,6 @@
-// Block formats whose values are fp32 numbers, not integers: they multiply like F32 and F16 weights (docs/numerics.md 3)
-// and their rows stay as they are, one after the other. A block of 64 values is an fp32 scale and the codes; a value is
-// what a code stands for times the scale, rounded once.
+// Block formats whose values are fp32 numbers, not integers: they multiply like F32 and F16 weights (docs/numerics.md
+// 3) and their rows stay as they are, one after the other. A block of 64 values is an fp32 scale and the codes; a value
+// is what a code stands for times the scale, rounded once.
 //   NF4  the 16 quantiles of a normal distribution (QLoRA, Dettmers et al. 2023, arXiv:2305.14314, appendix E)
 //   FP8  E4M3 without infinities (Micikevicius et al. 2022, arXiv:2209.05433, table 1)
 // Start at NF4; visit_row_format() is what kernels use.
@@ -58,7 +58,8 @@ constexpr float float_of_e4m3(std::uint8_t code) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
 }
 
-// Scale; 64 codes. The scale takes 2^8 that the code gives: the product is the same, but where the scale is above 2^119.
+// Scale; 64 codes. The scale takes 2^8 that the code gives: the product is the same, but where the scale is above
+// 2^119.
 struct FP8 {
   static constexpr DType kDType = DType::kFP8;
   static constexpr Index kBlockBytes = 4 + kRowBlock;

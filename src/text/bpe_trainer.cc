@@ -1,5 +1,6 @@
-// Counts, then merges. A pair knows the words it stood in, so a merge touches those only; a heap holds what each pair's count
-// was when it last grew, and an entry that has fallen since is put back with its count. Start at BpeTrainer::train().
+// Counts, then merges. A pair knows the words it stood in, so a merge touches those only; a heap holds what each pair's
+// count was when it last grew, and an entry that has fallen since is put back with its count. Start at
+// BpeTrainer::train().
 #include "text/bpe_trainer.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
-// Learns the merges of byte-pair encoding from text (Sennrich, Haddow & Birch 2016, "Neural machine translation of rare words
-// with subword units", arXiv:1508.07909, algorithm 1): pieces of text are counted, and the most frequent pair of neighbours
-// becomes a symbol, again and again. Of pairs that are equally frequent the one with the older symbols comes first, so a text
-// gives one result. Start at add(), then train().
+// Learns the merges of byte-pair encoding from text (Sennrich, Haddow & Birch 2016, "Neural machine translation of rare
+// words with subword units", arXiv:1508.07909, algorithm 1): pieces of text are counted, and the most frequent pair of
+// neighbours becomes a symbol, again and again. Of pairs that are equally frequent the one with the older symbols comes
+// first, so a text gives one result. Start at add(), then train().
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ struct TrainedMerges {
 
 class BpeTrainer {
  public:
-  // What merging begins with: all 256 bytes; or the characters of the text, rare ones left out (SentencePiece's coverage).
+  // What merging begins with: all 256 bytes; or the characters of the text, rare ones left out (SentencePiece's
+  // coverage).
   enum class Symbols { kBytes, kCharacters };
   BpeTrainer(Symbols symbols, PreTokenizer pre_tokenizer);
 
@@ -45,8 +46,8 @@ class BpeTrainer {
     Index longest = 32;        // bytes of a symbol
   };
   using Progress = std::function<void(Index done, Index total)>;
-  // Fewer symbols where no pair is left that is seen often enough. Error(kInput) when there is no text or room for the first
-  // symbols only; Error(kInterrupted) on a stop request.
+  // Fewer symbols where no pair is left that is seen often enough. Error(kInput) when there is no text or room for the
+  // first symbols only; Error(kInterrupted) on a stop request.
   [[nodiscard]] TrainedMerges train(const Options& options, const std::stop_token& stop,
                                     const Progress& progress) const;
 

@@ -1,5 +1,5 @@
-// Merges follow the counts, equal texts give equal vocabularies, and what is written opens as a tokenizer that splits text as
-// it was learned and loses none of it.
+// Merges follow the counts, equal texts give equal vocabularies, and what is written opens as a tokenizer that splits
+// text as it was learned and loses none of it.
 #include "text/bpe_trainer.h"
 
 #include <gmock/gmock.h>

@@ -46,8 +46,8 @@ class MergeTable {
 // The two sides of "a b", split at the first space after position 0. Error(kInput) when there is none.
 std::pair<std::string_view, std::string_view> split_merge_rule(std::string_view rule);
 
-// Reads "a b" rules, or pairs, whose sides and result are pieces in the spelling of the file. Error(kInput) names a rule
-// that does not fit the vocabulary.
+// Reads "a b" rules, or pairs, whose sides and result are pieces in the spelling of the file. Error(kInput) names a
+// rule that does not fit the vocabulary.
 class MergeReader {
  public:
   MergeReader(const Vocabulary& vocabulary, PieceSpelling spelling, Index rules)

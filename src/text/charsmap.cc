@@ -15,8 +15,8 @@ std::uint32_t read_u32(std::string_view bytes) {
   return value;
 }
 
-// The fields of a unit. Children of a node lie at its place XOR offset XOR byte; the value of a key, at the place of its
-// node XOR offset.
+// The fields of a unit. Children of a node lie at its place XOR offset XOR byte; the value of a key, at the place of
+// its node XOR offset.
 std::uint32_t offset_of(std::uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6); }
 std::uint32_t label_of(std::uint32_t unit) { return unit & 0x800000FFu; }
 bool ends_key(std::uint32_t unit) { return (unit >> 8 & 1u) != 0; }

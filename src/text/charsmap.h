@@ -1,7 +1,7 @@
 // SentencePiece's precompiled normalization table: a double-array trie from sequences of characters to what replaces
 // them (Aoe 1989, "An efficient digital search algorithm by using a double-array structure", IEEE TSE 15(9); bit layout
-// of the library darts-clone, which writes it). Layout of the blob: u32 size of the trie in bytes, the trie as u32 units,
-// then replacements, each ended by a zero byte; little-endian.
+// of the library darts-clone, which writes it). Layout of the blob: u32 size of the trie in bytes, the trie as u32
+// units, then replacements, each ended by a zero byte; little-endian.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ class Charsmap {
   [[nodiscard]] std::string apply_longest(std::string_view text) const;
 
   // The Precompiled normalizer of Hugging Face's tokenizers: a grapheme cluster below 6 bytes that begins with a key
-  // becomes what replaces its shortest key, dropping the rest; in other clusters this is done per code point. Bytes that
-  // are not UTF-8 stay.
+  // becomes what replaces its shortest key, dropping the rest; in other clusters this is done per code point. Bytes
+  // that are not UTF-8 stay.
   [[nodiscard]] std::string apply_by_grapheme(std::string_view text) const;
 
   [[nodiscard]] Bytes memory_bytes() const;

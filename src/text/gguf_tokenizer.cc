@@ -129,7 +129,8 @@ TokenizerParts read_sentencepiece(Metadata& metadata) {
       std::make_unique<SentencePieceBpe>(parts.vocabulary, std::vector<float>(scores.begin(), scores.end()), parts.unk);
 
   using Step = NormalizerStep;
-  // llama.cpp heeds this key for unigram models only; byte-pair models that collapse are rare, and then it is not there.
+  // llama.cpp heeds this key for unigram models only; byte-pair models that collapse are rare, and then it is not
+  // there.
   if (metadata.boolean(key("remove_extra_whitespaces")).value_or(false)) parts.normalizer.add(collapse_spaces);
   parts.normalizer.add({.kind = Step::Kind::kReplace, .from = std::string(kMetaspace), .to = " "});
   if (metadata.boolean(key("add_space_prefix")).value_or(true)) {

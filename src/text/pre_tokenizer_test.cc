@@ -79,7 +79,8 @@ TEST(PreTokenizer, ScannersCutAsTheirPatternsDo) {
   }
 }
 
-// Capitals, small letters, letters of both kinds, marks and apostrophes in every order: what backtracks in the patterns.
+// Capitals, small letters, letters of both kinds, marks and apostrophes in every order: what backtracks in the
+// patterns.
 TEST(PreTokenizer, WordsByCaseBacktrackAsTheirPatternsDo) {
   constexpr std::string_view kUnits[] = {"A", "b", "\u8A9E", "\u0301", "\u02B0", "'s",
                                          "'", "/", " ",      "\n",     "1",      "\u01C5"};

@@ -1,6 +1,6 @@
-// What normalizers do to a text, by name: each takes a fragment and returns it changed. Bytes that are not UTF-8 stay as
-// they are. Names and definitions are those of Hugging Face's tokenizers, which has them from BERT's tokenization.py and
-// from SentencePiece.
+// What normalizers do to a text, by name: each takes a fragment and returns it changed. Bytes that are not UTF-8 stay
+// as they are. Names and definitions are those of Hugging Face's tokenizers, which has them from BERT's tokenization.py
+// and from SentencePiece.
 #pragma once
 
 #include <string>
@@ -21,7 +21,8 @@ std::string clean_for_bert(std::string_view text);
 // BERT's handle_chinese_chars: a space on either side of every ideograph.
 std::string space_ideographs(std::string_view text);
 
-// SentencePiece's remove_extra_whitespaces: runs of spaces become one, none at either end. At the end U+2581 is one too.
+// SentencePiece's remove_extra_whitespaces: runs of spaces become one, none at either end. At the end U+2581 is one
+// too.
 std::string collapse_spaces(std::string_view text);
 
 }  // namespace jericho

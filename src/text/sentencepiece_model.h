@@ -1,5 +1,5 @@
-// A SentencePiece tokenizer.model as a tokenizer: unigram and byte-pair models with their normalization. The file itself
-// is read in sentencepiece_proto.h.
+// A SentencePiece tokenizer.model as a tokenizer: unigram and byte-pair models with their normalization. The file
+// itself is read in sentencepiece_proto.h.
 #pragma once
 
 #include <string_view>

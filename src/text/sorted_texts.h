@@ -1,5 +1,5 @@
-// Texts in sorted order are a trie: those that begin with given bytes stand side by side, and every further byte narrows
-// the range. It takes no memory beyond the order itself.
+// Texts in sorted order are a trie: those that begin with given bytes stand side by side, and every further byte
+// narrows the range. It takes no memory beyond the order itself.
 #pragma once
 
 #include <algorithm>

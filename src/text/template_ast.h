@@ -1,5 +1,6 @@
-// The syntax tree of a chat template. Filters and tests are looked up when it is built, so that an unknown one is refused
-// before anything is rendered. Its depth is bounded, which lets everyone walk it by recursion. Start at Program.
+// The syntax tree of a chat template. Filters and tests are looked up when it is built, so that an unknown one is
+// refused before anything is rendered. Its depth is bounded, which lets everyone walk it by recursion. Start at
+// Program.
 #pragma once
 
 #include <cstdint>

@@ -10,8 +10,8 @@
 
 namespace jericho {
 
-// The number of pieces tells GPT-2, cl100k, o200k, Llama 3 and Llama 4 apart: how they cut text, and their special tokens
-// where `settings` has none. Any other number is cut as Llama 3 cuts, with a note.
+// The number of pieces tells GPT-2, cl100k, o200k, Llama 3 and Llama 4 apart: how they cut text, and their special
+// tokens where `settings` has none. Any other number is cut as Llama 3 cuts, with a note.
 TokenizerParts read_tiktoken(std::string_view text, const HuggingFaceSettings& settings);
 
 }  // namespace jericho

@@ -1,5 +1,5 @@
-// A tokenizer.json of Hugging Face's tokenizers library. What is not known here is an Error(kUnsupported) that names it,
-// never ignored. Start at read_tokenizer_json(); each section of the file has a file of its own
+// A tokenizer.json of Hugging Face's tokenizers library. What is not known here is an Error(kUnsupported) that names
+// it, never ignored. Start at read_tokenizer_json(); each section of the file has a file of its own
 // (tokenizer_json_sections.h).
 #pragma once
 

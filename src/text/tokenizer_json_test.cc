@@ -1,5 +1,5 @@
-// What each type of node of a tokenizer.json does, on vocabularies of a few pieces. Texts and pieces marked with "HF" are
-// examples of the tests of Hugging Face's tokenizers.
+// What each type of node of a tokenizer.json does, on vocabularies of a few pieces. Texts and pieces marked with "HF"
+// are examples of the tests of Hugging Face's tokenizers.
 #include "text/tokenizer_json.h"
 
 #include <gmock/gmock.h>

@@ -153,8 +153,9 @@ TEST(TokenizerVectors, StoriesFirst100KiB) {
   }
 }
 
-// Ids as spm_encode of SentencePiece 0.1.97 gives them line by line, without its line ends. On botchan.txt it differs in
-// four lines, where "......." is "." and "......" in either order: their sums are equal, and it adds single precision.
+// Ids as spm_encode of SentencePiece 0.1.97 gives them line by line, without its line ends. On botchan.txt it differs
+// in four lines, where "......." is "." and "......" in either order: their sums are equal, and it adds single
+// precision.
 TEST(TokenizerVectors, UnigramEqualsSentencePiece) {
   LOAD_OR_SKIP(tokenizer, "sentencepiece-unigram-1000/test_model.model");
   const auto encode_lines = [&](const std::string& text) {

@@ -1,5 +1,5 @@
-// A vocabulary that was learned from text, as the keys with which a GGUF says a tokenizer: what reads and writes tokenizers
-// elsewhere takes it from there. Start at tokenizer_metadata().
+// A vocabulary that was learned from text, as the keys with which a GGUF says a tokenizer: what reads and writes
+// tokenizers elsewhere takes it from there. Start at tokenizer_metadata().
 #pragma once
 
 #include <string>

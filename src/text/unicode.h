@@ -1,5 +1,6 @@
 // What tokenizers need of Unicode: UTF-8 that may be broken, the general categories their patterns name, and the
-// normalization forms. Categories and composition come from utf8proc (Unicode 15); White_Space is the property of PropList.txt.
+// normalization forms. Categories and composition come from utf8proc (Unicode 15); White_Space is the property of
+// PropList.txt.
 #pragma once
 
 #include <cstddef>
@@ -55,8 +56,8 @@ std::string to_nfkd(std::string_view text);
 void append_utf8(char32_t code, std::string& out);   // of a code point that is no surrogate
 void append_lower(char32_t code, std::string& out);  // what toLowercase() makes of it: for U+0130 two code points
 
-// The end of the extended grapheme cluster that begins at `at` < text.size() (Unicode 15, annex 29). A broken byte is one
-// of its own.
+// The end of the extended grapheme cluster that begins at `at` < text.size() (Unicode 15, annex 29). A broken byte is
+// one of its own.
 std::size_t grapheme_end(std::string_view text, std::size_t at);
 
 // Appends `bytes` with U+FFFD in place of every maximal broken subpart.

@@ -1,9 +1,9 @@
 // The unigram language model (Kudo 2018, arXiv:1804.10959, section 3.2): of all ways to cut a text into pieces, the one
 // with the largest sum of log probabilities, by Viterbi's algorithm over the positions of the text. Used by T5, XLM-R,
 // mBART and others trained with SentencePiece.
-// Differs: pieces and text hold plain spaces, not U+2581, and words are encoded one by one where no piece crosses words.
-// As in SentencePiece, a character without a piece of its own may be unknown at a price of 10 below the least score, and
-// of equal sums the one whose last piece begins first is taken.
+// Differs: pieces and text hold plain spaces, not U+2581, and words are encoded one by one where no piece crosses
+// words. As in SentencePiece, a character without a piece of its own may be unknown at a price of 10 below the least
+// score, and of equal sums the one whose last piece begins first is taken.
 #pragma once
 
 #include <array>

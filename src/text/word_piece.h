@@ -1,5 +1,5 @@
-// WordPiece (Schuster & Nakajima 2012, "Japanese and Korean voice search"; encoding as in BERT's tokenization.py): a word
-// is cut greedily, the longest piece first; a word that cannot be cut whole is unknown. Used by BERT and its kin.
+// WordPiece (Schuster & Nakajima 2012, "Japanese and Korean voice search"; encoding as in BERT's tokenization.py): a
+// word is cut greedily, the longest piece first; a word that cannot be cut whole is unknown. Used by BERT and its kin.
 // Differs: a piece that begins a word starts with a space, one that goes on does not; files write "play" and "##ing".
 #pragma once
 

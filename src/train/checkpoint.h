@@ -1,7 +1,7 @@
-// A run's checkpoints: folders that other tools open as a model (config.json, model.safetensors in fp32, the tokenizer's files)
-// and that hold beside it what the next step depends on: optimizer.safetensors with the state as it is, state.json, and a
-// MANIFEST.json of sizes and hashes that is written last. A folder takes its name when all is on the disk, so whatever
-// ends the process, a name means a whole checkpoint. Start at Checkpoints::save() and load().
+// A run's checkpoints: folders that other tools open as a model (config.json, model.safetensors in fp32, the
+// tokenizer's files) and that hold beside it what the next step depends on: optimizer.safetensors with the state as it
+// is, state.json, and a MANIFEST.json of sizes and hashes that is written last. A folder takes its name when all is on
+// the disk, so whatever ends the process, a name means a whole checkpoint. Start at Checkpoints::save() and load().
 #pragma once
 
 #include <filesystem>
@@ -36,8 +36,8 @@ class Checkpoints {
   // Names the checkpoint of this step the best: it is kept, whatever comes.
   void mark_best(Index step);
 
-  // The newest whole checkpoint's progress, its tensors read into `state`; nothing where there is none. Error(kInput) names
-  // what does not fit.
+  // The newest whole checkpoint's progress, its tensors read into `state`; nothing where there is none. Error(kInput)
+  // names what does not fit.
   std::optional<nlohmann::json> load_latest(const TrainedState& state) const;
   // Makes the links what they were to be, had nothing ended the process between a save and its links.
   void mend_links(std::optional<Index> best) const;

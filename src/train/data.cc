@@ -46,8 +46,8 @@ std::vector<std::string_view> documents_of(std::string_view text, const std::str
   }
 }
 
-// The documents of a file's text. Of JSON Lines each line that is not blank is an object with the document as "text", which takes
-// its place in `text`: it is no longer than its line.
+// The documents of a file's text. Of JSON Lines each line that is not blank is an object with the document as "text",
+// which takes its place in `text`: it is no longer than its line.
 std::vector<std::string_view> documents_of_json_lines(const std::string& file, std::string& text) {
   std::vector<std::pair<std::size_t, std::size_t>> places;  // begin and length
   std::size_t write = 0;
@@ -178,8 +178,8 @@ Sampler::Sampler(const TokenStore& store, DataMode mode, bool separate_documents
 
 Index Sampler::stream_samples() const { return (store_.tokens() - 1) / sequence_; }
 
-// First fit into the last sequences that have room, in the order of the epoch. What is longer than a sequence is cut; every
-// token but a document's first is a target once.
+// First fit into the last sequences that have room, in the order of the epoch. What is longer than a sequence is cut;
+// every token but a document's first is a target once.
 void Sampler::pack(Index epoch, Order order) {
   const Index wanted = order == Order::kAsRead ? kOrdered : epoch;
   if (packed_epoch_ == wanted) return;

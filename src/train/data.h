@@ -1,5 +1,6 @@
-// The texts of a run as tokens, and which of them each step reads. A document is its file's piece between separators, with the
-// tokenizer's own begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore and Sampler.
+// The texts of a run as tokens, and which of them each step reads. A document is its file's piece between separators,
+// with the tokenizer's own begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore
+// and Sampler.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ class TokenStore {
  public:
   using Progress = std::function<void(Bytes done, Bytes total)>;
   // A file is text with `separator` between documents or, called NAME.jsonl, lines of {"text": "..."}, a document each.
-  // Documents that are empty are left out. Error(kInput) names a file that is not there or holds no document, and a line that
-  // is none; kBudget where the ledger has no room for the tokens.
+  // Documents that are empty are left out. Error(kInput) names a file that is not there or holds no document, and a
+  // line that is none; kBudget where the ledger has no room for the tokens.
   static TokenStore read(const Context& context, const std::vector<std::string>& files, const std::string& separator,
                          const Tokenizer& tokenizer, const std::stop_token& stop, const Progress& progress);
 

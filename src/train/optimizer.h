@@ -1,5 +1,5 @@
-// What changes a weight, given its gradient: one object per tensor, all of whose state lies in bytes that the trainer leases,
-// saves and restores. Start at Optimizer; which rules there are and which tensor gets which: optimizers.h.
+// What changes a weight, given its gradient: one object per tensor, all of whose state lies in bytes that the trainer
+// leases, saves and restores. Start at Optimizer; which rules there are and which tensor gets which: optimizers.h.
 #pragma once
 
 #include <cstddef>

@@ -338,8 +338,8 @@ TrainOptions read_train_options(const std::filesystem::path& file, const std::ve
                    }
                  });
   }
-  // A rule and a model bring values of their own, which the other keys then change. The list keeps its order: to assign a
-  // node changes what it stands for.
+  // A rule and a model bring values of their own, which the other keys then change. The list keeps its order: to assign
+  // a node changes what it stands for.
   const auto comes_first = [](const std::string& name) { return name == "optimizer.rule" || name == "model"; };
   TrainOptions options;
   for (const bool first : {true, false}) {

@@ -1,5 +1,6 @@
-// What a training run is told: a YAML file and --set key=value, one struct. Every key is in one table (options.cc), which
-// also knows the nearest one to a key that is not. Start at read_train_options(); docs/training.md describes the keys.
+// What a training run is told: a YAML file and --set key=value, one struct. Every key is in one table (options.cc),
+// which also knows the nearest one to a key that is not. Start at read_train_options(); docs/training.md describes the
+// keys.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The learning rate as a function of the step: a linear warmup, then cosine, linear, constant, or warmup-stable-decay (Hu et
-// al. 2024, arXiv:2404.06395). No state.
+// The learning rate as a function of the step: a linear warmup, then cosine, linear, constant, or warmup-stable-decay
+// (Hu et al. 2024, arXiv:2404.06395). No state.
 #pragma once
 
 #include <string>

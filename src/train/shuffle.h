@@ -1,5 +1,5 @@
-// The order of an epoch without a list: a keyed permutation of [0, n) by a Feistel network with cycle walking, a function of
-// (seed, epoch, index) alone, so that any step computes its samples directly.
+// The order of an epoch without a list: a keyed permutation of [0, n) by a Feistel network with cycle walking, a
+// function of (seed, epoch, index) alone, so that any step computes its samples directly.
 #pragma once
 
 #include <bit>

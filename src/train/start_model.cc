@@ -1,5 +1,5 @@
-// Weights come in the order of weight_list.h, as those of TrainingLayout do, through the reader and the row converter that
-// conversion to a directory of fp32 tensors takes.
+// Weights come in the order of weight_list.h, as those of TrainingLayout do, through the reader and the row converter
+// that conversion to a directory of fp32 tensors takes.
 #include "train/start_model.h"
 
 #include "base/check.h"

@@ -1,5 +1,5 @@
-// The loop of a training run: sequences, micro-batches, gradients, updates, evaluation, checkpoints. Which micro-batch and
-// recomputation fit is decided before by plan_training(); no choice of it changes a bit of the result.
+// The loop of a training run: sequences, micro-batches, gradients, updates, evaluation, checkpoints. Which micro-batch
+// and recomputation fit is decided before by plan_training(); no choice of it changes a bit of the result.
 // Start at Trainer::run().
 #pragma once
 
@@ -33,7 +33,8 @@ struct TrainingPlan {
   }
 };
 
-// The largest micro-batch without recomputation that fits `room`, else with it; with the smallest of all where none fits:
+// The largest micro-batch without recomputation that fits `room`, else with it; with the smallest of all where none
+// fits:
 // the caller compares total() with `room`.
 // `start` is the scratch that reading the first weights takes.
 TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
@@ -69,7 +70,8 @@ struct TrainWatch {
 
 class Trainer {  // one thread
  public:
-  // Takes the plan's bytes from the ledger. `train`, `valid` and `start` (may be null: new weights) outlive the trainer.
+  // Takes the plan's bytes from the ledger. `train`, `valid` and `start` (may be null: new weights) outlive the
+  // trainer.
   Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config, const TrainingLayout& layout,
           const TrainingPlan& plan, const TokenStore& train, const TokenStore* valid, const StartModel* start,
           std::vector<SideFile> side_files);

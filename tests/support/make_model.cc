@@ -1,6 +1,6 @@
 // Writes a GGUF with random weights and a small vocabulary of its own, for tests that need a whole file of some size.
-//   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed; chat=1: with
-//                                        a chat template; experts, used: a mixture, of which so many meet a token
+//   make_model OUT TYPE KEY=VALUE...     hidden, ff, layers, heads, kv_heads, head_dim, vocab, context, seed; chat=1:
+//                                        with a chat template; experts, used: a mixture, of which so many meet a token
 #include <charconv>
 #include <cstdio>
 #include <fstream>

@@ -24,7 +24,8 @@ struct StoredTensor {
   bool matrix = false;
 };
 
-// What a file of this format holds for the configuration; matrices of `dtype`, of F16 where its blocks do not divide them.
+// What a file of this format holds for the configuration; matrices of `dtype`, of F16 where its blocks do not divide
+// them.
 inline std::map<std::string, StoredTensor> stored_tensors(const ModelConfig& config, ModelFormat format, DType dtype) {
   std::map<std::string, StoredTensor> tensors;
   DecoderWeights unused;

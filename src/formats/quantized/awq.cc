@@ -1,4 +1,5 @@
-// AWQ (Lin et al. 2023, arXiv:2306.00978) as AutoAWQ's "gemm" version stores it. Per module P, of C inputs and O outputs:
+// AWQ (Lin et al. 2023, arXiv:2306.00978) as AutoAWQ's "gemm" version stores it. Per module P, of C inputs and O
+// outputs:
 //   P.qweight  I32 [C, O / 8]  4-bit codes of consecutive outputs; nibble n of a word is output kOrder[n] of its eight
 //   P.qzeros   I32 [G, O / 8]  zero points in the same order; absent without "zero_point"
 //   P.scales   F16 or BF16 [G, O]

@@ -2,7 +2,7 @@
 //   X                  U8 [n / 2, 1]: value 2 k in the high nibble of byte k, 2 k + 1 in the low one
 //   X.absmax           F32 [n / blocksize], or U8 where these are quantized in turn ("double quantization"); then also
 //   X.nested_absmax    F32, one per nested_blocksize of them, and X.nested_quant_map F32 [256]:
-//                      absmax[i] = nested_quant_map[code[i]] * nested_absmax[i / nested_blocksize] + nested_offset, fp32
+//                      absmax[i] = nested_quant_map[code[i]] * nested_absmax[i / nested_blocksize] + nested_offset
 //   X.quant_map        F32 [16], the table of NF4
 //   X.quant_state.bitsandbytes__nf4   U8: JSON text {quant_type, blocksize, dtype, shape, nested_*}
 // Blocks run over the flattened tensor; here they must not cross rows.

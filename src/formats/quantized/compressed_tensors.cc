@@ -1,5 +1,5 @@
-// compressed-tensors (github.com/vllm-project/compressed-tensors), what llm-compressor writes. Per module P, of O outputs,
-// C inputs and G groups of these, b-bit codes stored as value + 2^(b - 1):
+// compressed-tensors (github.com/vllm-project/compressed-tensors), what llm-compressor writes. Per module P, of O
+// outputs, C inputs and G groups of these, b-bit codes stored as value + 2^(b - 1):
 //   pack-quantized   P.weight_packed  I32 [O, ceil(C / f)], f = floor(32 / b) codes to a word, low bits first
 //                    P.weight_shape   I64 [2], O and C
 //                    P.weight_zero_point  I32 [ceil(O / f), G], packed along the outputs; absent where symmetric
@@ -8,8 +8,8 @@
 //   float-quantized  P.weight F8_E4M3 [O, C]
 // each with P.weight_scale [O, G], [O] or [1], for FP8 also one per block. What a module's tensors are says how it is
 // stored; config_groups only tell code widths and blocks apart, so that their patterns of names are not needed.
-// Activations are quantized as numerics.md 3 does for the weight's type, whatever "input_activations" says; where it asks
-// for integers, int-quantized weights with one scale per row take one per token as well (QC8).
+// Activations are quantized as numerics.md 3 does for the weight's type, whatever "input_activations" says; where it
+// asks for integers, int-quantized weights with one scale per row take one per token as well (QC8).
 #include <algorithm>
 #include <array>
 #include <utility>

@@ -11,7 +11,8 @@ namespace jericho {
 
 // Presents `module`.weight: codes F8_E4M3 [O, C] there, scales (F32, BF16 or F16) in the tensor `scale`, of shape [] or
 // [1] (one for all), [O] or [O, 1] (one per row), or [ceil(O / rows), ceil(C / cols)] for `block` = {rows, cols}.
-// `method` names the method for people. Error(kInput) for other shapes, kUnsupported for blocks that cut FP8's 64 values.
+// `method` names the method for people. Error(kInput) for other shapes, kUnsupported for blocks that cut FP8's 64
+// values.
 void present_float8(const std::string& method, const std::string& module, const std::string& scale,
                     const std::vector<Index>& block, StoredTensors& tensors);
 

@@ -1,7 +1,7 @@
-// GPTQ (Frantar et al. 2022, arXiv:2210.17323) as AutoGPTQ and GPTQModel store it. Per module P, of C inputs, O outputs,
-// b bits and G groups of inputs:
+// GPTQ (Frantar et al. 2022, arXiv:2210.17323) as AutoGPTQ and GPTQModel store it. Per module P, of C inputs, O
+// outputs, b bits and G groups of inputs:
 //   P.qweight  I32 [C b / 32, O]  of each output the codes of consecutive inputs, low bits first, as one stream of bits
-//   P.qzeros   I32 [G, O b / 32]  zero points of consecutive outputs in the same way; "gptq" stores zero - 1, "gptq_v2" zero
+//   P.qzeros   I32 [G, O b / 32]  zero points of consecutive outputs in the same way, less 1 in "gptq" only
 //   P.scales   F16 or BF16 [G, O]
 //   P.g_idx    I32 [C]            the group of each input; any, but of equal sizes, where "desc_act" is true
 // W[o, i] = scales[g_idx[i], o] * (code[i, o] - zero[g_idx[i], o]).

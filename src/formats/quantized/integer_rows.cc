@@ -50,8 +50,8 @@ void visit_integer_format(DType dtype, F f) {
   }
 }
 
-// Every type's integers are code - middle: the block's zero point is then zero - middle. Puts the codes of the `part`-th 32
-// columns of a block, and its scale.
+// Every type's integers are code - middle: the block's zero point is then zero - middle. Puts the codes of the
+// `part`-th 32 columns of a block, and its scale.
 template <class Format>
 void put_codes(const IntegerGrid& grid, std::span<std::uint8_t, 32> codes, float scale, int zero, Index part,
                std::uint8_t* block) {

@@ -1,6 +1,6 @@
-// Weights on integer grids, value = scale * (code - zero), on their way into block formats: GPTQ, AWQ and the integers of
-// compressed-tensors differ only in where codes, scales and zero points are stored. Start at IntegerRows, which a method
-// derives from; the type that keeps a grid to the bit is integer_block_type().
+// Weights on integer grids, value = scale * (code - zero), on their way into block formats: GPTQ, AWQ and the integers
+// of compressed-tensors differ only in where codes, scales and zero points are stored. Start at IntegerRows, which a
+// method derives from; the type that keeps a grid to the bit is integer_block_type().
 #pragma once
 
 #include <array>
@@ -22,9 +22,10 @@ struct IntegerGrid {
   bool whole_rows = false;    // multiplies activations that have one scale per token (W8A8)
 };
 
-// The type that keeps a grid. For codes of up to 4 bits QZ4_128 or QZ4B_128 where groups are multiples of 128 but not whole
-// rows; else Q4_0 and Q8_0 where the grid is symmetric with scales in f16, which they hold exactly; else QZ4, QZ4B or QZ8.
-// QC8 where whole rows are asked for and their length allows. Codes of 2 and 3 bits become 4, of 5 to 7 become 8.
+// The type that keeps a grid. For codes of up to 4 bits QZ4_128 or QZ4B_128 where groups are multiples of 128 but not
+// whole rows; else Q4_0 and Q8_0 where the grid is symmetric with scales in f16, which they hold exactly; else QZ4,
+// QZ4B or QZ8. QC8 where whole rows are asked for and their length allows. Codes of 2 and 3 bits become 4, of 5 to 7
+// become 8.
 DType integer_block_type(const IntegerGrid& grid);
 
 // The stored bytes of one part, read element by element: they need not be aligned.
@@ -99,8 +100,8 @@ void codes_of_words(int bits, Word word, std::span<std::uint8_t, 32> out) {
   }
 }
 
-// The group of each input is `index`, the elements of `tensor`; groups have `group` inputs, the last what is left. An index
-// that is 0 everywhere was never filled in and stands for consecutive groups.
+// The group of each input is `index`, the elements of `tensor`; groups have `group` inputs, the last what is left. An
+// index that is 0 everywhere was never filled in and stands for consecutive groups.
 // Error(kInput) for a group that does not exist, and unless groups are consecutive.
 void check_group_index(const TensorInfo& tensor, const Elements<std::int32_t>& index, Index inputs, Index group);
 // The inputs by ascending group, ascending within each: blocks hold consecutive groups only. Error(kInput) for a group

@@ -1,6 +1,6 @@
-// The quantization methods of Hugging Face checkpoints, by the "quant_method" of config.json. A method finds the tensors
-// that belong together and presents each weight they make (stored_tensors.h). A new method is a file here and a line in
-// methods.cc. Start at present_quantized().
+// The quantization methods of Hugging Face checkpoints, by the "quant_method" of config.json. A method finds the
+// tensors that belong together and presents each weight they make (stored_tensors.h). A new method is a file here and a
+// line in methods.cc. Start at present_quantized().
 #pragma once
 
 #include <vector>
@@ -14,8 +14,8 @@
 namespace jericho {
 
 // `tensors` as they are when `config` (a config.json) has no "quantization_config"; otherwise the weights its method
-// makes of them stand in place of their parts. Error(kUnsupported) for a method, version or option Jericho does not read,
-// Error(kInput) for tensors that are missing, of another type or shape, or contradict the configuration.
+// makes of them stand in place of their parts. Error(kUnsupported) for a method, version or option Jericho does not
+// read, Error(kInput) for tensors that are missing, of another type or shape, or contradict the configuration.
 std::vector<TensorInfo> present_quantized(const nlohmann::json& config, std::vector<TensorInfo> tensors,
                                           ReadTensor read);
 

@@ -1,5 +1,6 @@
-// For tests only: quantized checkpoints, packed from the formulas of each format's description and apart from the readers,
-// so that the two check each other. A Grid holds the integers of one weight; put_*() adds the tensors that store it.
+// For tests only: quantized checkpoints, packed from the formulas of each format's description and apart from the
+// readers, so that the two check each other. A Grid holds the integers of one weight; put_*() adds the tensors that
+// store it.
 #pragma once
 
 #include <algorithm>

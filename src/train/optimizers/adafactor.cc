@@ -1,6 +1,6 @@
 // Adafactor (Shazeer & Stern 2018, "Adafactor: adaptive learning rates with sublinear memory cost", arXiv:1804.04235,
-// algorithms 4 and 5): the second moment of a matrix is the product of the means of its rows and columns; no first moment.
-// Vectors keep theirs whole. The update is clipped by its own size, and follows that of the weight where asked.
+// algorithms 4 and 5): the second moment of a matrix is the product of the means of its rows and columns; no first
+// moment. Vectors keep theirs whole. The update is clipped by its own size, and follows that of the weight where asked.
 #include <algorithm>
 #include <cmath>
 

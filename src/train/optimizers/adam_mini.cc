@@ -1,6 +1,6 @@
-// Adam-mini (Zhang et al. 2024, "Adam-mini: use fewer learning rates to gain more", arXiv:2406.16793, algorithm 2 and section
-// 2.3): the second moment is one number for each block of the Hessian: a head of q and k, an output row of other matrices, a
-// whole norm. Biases keep one for each element.
+// Adam-mini (Zhang et al. 2024, "Adam-mini: use fewer learning rates to gain more", arXiv:2406.16793, algorithm 2 and
+// section 2.3): the second moment is one number for each block of the Hessian: a head of q and k, an output row of
+// other matrices, a whole norm. Biases keep one for each element.
 #include <cmath>
 
 #include "train/optimizers/elements.h"

@@ -1,5 +1,5 @@
-// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2) as torch.optim.AdamW has it, with both moments in fp32; the
-// loop is kernels/adamw.h.
+// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2) as torch.optim.AdamW has it, with both moments in
+// fp32; the loop is kernels/adamw.h.
 #include "train/optimizers/rules.h"
 
 #include <algorithm>

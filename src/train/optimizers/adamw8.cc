@@ -1,6 +1,6 @@
-// AdamW with both moments in eight bits (Dettmers et al. 2022, arXiv:2110.02861): decay, then the step of the unquantized new
-// moments, then their quantization. Tensors below 4096 elements keep fp32 moments. Differs: a second moment that is not zero
-// never becomes zero (dynamic_map.h).
+// AdamW with both moments in eight bits (Dettmers et al. 2022, arXiv:2110.02861): decay, then the step of the
+// unquantized new moments, then their quantization. Tensors below 4096 elements keep fp32 moments. Differs: a second
+// moment that is not zero never becomes zero (dynamic_map.h).
 #include <cmath>
 
 #include "train/optimizers/moments.h"

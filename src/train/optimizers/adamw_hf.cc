@@ -1,5 +1,5 @@
-// AdamW as earlier releases of Transformers had it, and with them GaLore's and APOLLO's regular parameters: epsilon beside
-// the uncorrected root, decay last and of the updated weight.
+// AdamW as earlier releases of Transformers had it, and with them GaLore's and APOLLO's regular parameters: epsilon
+// beside the uncorrected root, decay last and of the updated weight.
 #include <cmath>
 
 #include "train/optimizers/moments.h"

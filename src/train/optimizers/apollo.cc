@@ -1,7 +1,9 @@
-// APOLLO and APOLLO-Mini (Zhu et al. 2024, "APOLLO: SGD-like memory, AdamW-level performance", arXiv:2412.05270, algorithm 1):
-// Adam on a random projection of the gradient says by how much each channel (Mini: the whole tensor) is to be scaled; the
-// gradient itself moves the weight, and its norm may grow by 1 % a step. The projection is drawn from (key, refresh) whenever
-// it is needed and is no state. The option `scale` is applied as its square root, as in the reference.
+// APOLLO and APOLLO-Mini (Zhu et al. 2024, "APOLLO: SGD-like memory, AdamW-level performance", arXiv:2412.05270,
+// algorithm 1):
+// Adam on a random projection of the gradient says by how much each channel (Mini: the whole tensor) is to be scaled;
+// the gradient itself moves the weight, and its norm may grow by 1 % a step. The projection is drawn from (key,
+// refresh) whenever it is needed and is no state. The option `scale` is applied as its square root, as in the
+// reference.
 #include <algorithm>
 #include <cmath>
 

@@ -1,5 +1,5 @@
-// Loops over the elements of a tensor whose bits do not depend on the number of threads: ranges of fixed size, and sums of
-// leaves in index order (ops/training_rows.h).
+// Loops over the elements of a tensor whose bits do not depend on the number of threads: ranges of fixed size, and sums
+// of leaves in index order (ops/training_rows.h).
 #pragma once
 
 #include <span>

@@ -1,5 +1,5 @@
-// Lion (Chen et al. 2023, "Symbolic discovery of optimization algorithms", arXiv:2302.06675, program 1): the sign of a mean
-// that leans towards the gradient. The sign of zero is zero.
+// Lion (Chen et al. 2023, "Symbolic discovery of optimization algorithms", arXiv:2302.06675, program 1): the sign of a
+// mean that leans towards the gradient. The sign of zero is zero.
 #include "train/optimizers/elements.h"
 #include "train/optimizers/rules.h"
 

@@ -1,5 +1,5 @@
-// The two running means of Adam over the elements of an array, in fp32 or in eight bits (dynamic_map.h), and the two ways
-// of stepping with them.
+// The two running means of Adam over the elements of an array, in fp32 or in eight bits (dynamic_map.h), and the two
+// ways of stepping with them.
 #pragma once
 
 #include <algorithm>
@@ -27,8 +27,8 @@ class Moments {
   // Of m, then of v; in eight bits each is followed by the scales of its blocks.
   [[nodiscard]] std::vector<StatePart> parts() const;
 
-  // body(begin, m, v) for pieces of the array, in parallel: it changes m and v in place. What it computes from them it takes
-  // from there, not from what eight bits make of them.
+  // body(begin, m, v) for pieces of the array, in parallel: it changes m and v in place. What it computes from them it
+  // takes from there, not from what eight bits make of them.
   template <class Body>
   void update(const Context& context, std::span<std::byte> state, const Body& body) const {
     const std::vector<Bytes> at = part_offsets(parts());

@@ -1,7 +1,7 @@
-// Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum, then five Newton-Schulz
-// steps that bring all singular values near one. Only for projections; the rest is AdamW's at a fraction of the rate.
-// `muon_rms` takes the factor of Liu et al. 2025 ("Muon is scalable for LLM training", arXiv:2502.16982, section 2.2),
-// with which AdamW's rates carry over. Differs: the steps are in fp32.
+// Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum, then five
+// Newton-Schulz steps that bring all singular values near one. Only for projections; the rest is AdamW's at a fraction
+// of the rate. `muon_rms` takes the factor of Liu et al. 2025 ("Muon is scalable for LLM training", arXiv:2502.16982,
+// section 2.2), with which AdamW's rates carry over. Differs: the steps are in fp32.
 #include <algorithm>
 #include <cmath>
 

@@ -1,5 +1,6 @@
-// Products of fp32 matrices for rules that project or orthogonalise gradients, by ops/dense.h: every value is one chain, so
-// the number of threads changes no bit. The right operand is packed a part at a time, so that a large one needs no copy.
+// Products of fp32 matrices for rules that project or orthogonalise gradients, by ops/dense.h: every value is one
+// chain, so the number of threads changes no bit. The right operand is packed a part at a time, so that a large one
+// needs no copy.
 #pragma once
 
 #include <algorithm>

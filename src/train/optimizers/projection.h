@@ -1,6 +1,6 @@
-// The smaller dimension of a gradient cut down to a rank, as GaLore (Zhao et al. 2024, arXiv:2403.03507, section 3) and APOLLO
-// (Zhu et al. 2024, arXiv:2412.05270, section 4) do: with rows >= cols from the right, R = G P^T [rows, rank], else from the
-// left, R = P G [rank, cols]. P [rank, small] has the basis vectors as its rows either way.
+// The smaller dimension of a gradient cut down to a rank, as GaLore (Zhao et al. 2024, arXiv:2403.03507, section 3) and
+// APOLLO (Zhu et al. 2024, arXiv:2412.05270, section 4) do: with rows >= cols from the right, R = G P^T [rows, rank],
+// else from the left, R = P G [rank, cols]. P [rank, small] has the basis vectors as its rows either way.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// One function for each rule; make_optimizer() chooses among them. What a rule leaves to AdamW, as the papers do (embeddings,
-// head, norms under a rule for projections), its function returns AdamW for. Where each comes from stands in its file.
+// One function for each rule; make_optimizer() chooses among them. What a rule leaves to AdamW, as the papers do
+// (embeddings, head, norms under a rule for projections), its function returns AdamW for. Where each comes from stands
+// in its file.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ MakeOptimizer make_adamw, make_adamw_hf, make_adamw8, make_sgd, make_lion, make_
 // What Adam in the form of torch.optim takes from a step, each value computed in double and rounded once.
 AdamWStep adamw_step(const OptimizerOptions& options, const TrainedShape& shape, const UpdateStep& update);
 
-// For the tensors that a rule for projections leaves out: what options.regular says for embeddings and head, else AdamW as
-// the references have it.
+// For the tensors that a rule for projections leaves out: what options.regular says for embeddings and head, else AdamW
+// as the references have it.
 MakeOptimizer make_regular;
 
 // APOLLO on bases that are drawn otherwise.

@@ -1,5 +1,5 @@
-// Stochastic gradient descent with momentum, in the form of torch.optim.SGD: the buffer begins as the first gradient, and the
-// learning rate is outside it.
+// Stochastic gradient descent with momentum, in the form of torch.optim.SGD: the buffer begins as the first gradient,
+// and the learning rate is outside it.
 #include <cstddef>
 
 #include "train/optimizers/elements.h"
