@@ -1,6 +1,6 @@
 // The inner loops on tiles, of weights (matmul_amx_*-inl.h) as of keys and values (attention_amx-inl.h): bf16 products
-// whose sums stay in tiles, and a stream of integer dots. Rows are tokens, or queries; what they meet comes in strips of
-// sixteen columns.
+// whose sums stay in tiles, and a stream of integer dots. Rows are tokens, or queries; what they meet comes in strips
+// of sixteen columns.
 //                                                                                   Costs: docs/kernels.md#amx-costs
 #include <algorithm>
 #include <cstdint>
