@@ -35,8 +35,11 @@ struct Cut {
   [[nodiscard]] bool fills(Index threads) const {
     return parts() >= kPartsPerThread * threads || parts() % threads == 0;
   }
-  // Whether more than a quarter of the threads' time passes idle: about what the steps of shared positions cost.
-  [[nodiscard]] bool idles(Index threads) const { return 4 * parts() < 3 * ceil_div(parts(), threads) * threads; }
+  // Whether a quarter of the threads' time or more passes idle, where the last parts are as long as the largest.
+  [[nodiscard]] bool idles(Index threads) const {
+    const Index lasts = ceil_div(parts(), threads) * tokens * heads;  // rows x heads, one after the other
+    return 4 * rows * kv_heads * group <= 3 * threads * lasts;
+  }
 };
 
 // The end of the run of consecutive positions of one sequence that begins at `first`, before `limit`.
