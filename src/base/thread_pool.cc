@@ -50,8 +50,8 @@ int cores_of_this_process() {
   return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-// Threads that start while this lives have stacks of that size: std::thread offers none, and 512 KiB instead of the
-// default 8 MiB keeps the books honest (docs/memory.md).
+// Threads that start while this lives, whoever starts them, have stacks of that size: std::thread offers none, and 512
+// KiB instead of the default 8 MiB keeps the books honest (docs/memory.md).
 class StackSizeOfNewThreads {
  public:
   explicit StackSizeOfNewThreads(std::size_t bytes) {
@@ -104,11 +104,12 @@ class ThreadPool::Spin {
 
 ThreadPool::ThreadPool(int threads)
     : threads_(threads),
-      // With more threads than cores a spinning thread keeps a core from the one it waits for.
+      // With more threads than cores to run on, a spinning thread keeps a core from the one it waits for.
       spins_(threads <= cores_of_this_process()) {
   JERICHO_CHECK(threads >= 1 && threads < kMostThreads, "threads {}", threads);
   flush_subnormals();
   const StackSizeOfNewThreads small(kStackBytes);
+  workers_.reserve(static_cast<std::size_t>(threads - 1));
   try {
     for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
   } catch (const std::system_error& error) {
@@ -117,6 +118,9 @@ ThreadPool::ThreadPool(int threads)
     throw Error(ErrorKind::kIo, "thread " + std::to_string(started + 1) + " of " + std::to_string(threads) +
                                     " could not be started (" + error.code().message() +
                                     "): ask for fewer with -t, or raise the limits of this process (ulimit -u, -v)");
+  } catch (...) {  // no memory for what a thread needs before it starts
+    stop();
+    throw;
   }
 }
 

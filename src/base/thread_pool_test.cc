@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -116,8 +117,10 @@ TEST(ThreadPool, UsesNoProcessorWhileNothingRuns) {
 }
 
 TEST(ThreadPoolDeathTest, SaysWhichThreadCouldNotBeStartedAndWhatToDo) {
+  const std::string before = GTEST_FLAG_GET(death_test_style);
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(start_too_many_threads(), testing::ExitedWithCode(0), "thread [0-9]+ of 2000 .*fewer with -t");
+  GTEST_FLAG_SET(death_test_style, before);
 }
 #endif
 
