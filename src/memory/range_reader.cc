@@ -80,6 +80,7 @@ void RangeReader::poll(IoWait wait) {
   submit_pieces();
   std::array<IoResult, IoBackend::kDepth> results;
   const std::size_t count = io_.poll(results, wait);
+  if (count > 0) last_arrival_ = std::chrono::steady_clock::now();
   for (std::size_t i = 0; i < count; ++i) complete(results[i]);
   submit_pieces();
 }

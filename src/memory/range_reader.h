@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -45,6 +46,7 @@ class RangeReader {
   void end(Ticket ticket);
 
   void poll();  // takes what has come and starts what waits, at once
+  [[nodiscard]] std::chrono::steady_clock::time_point last_arrival() const { return last_arrival_; }
   [[nodiscard]] bool idle() const { return waiting_.empty() && io_.in_flight() == 0; }  // as far as poll() has seen
 
  private:
@@ -83,6 +85,7 @@ class RangeReader {
   std::vector<Piece> pieces_;             // by tag
   std::vector<std::size_t> free_pieces_;  // unused
   std::deque<std::size_t> waiting_;       // tags to submit, in order
+  std::chrono::steady_clock::time_point last_arrival_{};
 };
 
 }  // namespace jericho

@@ -1,6 +1,6 @@
 // How many experts are worth guessing while a layer is computed: the disk has nothing else to do until the next router
-// has spoken, but what it reads in vain beyond that keeps what is wanted waiting. With w seconds of computing, r to read
-// one expert and a share p of guesses that come true, n guesses save
+// has spoken, but what it reads in vain beyond that keeps what is wanted waiting. With w seconds of computing, r to
+// read one expert and a share p of guesses that come true, n guesses save
 //   p n r - max(0, n r - w)
 // the reads that are not asked for any more, less what is left of all guesses when the computing is over. That grows up
 // to n = w / r and falls behind it, so the best n is one of the two whole numbers there. Start at ExpertGuesses.
@@ -32,28 +32,34 @@ class ExpertGuesses {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // A layer's experts are there, so the computing begins; until the next router asks.
+  // A pass of so many tokens begins: what lies before it was no layer, and layers of more tokens take longer.
+  void begins(Index tokens) {
+    since_ = {};
+    if (tokens != tokens_) compute_.count = 0;
+    tokens_ = tokens;
+  }
+  // The last experts of a layer are there, so the computing begins, until the next router has chosen.
   void computes(Clock::time_point now) { since_ = now; }
-  void asks(Clock::time_point now) {
+  void chooses(Clock::time_point now) {
     if (since_ != Clock::time_point{}) compute_.add(seconds(now - since_));
     since_ = {};
   }
-  void pauses() { since_ = {}; }  // what follows is no layer
   // `experts` were read in so long, with nothing else on the way.
   void reads(Clock::duration took, Index experts) { read_.add(seconds(took) / static_cast<double>(experts)); }
   // Of one guess, when the router of its layer has spoken, or its slot was taken before.
   void came_true(bool right) { right_.add(right ? 1 : 0); }
 
-  // For the layer that is computed now. While nothing is known, half of the guesses are taken to be right and reading to
-  // take no time. Where none is worth it one is made now and then, in case that has changed.
+  // While the layer is computed now, whose next has an expert that could be guessed. All are while times are unknown,
+  // and half of them are taken to be right. Where none is worth it one is made now and then, in case that has changed.
   Index worthwhile(Index most) {
+    if (compute_.count == 0 || read_.count == 0) return most;
     const double right = right_.count > 0 ? right_.mean : 0.5;
     const Index trial = ++layers_ % kTrial == 0 ? std::min<Index>(1, most) : 0;
     return std::max(trial, worthwhile_guesses(compute_.mean, read_.mean, right, most));
   }
 
  private:
-  static constexpr Index kTrial = 32;  // layers
+  static constexpr Index kTrial = 31;  // layers that could guess; prime, so that it falls on another one each time
 
   struct Mean {
     Index memory;  // of about the last so many values
@@ -69,6 +75,7 @@ class ExpertGuesses {
   Clock::time_point since_{};
   Mean compute_{16}, read_{16}, right_{128};
   Index layers_ = 0;
+  Index tokens_ = 0;
 };
 
 }  // namespace jericho

@@ -47,7 +47,7 @@ TEST(ExpertGuesses, FollowWhatIsMeasured) {
   const auto layer = [&](milliseconds computing) {
     guesses.computes(now);
     now += computing;
-    guesses.asks(now);
+    guesses.chooses(now);
     now += milliseconds(8);
     guesses.reads(milliseconds(8), 4);
   };
@@ -59,7 +59,7 @@ TEST(ExpertGuesses, FollowWhatIsMeasured) {
   EXPECT_LE(guesses.worthwhile(64), 1);
   for (int i = 0; i < 500; ++i) guesses.came_true(false);
   int made = 0;
-  for (int i = 0; i < 320; ++i) made += static_cast<int>(guesses.worthwhile(64));
+  for (int i = 0; i < 310; ++i) made += static_cast<int>(guesses.worthwhile(64));
   EXPECT_EQ(made, 10) << "one is tried now and then";
   for (int i = 0; i < 500; ++i) guesses.came_true(true);
   EXPECT_EQ(guesses.worthwhile(64), 1);
@@ -67,14 +67,29 @@ TEST(ExpertGuesses, FollowWhatIsMeasured) {
 
 TEST(ExpertGuesses, DoNotCountWhatLiesBetweenTwoPasses) {
   ExpertGuesses guesses;
-  ExpertGuesses::Clock::time_point now{milliseconds(1000)};
+  const ExpertGuesses::Clock::time_point now{milliseconds(1000)};
+  guesses.begins(1);
   guesses.reads(milliseconds(2), 1);
   guesses.computes(now);
-  guesses.asks(now + milliseconds(2));
+  guesses.chooses(now + milliseconds(2));
   guesses.computes(now + milliseconds(3));
-  guesses.pauses();
-  guesses.asks(now + milliseconds(5000));
+  guesses.begins(1);
+  guesses.chooses(now + milliseconds(5000));
   EXPECT_EQ(guesses.worthwhile(64), 1);
+}
+
+TEST(ExpertGuesses, ForgetHowLongLayersOfMoreTokensTook) {
+  ExpertGuesses guesses;
+  const ExpertGuesses::Clock::time_point now{milliseconds(1000)};
+  guesses.begins(512);
+  guesses.reads(milliseconds(2), 1);
+  guesses.computes(now);
+  guesses.chooses(now + milliseconds(100));
+  guesses.begins(1);
+  EXPECT_EQ(guesses.worthwhile(64), 64) << "nothing is known of single tokens";
+  guesses.computes(now + milliseconds(200));
+  guesses.chooses(now + milliseconds(204));
+  EXPECT_EQ(guesses.worthwhile(64), 2);
 }
 
 }  // namespace

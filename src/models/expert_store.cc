@@ -68,13 +68,16 @@ void ExpertStore::finish(const Context& context, std::size_t unit) {
   slots_[slot].state = State::kReady;
 }
 
-void ExpertStore::judge_guesses(Index layer, std::span<const ExpertUse> now) {
+void ExpertStore::choose(Index layer, std::span<const ExpertUse> experts) {
+  guesses_.chooses(ExpertGuesses::Clock::now());
+  guesses_left_.reset();
   for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
     if (!slots_[slot].guessed) continue;
     const Index expert = static_cast<Index>(*cache_.unit_in(slot)) - static_cast<Index>(unit(layer, 0));
     if (expert < 0 || expert >= units_.experts_of_layer()) continue;
     slots_[slot].guessed = false;
-    guesses_.came_true(std::any_of(now.begin(), now.end(), [&](const ExpertUse& use) { return use.expert == expert; }));
+    const auto is_chosen = [&](const ExpertUse& use) { return use.expert == expert; };
+    guesses_.came_true(std::any_of(experts.begin(), experts.end(), is_chosen));
   }
 }
 
@@ -82,10 +85,8 @@ void ExpertStore::acquire(const Context& context, Index layer, std::span<const E
                           std::span<const ExpertUse> next) {
   JERICHO_CHECK(std::ssize(now) <= slots(), "{} experts at once in {} slots", now.size(), slots());
   const ExpertGuesses::Clock::time_point asked = ExpertGuesses::Clock::now();
-  guesses_.asks(asked);
-  const bool idle = reader_.idle();
+  const bool was_free = reader_.idle();
   const std::int64_t reads_before = counts_.reads;
-  judge_guesses(layer, now);
   cache_.release_all();
   for (const ExpertUse& use : now) {
     const std::size_t wanted = unit(layer, use.expert);
@@ -112,11 +113,10 @@ void ExpertStore::acquire(const Context& context, Index layer, std::span<const E
     const std::size_t wanted = unit(layer, use.expert);
     if (slots_[*cache_.slot_of(wanted)].state != State::kReady) finish(context, wanted);
   }
-  const ExpertGuesses::Clock::time_point done = ExpertGuesses::Clock::now();
-  const Index wanted = counts_.reads - reads_before;
-  if (idle && wanted > 0 && next.empty()) guesses_.reads(done - asked, wanted);
-  guesses_.computes(done);
-  guesses_left_ = reader_.idle() ? guesses_.worthwhile(slots()) : 0;
+  disk_is_free_ = reader_.idle();
+  const Index reads = counts_.reads - reads_before;
+  if (was_free && disk_is_free_ && reads > 0) guesses_.reads(reader_.last_arrival() - asked, reads);
+  guesses_.computes(ExpertGuesses::Clock::now());
 }
 
 Bytes ExpertStore::give_back(Bytes wanted, Arena& memory) {
@@ -138,9 +138,10 @@ void ExpertStore::expect(Index layer, std::span<const std::int32_t> experts) {
   for (const std::int32_t expert : experts) {
     const std::size_t likely = unit(layer, expert);
     if (!cache_.slot_of(likely)) {
-      if (guesses_left_ == 0 || !start(likely, State::kExpected)) return;
+      if (!guesses_left_) guesses_left_ = disk_is_free_ ? guesses_.worthwhile(slots()) : 0;
+      if (*guesses_left_ == 0 || !start(likely, State::kExpected)) return;
       slots_[*cache_.slot_of(likely)].guessed = true;
-      --guesses_left_;
+      --*guesses_left_;
       ++counts_.expected;
     }
     cache_.hold(likely);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -30,16 +31,18 @@ class ExpertStore {
   [[nodiscard]] Index slots() const { return static_cast<Index>(cache_.slots()); }
   void step(Index tokens) {  // a pass begins
     cache_.step(tokens);
-    guesses_.pauses();
+    guesses_.begins(tokens);
   }
 
+  // Says which experts a layer's router has chosen, all of them, before acquire() is asked for some at a time.
+  void choose(Index layer, std::span<const ExpertUse> experts);
   // Binds the views of experts `now` of one layer, in ascending order and no more than slots(), until the next call.
   // What is not in memory is read, all at once, and packed on the context's threads. `next` are those that the
   // following call will ask for: as far as there are slots, they are on their way then. Throws as UnitReader::finish();
   // experts that could not be read are forgotten.
   void acquire(const Context& context, Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next);
-  // Begins to read experts that a later acquire() is likely to ask for, the likeliest first, as far as slots are free for
-  // them and the disk has time for it (expert_guesses.h).
+  // Begins to read experts that a later acquire() is likely to ask for, the likeliest first, as far as slots are free
+  // for them and the disk has time for it (expert_guesses.h).
   void expect(Index layer, std::span<const std::int32_t> experts);
   // Gives slots back to the machine until `wanted` bytes are, or as many are left as a token needs; of `memory`, where
   // they lie. Those that are missed least go first. Between two passes.
@@ -67,7 +70,6 @@ class ExpertStore {
   // Begins to read a unit that has no slot; false when there is none for it.
   bool start(std::size_t unit, State state);
   void clear(std::size_t unit, std::size_t slot);
-  void judge_guesses(Index layer, std::span<const ExpertUse> now);
   void finish(const Context& context, std::size_t unit);
   void bind(std::size_t unit, std::size_t part, const std::byte* data);
 
@@ -79,7 +81,8 @@ class ExpertStore {
   std::vector<Slot> slots_;
   ExpertCounts counts_;
   ExpertGuesses guesses_;
-  Index guesses_left_ = 0;  // until the next acquire()
+  bool disk_is_free_ = false;          // when the last acquire() ended
+  std::optional<Index> guesses_left_;  // until the next choose(); not yet decided while nothing could be guessed
 };
 
 }  // namespace jericho

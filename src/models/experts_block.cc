@@ -138,9 +138,9 @@ void expect_next_experts(const Pass& pass, const Step& step, const Buffers& b, c
   const DecoderLayer& w = pass.weights.resident(next);
   linear(pass.context, w.router, x, {}, b.logits);
   route(pass.context, c.moe, b.logits, w.router_bias, b.group_scores, b.next);
-  for (Index t = 0; t < pass.rows(); ++t) {
-    sort_by_weight(b.next.experts.row(t), b.next.weights.row(t));
-    pass.weights.expect_experts(next, b.next.experts.row(t));
+  for (Index t = 0; t < pass.rows(); ++t) sort_by_weight(b.next.experts.row(t), b.next.weights.row(t));
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(c.moe.experts_per_token); ++rank) {
+    for (Index t = 0; t < pass.rows(); ++t) pass.weights.expect_experts(next, b.next.experts.row(t).subspan(rank, 1));
   }
 }
 
@@ -183,6 +183,7 @@ void experts_block(const Pass& pass, const Step& step, const DecoderLayer& w, co
     }
     return uses.first(count);
   };
+  if (slots) pass.weights.choose_experts(step.layer, left);
   while (!left.empty()) {
     const std::span<const ExpertUse> now = wave_of(left);
     left = left.subspan(now.size());

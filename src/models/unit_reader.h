@@ -2,6 +2,7 @@
 // (matrix_packer.h): what brings the weights that are not in memory. Start at start() and finish().
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -39,6 +40,7 @@ class UnitReader {
   // Waits for it and forgets it.
   void drop(const Unit& unit) { reader_.end(unit.ticket); }
   void poll() { reader_.poll(); }
+  [[nodiscard]] std::chrono::steady_clock::time_point last_arrival() const { return reader_.last_arrival(); }
   [[nodiscard]] bool idle() {  // nothing is on its way
     reader_.poll();
     return reader_.idle();

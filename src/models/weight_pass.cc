@@ -34,6 +34,10 @@ std::optional<Index> WeightPass::expert_slots() const {
   return weights_.stream_->experts()->slots();
 }
 
+void WeightPass::choose_experts(Index layer, std::span<const ExpertUse> experts) const {
+  weights_.stream_->experts()->choose(layer, experts);
+}
+
 void WeightPass::acquire_experts(Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next) const {
   weights_.stream_->experts()->acquire(context_, layer, now, next);
 }
