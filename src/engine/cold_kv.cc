@@ -114,9 +114,12 @@ bool ColdKv::settle_behind() {
 void ColdKv::drop_behind() {
   if (!behind_) return;
   static_cast<void>(settle_behind());
+  ++behind_counts_.given_up;
   file_->release(behind_->slot);
   behind_.reset();
 }
+
+std::optional<Index> ColdKv::behind() const { return behind_ ? std::optional(behind_->sequence) : std::nullopt; }
 
 void ColdKv::write_behind(Index sequence, std::span<std::byte* const> group) {
   JERICHO_CHECK(std::ssize(group) == plan_.group_pages, "a group of {} pages", group.size());
@@ -131,7 +134,7 @@ void ColdKv::write_behind(Index sequence, std::span<std::byte* const> group) {
   const std::span<std::byte> to = block(ring_places_.size());
   fill(to, group, behind_->layers);
   behind_->ticket = file_->write(behind_->slot, behind_->layers++, to);
-  ++written_behind_;
+  ++behind_counts_.layers;
 }
 
 bool ColdKv::store(Index sequence, std::span<std::byte* const> group) {

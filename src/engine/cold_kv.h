@@ -36,8 +36,10 @@ class ColdKv final : public ColdPages {
   // file has no slot. Error(kIo) when a write failed.
   bool store(Index sequence, std::span<std::byte* const> group);
   // Begins to write a layer of the group that store() is likely to be given next, so that it then has less to wait for.
-  // Between two steps; never waits and never fails: what does not succeed is store()'s to write again.
+  // When attention of a step has ended. Does not fail, and waits for nothing but a write of another sequence's group,
+  // which it gives up: what does not succeed is store()'s to write again.
   void write_behind(Index sequence, std::span<std::byte* const> group);
+  [[nodiscard]] std::optional<Index> behind() const;  // the sequence whose group is written so
   // Keeps the pages behind the cold ones, a group at most, until unpark() puts them back.
   bool park(Index sequence, std::span<std::byte* const> pages);
   void unpark(Index sequence, std::span<std::byte* const> pages);
@@ -58,9 +60,13 @@ class ColdKv final : public ColdPages {
   void announce(Index layer, std::int32_t sequence, std::span<const Index> positions) override;
   [[nodiscard]] MatrixView<float> carried(Index rows, Index cols) override;
 
-  [[nodiscard]] Bytes step_bytes() const;                                 // that the current step reads
-  [[nodiscard]] Index written_behind() const { return written_behind_; }  // layers of groups, so far
-  [[nodiscard]] double bytes_per_second() const;                          // of writing groups, as measured; 0: not yet
+  [[nodiscard]] Bytes step_bytes() const;  // that the current step reads
+  struct BehindCounts {
+    Index layers = 0;    // of groups that were begun, so far
+    Index given_up = 0;  // groups
+  };
+  [[nodiscard]] const BehindCounts& behind_counts() const { return behind_counts_; }
+  [[nodiscard]] double bytes_per_second() const;  // of writing groups, as measured; 0: not yet
   [[nodiscard]] const ScratchFile& file() const { return *file_; }
 
  private:
@@ -115,7 +121,7 @@ class ColdKv final : public ColdPages {
   std::size_t started_ = 0;  // of visits_: being read, visit v in place v % ring
   std::vector<Place> ring_places_;
   std::optional<Behind> behind_;
-  Index written_behind_ = 0;
+  BehindCounts behind_counts_;
   double write_seconds_ = 0;  // of writes that were waited for
   Bytes waited_for_{};
   std::vector<std::byte*> table_;  // pages of the current window, by position

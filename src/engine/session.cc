@@ -198,18 +198,36 @@ void Session::forget_pages(Sequence& sequence) {
   sequence.full_data.clear();
 }
 
-// Sequences that are not in the batch make room first, the youngest before the others: it has least to lose. Then the
-// oldest pages of the one that has most of them in RAM go to the scratch file.
-void Session::make_room() {
+Session::Sequence* Session::youngest_idle() {
+  if (!keeps_tokens_) return nullptr;
   Sequence* youngest = nullptr;
-  Sequence* largest = nullptr;
+  for (Sequence& s : sequences_) {
+    const bool holds = s.open && s.place == Place::kInRam && std::ssize(s.pages) > cold_pages(s);
+    if (holds && !s.in_batch && (youngest == nullptr || s.opened > youngest->opened)) youngest = &s;
+  }
+  return youngest;
+}
+
+// The one whose group is on its way to the file, else the one with most pages in RAM.
+Session::Sequence* Session::next_to_cool() {
   const auto in_ram = [&](const Sequence& s) { return std::ssize(s.pages) - cold_pages(s); };
+  if (const auto begun = cold_ ? cold_->behind() : std::nullopt) {
+    Sequence& s = sequences_[static_cast<std::size_t>(*begun)];
+    if (s.open && s.place == Place::kInRam && has_whole_group(s)) return &s;
+  }
+  Sequence* largest = nullptr;
   for (Sequence& s : sequences_) {
     if (!s.open || s.place != Place::kInRam || in_ram(s) == 0) continue;
-    if (!s.in_batch && keeps_tokens_ && (youngest == nullptr || s.opened > youngest->opened)) youngest = &s;
     if (largest == nullptr || in_ram(s) > in_ram(*largest)) largest = &s;
   }
-  if (youngest != nullptr) return preempt(*youngest);
+  return largest;
+}
+
+// Sequences that are not in the batch make room first, the youngest before the others: it has least to lose. Then the
+// oldest pages of one go to the scratch file.
+void Session::make_room() {
+  if (Sequence* const youngest = youngest_idle()) return preempt(*youngest);
+  Sequence* const largest = next_to_cool();
   if (cold_ == nullptr || largest == nullptr || !has_whole_group(*largest)) {
     throw Error(ErrorKind::kBudget, fmt::format("the sequences of one batch need more than the {} pages of keys and "
                                                 "values that the memory allows; batch fewer or give more with --memory",
@@ -228,15 +246,10 @@ std::span<std::byte* const> Session::next_group(const Sequence& sequence) const 
 }
 
 // Where the last pages are about to be taken: of the sequence that will have to give some up.
-void Session::write_behind(std::span<const BatchItem> items) {
-  if (cold_ == nullptr || pages_->free_pages() > cold_->group_pages()) return;
-  const auto in_ram = [&](const Sequence& s) { return std::ssize(s.pages) - cold_pages(s); };
-  const Sequence* largest = nullptr;
-  for (const BatchItem& item : items) {
-    const Sequence& s = sequences_[static_cast<std::size_t>(item.sequence)];
-    if (largest == nullptr || in_ram(s) > in_ram(*largest)) largest = &s;
-  }
-  if (largest != nullptr && has_whole_group(*largest)) cold_->write_behind(number(*largest), next_group(*largest));
+void Session::write_behind() {
+  if (cold_ == nullptr || pages_->free_pages() > cold_->group_pages() || youngest_idle() != nullptr) return;
+  const Sequence* const next = next_to_cool();
+  if (next != nullptr && has_whole_group(*next)) cold_->write_behind(number(*next), next_group(*next));
 }
 
 bool Session::store_group(Sequence& sequence) {
@@ -523,7 +536,7 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
                                {tokens, rows, logit_rows, all_pages, states, selection_ ? &*selection_ : nullptr,
                                 votes_ ? &*votes_ : nullptr, cold, plan_.long_context},
                                scratch_.bytes(), logits);
-  write_behind(items);
+  write_behind();
   if (cold != nullptr) cold_->end_step();
   for (const BatchItem& item : items) {
     drop_middle(sequences_[static_cast<std::size_t>(item.sequence)]);

@@ -117,6 +117,8 @@ class Session {
   void bring_back(Sequence& sequence);
   PageId take_page();
   void make_room();
+  Sequence* youngest_idle();  // of those that are not in the batch and can make room; null: none
+  Sequence* next_to_cool();   // whose oldest pages leave RAM first; null: none has any
   void preempt(Sequence& sequence);
   bool park(Sequence& sequence);
   bool unpark(Sequence& sequence);
@@ -131,7 +133,7 @@ class Session {
   [[nodiscard]] bool has_whole_group(const Sequence& sequence) const;
   [[nodiscard]] std::span<std::byte* const> next_group(const Sequence& sequence) const;
   [[nodiscard]] bool store_group(Sequence& sequence);
-  void write_behind(std::span<const BatchItem> items);
+  void write_behind();
   void drop_middle(Sequence& sequence);
   [[nodiscard]] static Index stored(const Sequence& sequence) { return sequence.length - sequence.dropped; }
   [[nodiscard]] bool votes_before(const Sequence& sequence, KvReading reads) const;

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -89,6 +90,7 @@ struct IoScript {
   std::int64_t at_most = 1 << 30;  // faults in total
   std::vector<IoFault> faults{};
   std::chrono::milliseconds delay{20};
+  std::optional<IoOp> only{};  // requests of this kind are counted and suffer; else all
 };
 
 // Passes requests on to `inner` and spoils some of them.

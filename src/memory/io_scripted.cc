@@ -27,7 +27,7 @@ class ScriptedIo final : public IoBackend {
     ++in_flight_;
     const std::size_t slot = free_.back();
     free_.pop_back();
-    slots_[slot] = {request, next_fault()};
+    slots_[slot] = {request, next_fault(request)};
     if (const int error = error_of(slots_[slot].fault); error != 0 || slots_[slot].fault == IoFault::kEnd) {
       deliver(slot, -error);
       return;
@@ -66,7 +66,8 @@ class ScriptedIo final : public IoBackend {
     Clock::time_point due{};
   };
 
-  std::optional<IoFault> next_fault() {
+  std::optional<IoFault> next_fault(const IoRequest& request) {
+    if (script_.only && *script_.only != request.op) return std::nullopt;
     if (++requests_ % script_.every != 0 || script_.faults.empty() || faults_ >= script_.at_most) return std::nullopt;
     return script_.faults[static_cast<std::size_t>(faults_++) % script_.faults.size()];
   }
