@@ -133,6 +133,12 @@ class CompareRecords(unittest.TestCase):
         told = [dict(row, when=when) for row in MODELS for when in ("before", "after")]
         self.assertIn("4 compared, 0 slower", self.compare(told, told)[1])
 
+    def test_rows_that_an_older_record_cannot_tell_apart_are_refused_with_the_reason(self):
+        newer = [dict(row, model="1b", kv_type=kv, chunk=512) for row in MODELS for kv in ("f16", "q8")]
+        code, out, err = self.compare(MODELS, newer)
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"has two rows of pp512 Q4_0, .*the other record does not tell their kv_type, so leave some out")
+
     def test_another_processor_is_said(self):
         self.assertIn("different processors: A and B", self.compare(MODELS, [dict(row, cpu="B") for row in MODELS])[2])
 

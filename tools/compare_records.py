@@ -67,7 +67,11 @@ def of_models(rows, known):
         if "when" in row:  # several measurements under one hood: before and after, quiet and busy
             name += f", {row['when']}"
         if name in speeds:
-            raise NoRecord(f"has two rows of {name}: say in each row's \"when\" what tells them apart")
+            lacking = [key for key in WORDS if key not in known and all(key in each for each in rows)
+                       and len({each[key] for each in rows}) > 1]
+            remedy = (f"the other record does not tell their {' and '.join(lacking)}, so leave some out" if lacking else
+                      "say in each row's \"when\" what tells them apart")
+            raise NoRecord(f"has two rows of {name}: {remedy}")
         speeds[name] = Speed(row["avg_ts"], row["stddev_ts"] / row["avg_ts"] if row["avg_ts"] > 0 else 0, "tokens/s")
     return speeds
 

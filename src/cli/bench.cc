@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <exception>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -113,12 +116,14 @@ class Bench {
  public:
   Bench(Workspace& workspace, const std::stop_token& stop) : workspace_(workspace), stop_(stop) {}
 
-  // The samples of all tests, taken in turn, so that a machine that slows down does so for all of them; then their
-  // roofs.
-  std::vector<Result> run(std::span<const Test> tests, Index repetitions) {
+  // The samples of all tests, taken in turn, so that a machine that slows down does so for all of them, and the roofs
+  // before and after. What keeps them from being taken, a stop request or a failure, is in `ended` then, and the
+  // results are those of the tests that have samples.
+  std::vector<Result> run(std::span<const Test> tests, Index repetitions, std::exception_ptr& ended) {
     std::vector<Result> results;
     for (const Test& test : tests) results.push_back({.test = test});
-    {
+    measure_roofs(results);
+    try {
       Progress progress("bench");
       const Index total = (repetitions + 1) * std::ssize(tests);
       for (Index i = 0; i < total; ++i) {
@@ -127,7 +132,11 @@ class Bench {
         if (i >= std::ssize(tests)) result.samples.push_back(speed);  // the first round warms up
         progress.update(i + 1, total);
       }
+    } catch (...) {
+      ended = std::current_exception();
     }
+    measure_roofs(results);
+    std::erase_if(results, [](const Result& result) { return result.samples.empty(); });
     for (Result& result : results) hold_against_roofs(result);
     return results;
   }
@@ -135,20 +144,37 @@ class Bench {
  private:
   void hold_against_roofs(Result& result) {
     const Test& test = result.test;
-    const Plan& plan = workspace_.plan();
-    const auto depth = static_cast<double>(test.depth);
-    const TokenCost cost =
-        test.prompt > 0 ? prefill_cost(workspace_.weights(), plan, test.prompt, workspace_.session().chunk(), depth, 0)
-                        : decode_cost(workspace_.weights(), plan, static_cast<double>(test.batch),
-                                      depth + static_cast<double>(test.generate) / 2);
+    const TokenCost cost = cost_of(test);
     result.bytes_per_token = cost.bytes;
     const auto add = [&](const std::optional<Roof>& read, const std::optional<Roof>& multiply) {
       if (const auto held = hold(result.mean(), cost, read, multiply)) result.held.push_back(*held);
     };
-    add(read_roof(), std::nullopt);
-    add(std::nullopt, compute_roof(cost.kind));
+    add(read_roof_, std::nullopt);
+    add(std::nullopt, compute_roofs_.at(cost.kind));
     std::stable_sort(result.held.begin(), result.held.end(),
                      [](const Held& x, const Held& y) { return x.fraction > y.fraction; });
+  }
+
+  [[nodiscard]] TokenCost cost_of(const Test& test) const {
+    const Plan& plan = workspace_.plan();
+    const auto depth = static_cast<double>(test.depth);
+    if (test.prompt > 0)
+      return prefill_cost(workspace_.weights(), plan, test.prompt, workspace_.session().chunk(), depth, 0);
+    return decode_cost(workspace_.weights(), plan, static_cast<double>(test.batch),
+                       depth + static_cast<double>(test.generate) / 2);
+  }
+
+  // The better of what was measured before and now: a roof is what the machine can do.
+  void measure_roofs(std::span<const Result> results) {
+    const auto raise = [](std::optional<Roof>& roof, const Roof& now) {
+      if (!roof || now.value > roof->value) roof = now;
+    };
+    raise(read_roof_, measure_read(workspace_.context(), workspace_.weight_bytes()));
+    std::set<PeakKind> kinds;
+    for (const Result& result : results) kinds.insert(cost_of(result.test).kind);
+    for (const PeakKind kind : kinds) {
+      raise(compute_roofs_[kind], measure_multiply(workspace_.context(), kind, workspace_.context().kernels.path));
+    }
   }
 
   [[nodiscard]] std::vector<TokenId> random_tokens(Index count) {
@@ -183,16 +209,6 @@ class Bench {
     return static_cast<double>(test.prompt + test.generate * test.batch) / seconds;
   }
 
-  const Roof& compute_roof(PeakKind kind) {
-    auto& roof = compute_roofs_[kind];
-    if (!roof) roof = measure_multiply(workspace_.context(), kind, workspace_.context().kernels.path);
-    return *roof;
-  }
-  const Roof& read_roof() {
-    if (!read_roof_) read_roof_ = measure_read(workspace_.context(), workspace_.weight_bytes());
-    return *read_roof_;
-  }
-
   Workspace& workspace_;
   const std::stop_token& stop_;
   std::uint32_t drawn_ = 0;
@@ -212,15 +228,17 @@ std::string weight_type(const Workspace& workspace) {  // of most bytes
   return type;
 }
 
-nlohmann::json to_json(const Result& result, const std::string& type, const Workspace& workspace) {
+nlohmann::json to_json(const Result& result, const std::string& type, Workspace& workspace) {
   nlohmann::json fractions = nlohmann::json::object();
   for (const Held& held : result.held) fractions[held.roof.name] = held.fraction;
   const Held bound = result.held.empty() ? Held{} : result.held.front();
   return {{"test", result.test.name()},
-          {"model", workspace.name()},
+          {"model", std::filesystem::path(workspace.name()).filename().string()},
           {"type", type},
-          {"kv_type", name(workspace.plan().kv_type)},
-          {"chunk", workspace.plan().chunk},
+          {"kv_type", name(workspace.plan().kv.type)},
+          {"chunk", workspace.session().chunk()},
+          {"context", workspace.plan().context},
+          {"sequences", workspace.plan().sequences},
           {"n_threads", workspace.threads()},
           {"cpu", cpu_model_name()},
           {"path", name(workspace.context().kernels.path)},
@@ -271,7 +289,8 @@ int bench(const BenchOptions& options, const std::stop_token& stop) {
     fmt::print("{}, {}, {} threads, {}\n{:<16}{:>12}{:>10}   {:<24}{}\n", workspace->name(), type, workspace->threads(),
                name(workspace->context().kernels.path), "test", "tok/s", "+/-", "roof", "of roof");
   }
-  for (const Result& result : runner.run(tests, options.repetitions)) {
+  std::exception_ptr ended;
+  for (const Result& result : runner.run(tests, options.repetitions, ended)) {
     if (options.workspace.json) {
       all.push_back(to_json(result, type, *workspace));
     } else {
@@ -281,6 +300,8 @@ int bench(const BenchOptions& options, const std::stop_token& stop) {
     }
   }
   if (options.workspace.json) fmt::print("{}\n", all.dump());
+  std::fflush(stdout);
+  if (ended) std::rethrow_exception(ended);
   return 0;
 }
 

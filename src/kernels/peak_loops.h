@@ -1,6 +1,6 @@
 // What a core can do at most, for comparison: loops that only read (as STREAM does, McCalpin 1995, without its stores),
-// or only multiply. Speeds of models are printed as
-// fractions of what these reach in the same run (plan/roofs.h times them). Start at read_all() and multiply().
+// or only multiply. Speeds of models are printed as fractions of what these reach in the same run (plan/roofs.h times
+// them). Start at read_all() and multiply().
 #pragma once
 
 #include <cstddef>

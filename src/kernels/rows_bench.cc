@@ -3,12 +3,14 @@
 #include <benchmark/benchmark.h>
 
 #include <functional>
+#include <span>
 #include <string>
 
 #include "base/cpu.h"
 #include "kernels/bench_roof.h"
 #include "kernels/kernels.h"
 #include "kernels/random_row.h"
+#include "kernels/rope.h"
 
 namespace jericho {
 namespace {
@@ -68,6 +70,30 @@ void round_bf16(benchmark::State& state, CpuPath path) {
   report_bytes(state, path, 1.5 * kFloats);
 }
 
+void soft_cap(benchmark::State& state, CpuPath path) {
+  flush_subnormals();
+  std::vector<float> x = random_row(kRows * kCols, 1);
+  for (auto _ : state) {
+    kernels_for(path).soft_cap(30.0f, {x.data(), kRows, kCols});
+    benchmark::DoNotOptimize(x.data());
+  }
+  report_bytes(state, path, 2 * kFloats);
+}
+
+// Plain code on every path: pairs half a head of 64 apart.
+void rope_of_heads(benchmark::State& state) {
+  flush_subnormals();
+  constexpr Index kD = 64;
+  std::vector<float> x = random_row(kRows * kCols, 1);
+  const std::vector<float> cos = random_row(kD / 2, 2), sin = random_row(kD / 2, 3);
+  for (auto _ : state) {
+    for (std::size_t at = 0; at < x.size(); at += kD) rope(std::span(x).subspan(at, kD), cos, sin);
+    benchmark::DoNotOptimize(x.data());
+  }
+  report_bytes(state, chosen_cpu_path(), 2 * kFloats);
+}
+BENCHMARK(rope_of_heads);
+
 // A page's keys of 16 heads of dimension 128.
 void kv_store(benchmark::State& state, CpuPath path, KvType type) {
   flush_subnormals();
@@ -101,6 +127,7 @@ void register_all() {
     add("glu", path, "gelu_tanh", [=](benchmark::State& state) { glu(state, path, Activation::kGeluTanh); });
     add("glu", path, "relu2", [=](benchmark::State& state) { glu(state, path, Activation::kRelu2); });
     add("quantize_q8", path, "", [=](benchmark::State& state) { quantize_q8(state, path); });
+    add("soft_cap", path, "", [=](benchmark::State& state) { soft_cap(state, path); });
     add("round_bf16", path, "", [=](benchmark::State& state) { round_bf16(state, path); });
     for (const KvType type : kKvTypes) {
       add("kv_store", path, std::string(name(type)), [=](benchmark::State& state) { kv_store(state, path, type); });

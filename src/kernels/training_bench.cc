@@ -1,6 +1,6 @@
 // How near do the kernels of training come to the arithmetic (dense products) and to moving their bytes (all others),
-// per path? One thread. Products are 256 rows by K = N = 1024, operands packed; rows are 16 of 2048; AdamW takes 1M
-// weights, of which memory holds four values each; the loss 16 rows of 32,000 logits.
+// per path? One thread. Products are 256 rows by K = N = 1024, operands packed; rows are 16 of 2048, of attention 64 of
+// 512; AdamW takes 1M weights, of which memory holds four values each; the loss 16 rows of 32,000 logits.
 #include <benchmark/benchmark.h>
 
 #include <functional>
@@ -120,6 +120,76 @@ void rope_rows(benchmark::State& state, CpuPath path) {
   report_bytes(state, path, 2 * kFloats);
 }
 
+void glu_rows(benchmark::State& state, CpuPath path) {
+  flush_subnormals();
+  const std::vector<float> gate = random_row(kRows * kCols, 1), up = random_row(kRows * kCols, 2);
+  std::vector<float> y(gate.size());
+  for (auto _ : state) {
+    training_kernels_for(path).glu_rows(Activation::kSilu, float_rows(gate.data(), kRows, kCols),
+                                        float_rows(up.data(), kRows, kCols), float_rows(y.data(), kRows, kCols));
+    benchmark::DoNotOptimize(y.data());
+  }
+  report_bytes(state, path, 3 * kFloats);
+}
+
+// 64 rows of a head against 512 keys.
+void attention_rows(benchmark::State& state, CpuPath path, bool backward) {
+  flush_subnormals();
+  constexpr Index kQueries = 64, kKeys = 512;
+  const std::vector<float> s = random_row(kQueries * kKeys, 1), dp = random_row(kQueries * kKeys, 2);
+  std::vector<float> p(s.size()), ds(s.size()), m(kQueries), inverse(kQueries), delta(kQueries);
+  const VisibleKeys visible = {0, kKeys - kQueries + 1};
+  const TrainingKernels& kernels = training_kernels_for(path);
+  const MatrixView<const float> logits(s.data(), kQueries, kKeys);
+  const FloatRows weights = float_rows(p.data(), kQueries, kKeys), gradients = float_rows(ds.data(), kQueries, kKeys);
+  kernels.attention_probabilities(logits, 0.125f, visible, weights, m.data(), inverse.data());
+  for (auto _ : state) {
+    if (backward) {
+      kernels.attention_gradients(logits, {dp.data(), kQueries, kKeys}, 0.125f, visible, m.data(), inverse.data(),
+                                  delta.data(), weights, gradients);
+    } else {
+      kernels.attention_probabilities(logits, 0.125f, visible, weights, m.data(), inverse.data());
+    }
+    benchmark::DoNotOptimize(p.data());
+  }
+  report_bytes(state, path, (backward ? 4.0 : 2.0) * 4 * kQueries * kKeys);
+}
+
+void row_sums(benchmark::State& state, CpuPath path) {
+  flush_subnormals();
+  const std::vector<float> a = random_row(kRows * kCols, 1), b = random_row(kRows * kCols, 2), factors(kCols, 0.5f);
+  std::vector<float> y(a.size()), dots(kRows), sums(kCols);
+  const TrainingKernels& kernels = training_kernels_for(path);
+  for (auto _ : state) {
+    kernels.scale_rows(float_rows(a.data(), kRows, kCols), factors.data(), float_rows(y.data(), kRows, kCols));
+    kernels.row_dots(float_rows(a.data(), kRows, kCols), float_rows(b.data(), kRows, kCols), dots.data());
+    kernels.add_column_sums(float_rows(a.data(), kRows, kCols), sums);
+    benchmark::DoNotOptimize(kernels.sum_squares(a.data(), kRows * kCols));
+    benchmark::DoNotOptimize(y.data());
+  }
+  report_bytes(state, path, 6 * kFloats);
+}
+
+// What packing a weight of K = N = 1024 for either side costs.
+void dense_packing(benchmark::State& state, CpuPath path, DType type, bool transpose) {
+  flush_subnormals();
+  constexpr Index kSize = 1024;
+  const std::vector<float> w = random_row(kSize * kSize, 1);
+  std::vector<std::uint32_t> out(static_cast<std::size_t>(dense_right_cells(kSize, kSize)));
+  const TrainingKernels& kernels = training_kernels_for(path);
+  for (auto _ : state) {
+    for (Index panel = 0; panel < dense_panels(kSize); ++panel) {
+      const ConstFloatRows rows = float_rows(w.data(), kSize, kSize);
+      std::uint32_t* to = out.data() + dense_panel_offset(dense_cells(type, kSize), panel);
+      if (transpose) kernels.dense_transpose(type, rows.part(panel * kDensePanel, kDensePanel), to, kDensePanel);
+      if (!transpose)
+        kernels.dense_interleave(type, rows.columns(panel * kDensePanel, kDensePanel), kDensePanel, to, kDensePanel);
+    }
+    benchmark::DoNotOptimize(out.data());
+  }
+  report_bytes(state, path, static_cast<double>(kSize * (kSize + dense_cells(type, kSize)) * 4));
+}
+
 void add(const std::string& what, CpuPath path, const std::function<void(benchmark::State&, CpuPath)>& body) {
   benchmark::RegisterBenchmark((what + "/" + std::string(name(path))).c_str(),
                                [=](benchmark::State& state) { body(state, path); });
@@ -135,6 +205,17 @@ void register_all() {
     add("rms_norm_backward", path, rms_norm_backward);
     add("glu_backward", path, glu_backward);
     add("rope_rows", path, rope_rows);
+    add("glu_rows", path, glu_rows);
+    add("attention_probabilities", path, [](benchmark::State& state, CpuPath p) { attention_rows(state, p, false); });
+    add("attention_gradients", path, [](benchmark::State& state, CpuPath p) { attention_rows(state, p, true); });
+    add("scale_dot_and_sum_rows", path, row_sums);
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      const std::string of = std::string("_") + (type == DType::kF32 ? "f32" : "bf16");
+      add("dense_transpose" + of, path,
+          [=](benchmark::State& state, CpuPath p) { dense_packing(state, p, type, true); });
+      add("dense_interleave" + of, path,
+          [=](benchmark::State& state, CpuPath p) { dense_packing(state, p, type, false); });
+    }
   }
 }
 [[maybe_unused]] const bool kRegistered = (register_all(), true);

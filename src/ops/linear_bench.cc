@@ -1,18 +1,23 @@
 // How near do the products of whole layers come to the memory, shared out as ops share them? The seven weights of each
-// of sixteen layers of the 1.1B shape (hidden 2048, 8192 within, 8 KV heads of 64), one after the other, by all
-// threads, for 1, 4, 8 and 32 tokens. The roof is all threads reading as many bytes.
+// of sixteen layers of the 1.1B shape (hidden 2048, 8192 within, 8 KV heads of 64), one after the other, by one thread
+// and by two, for 1, 4, 8 and 32 tokens. The roof is these threads reading as many bytes, or multiplying, whichever is
+// nearer.
 #include <benchmark/benchmark.h>
 
 #include <array>
-#include <atomic>
+#include <cstring>
 #include <map>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/cpu.h"
 #include "kernels/bench_roof.h"
 #include "kernels/matmul_cases.h"
 #include "kernels/random_row.h"
+#include "memory/arena.h"
+#include "ops/bench_read.h"
 #include "ops/linear.h"
 
 namespace jericho {
@@ -59,24 +64,6 @@ class Layers {
   std::vector<PackedMatrix> matrices_;
 };
 
-// Bytes per second of all threads reading the weights, each its share, in the best of the patterns.
-double all_threads_read(const Context& context, std::span<const std::byte> bytes) {
-  const auto threads = static_cast<std::size_t>(context.pool.threads());
-  const std::size_t share = bytes.size() / threads / 4096 * 4096;
-  double best = 0;
-  for (const ReadPattern pattern : read_patterns(context.kernels.path)) {
-    best = std::max(best, best_rate([&] {
-                      const auto start = std::chrono::steady_clock::now();
-                      context.pool.run(context.pool.threads(), [&](Index part, int) {
-                        const std::span own = bytes.subspan(static_cast<std::size_t>(part) * share, share);
-                        benchmark::DoNotOptimize(read_all(context.kernels.path, own, pattern));
-                      });
-                      return static_cast<double>(share * threads) / seconds_since(start);
-                    }));
-  }
-  return best;
-}
-
 // x in the form of one type, and room for what comes of it.
 struct Rows {
   Rows(const Context& context, Index tokens, Index cols, ActivationForms forms)
@@ -96,9 +83,9 @@ struct Rows {
   LinearInput input;
 };
 
-void run(benchmark::State& state, DType type, Index tokens) {
+void run(benchmark::State& state, DType type, Index tokens, int threads) {
   Ledger ledger{LedgerCaps{.ram = 4_GiB}};
-  ThreadPool pool(physical_cores());
+  ThreadPool pool(threads);
   const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
   flush_subnormals();
   const Layers layers(ledger, type);
@@ -119,26 +106,30 @@ void run(benchmark::State& state, DType type, Index tokens) {
     }
     benchmark::DoNotOptimize(out.back().data());
   }
-  static std::map<DType, double> roofs;
-  double& roof = roofs[type];
+  static std::map<std::pair<DType, int>, double> roofs;
+  double& roof = roofs[{type, threads}];
   if (roof == 0) roof = all_threads_read(context, layers.bytes());
   const double bytes = static_cast<double>(Layers::bytes_of(type).count);
   double weights = 0;
   for (const Weight& w : kWeights) weights += static_cast<double>(w.rows * w.cols * kLayers);
   const double operations = 2 * weights * static_cast<double>(tokens);
-  const double multiplies = multiply_roof(context.kernels.path, multiplied_by(type)) * pool.threads();
+  const double multiplies = multiply_roof(context.kernels.path, multiplied_by(type)) * threads;
   report_rate(state, "GB/s", bytes * 1e-9);
   report_rate(state, "GOP/s", operations * 1e-9);
   report_rate(state, "of_roof", std::max(bytes / roof, operations / multiplies));
 }
 
 void register_all() {
+  const std::string path(name(chosen_cpu_path()));
   for (const DType type : kTypes) {
     for (const Index tokens : {1, 4, 8, 32}) {
-      const std::string id = "layers/" + std::string(name(type)) + "/tokens" + std::to_string(tokens);
-      benchmark::RegisterBenchmark(id.c_str(), [=](benchmark::State& state) {
-        run(state, type, tokens);
-      })->UseRealTime();
+      for (const int threads : {1, 2}) {
+        const std::string id = "layers/" + path + "/" + std::string(name(type)) + "/tokens" + std::to_string(tokens) +
+                               "/threads" + std::to_string(threads);
+        benchmark::RegisterBenchmark(id.c_str(), [=](benchmark::State& state) {
+          run(state, type, tokens, threads);
+        })->UseRealTime();
+      }
     }
   }
 }

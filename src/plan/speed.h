@@ -20,7 +20,6 @@ struct TokenCost {
   PeakKind kind{};        // which units most of the operations are for
 };
 
-
 // Read from the disk, of weights that stream, by a pass over `tokens` tokens.
 double disk_bytes_of_pass(const WeightResidency& weights, double tokens);
 
