@@ -34,10 +34,10 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("jericho VERB --help tells the flags of a verb. MODEL is a .gguf file or a Hugging Face directory.");
   jericho::cli::Run chosen;
-  for (const auto add :
-       {jericho::cli::add_run, jericho::cli::add_chat, jericho::cli::add_eval, jericho::cli::add_logits,
-        jericho::cli::add_tokenize, jericho::cli::add_train_tokenizer, jericho::cli::add_convert,
-        jericho::cli::add_diff, jericho::cli::add_inspect, jericho::cli::add_train, jericho::cli::add_audit, jericho::cli::add_bench}) {
+  for (const auto add : {jericho::cli::add_run, jericho::cli::add_chat, jericho::cli::add_eval,
+                         jericho::cli::add_logits, jericho::cli::add_tokenize, jericho::cli::add_train_tokenizer,
+                         jericho::cli::add_convert, jericho::cli::add_diff, jericho::cli::add_inspect,
+                         jericho::cli::add_train, jericho::cli::add_audit, jericho::cli::add_bench}) {
     add(app, chosen);
   }
   try {

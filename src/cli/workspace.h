@@ -90,8 +90,8 @@ class Workspace {
   // What plan_and_load() of a model that stands alone would do; nothing where it does not fit. Error(kUsage) as there.
   [[nodiscard]] std::optional<Plan> outlook(const InferenceWish& wish, Bytes growth) const;
 
-  // Plans `wish` under the budget, less what is `kept` for a model to be loaded beside this one, and loads the model. When it does
-  // not fit, throws Error(kBudget) that says by how much. `growth` is heap the verb will add.
+  // Plans `wish` under the budget, less what is `kept` for a model to be loaded beside this one, and loads the model.
+  // When it does not fit, throws Error(kBudget) that says by how much. `growth` is heap the verb will add.
   void plan_and_load(const InferenceWish& wish, Bytes growth, const std::stop_token& stop, Bytes kept = {});
 
   [[nodiscard]] const Context& context() const { return *context_; }

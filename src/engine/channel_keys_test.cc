@@ -1,5 +1,6 @@
-// Sessions whose keys are kept per channel (kernels/channel_keys.h): the same bits however the tokens were cut, batched,
-// spread over threads and paths or read again, from the bytes that the plan says; and what does not go with them.
+// Sessions whose keys are kept per channel (kernels/channel_keys.h): the same bits however the tokens were cut,
+// batched, spread over threads and paths or read again, from the bytes that the plan says; and what does not go with
+// them.
 #include <functional>
 #include <memory>
 #include <vector>

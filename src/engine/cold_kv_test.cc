@@ -110,7 +110,8 @@ TEST_P(ColdKvOf, WritesBehindTheStepsBeforePagesLeaveAndKeepsTheBits) {
     expect_same(*few);
   }
   // The first write behind fails, more than once: that group is written again when it leaves.
-  const auto few = make(roomy, {.every = writes_of_prompt + 1, .at_most = 1, .faults = {IoFault::kEnospc}, .only = IoOp::kWrite});
+  const auto few =
+      make(roomy, {.every = writes_of_prompt + 1, .at_most = 1, .faults = {IoFault::kEnospc}, .only = IoOp::kWrite});
   expect_same(*few);
   EXPECT_GE(few->cold()->behind_counts().given_up, 1);
 }

@@ -1,5 +1,5 @@
-// Sessions that read a part of their keys and values: the same bits however their tokens were batched, wherever the pages
-// lie and whoever made room; what a method drops takes no memory; and who may not select.
+// Sessions that read a part of their keys and values: the same bits however their tokens were batched, wherever the
+// pages lie and whoever made room; what a method drops takes no memory; and who may not select.
 #include <algorithm>
 #include <cmath>
 

@@ -283,7 +283,8 @@ Bytes Session::give_back(Bytes wanted, Index least_context) {
   return before - pages_->arena().size();
 }
 
-// Of a selection that streams: the pages between the sinks and the window of the next token, which no token reads again.
+// Of a selection that streams: the pages between the sinks and the window of the next token, which no token reads
+// again.
 void Session::drop_middle(Sequence& sequence) {
   if (!selection_ || selection_->select().method != KvMethod::kStreaming) return;
   const KvSelect& select = selection_->select();

@@ -1,5 +1,5 @@
-// Sequences over one paged KV cache and one pool of states, advanced together in batches. A session executes a Plan: it leases what the plan
-// says and nothing else. Start at Session::forward().
+// Sequences over one paged KV cache and one pool of states, advanced together in batches. A session executes a Plan: it
+// leases what the plan says and nothing else. Start at Session::forward().
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,8 @@ using SequenceId = std::int32_t;
 
 enum class LogitRows { kNone, kLast, kAll };
 
-// Where the plan selects keys and values as a text goes on: tokens of a prompt read all of them, those that are generated a
-// selection (ops/kv_select.h).
+// Where the plan selects keys and values as a text goes on: tokens of a prompt read all of them, those that are
+// generated a selection (ops/kv_select.h).
 enum class KvReading { kAll, kSelected };
 
 struct BatchItem {  // the next tokens of one sequence
@@ -43,8 +43,8 @@ struct BatchItem {  // the next tokens of one sequence
 // One thread. The model outlives the session.
 class Session {
  public:
-  // `scratch` says where keys and values go that the plan has no RAM for, `io` what reads and writes them, by default the
-  // best there is. Throws what ScratchFile throws.
+  // `scratch` says where keys and values go that the plan has no RAM for, `io` what reads and writes them, by default
+  // the best there is. Throws what ScratchFile throws.
   Session(const Context& context, const Model& model, const Plan& plan, KvBacking backing,
           const ScratchOptions& scratch = {}, std::unique_ptr<IoBackend> io = nullptr);
   ~Session();
@@ -61,10 +61,10 @@ class Session {
 
   // Reads the items' tokens, at most chunk() in all, each sequence at most once. Returns the logits asked for, in the
   // items' order, [rows, vocab_size], valid until the next call. Error(kInput) when a sequence would outgrow the
-  // context or a token is not of the vocabulary; nothing has changed then. Nor has it where weights that stream could not
-  // be read, Error(kIo) or Error(kInput): the same tokens may be given again, unless the model has states or a part of the
-  // keys and values is cold. Then, and when the scratch file fails, the items' sequences have failed() and can only be
-  // closed.
+  // context or a token is not of the vocabulary; nothing has changed then. Nor has it where weights that stream could
+  // not be read, Error(kIo) or Error(kInput): the same tokens may be given again, unless the model has states or a part
+  // of the keys and values is cold. Then, and when the scratch file fails, the items' sequences have failed() and can
+  // only be closed.
   MatrixView<const float> forward(std::span<const BatchItem> items);
 
   // forward() in chunks for a text of any length; logits of the last token. `progress` runs after each chunk.
@@ -75,16 +75,17 @@ class Session {
   // For tests and experiments: how sequences make room, instead of the cheapest way.
   void preempt_by(Preemption how) { how_ = how; }
 
-  // Lets `fill` write the pages of an empty sequence, one after the other, until it says false; what they hold are the keys
-  // and values of `tokens`, which the sequence has read then. Returns how many. None where states beside them are missing.
+  // Lets `fill` write the pages of an empty sequence, one after the other, until it says false; what they hold are the
+  // keys and values of `tokens`, which the sequence has read then. Returns how many. None where states beside them are
+  // missing.
   using FillPage = std::function<bool(Index page, std::span<std::byte> bytes)>;
   Index restore(SequenceId sequence, std::span<const TokenId> tokens, const FillPage& fill);
   // A page of which all positions were read; empty while it is not in RAM.
   [[nodiscard]] std::span<const std::byte> page(SequenceId sequence, Index index) const;
 
-  // Gives memory of the pool's pages back, up to about `wanted`, and returns how much, in RAM. Pages that are free go first;
-  // with a scratch file the oldest that are not; without one context() may fall, not below `least_context`. Several
-  // sequences keep what the plan gave them. Between two calls of forward().
+  // Gives memory of the pool's pages back, up to about `wanted`, and returns how much, in RAM. Pages that are free go
+  // first; with a scratch file the oldest that are not; without one context() may fall, not below `least_context`.
+  // Several sequences keep what the plan gave them. Between two calls of forward().
   Bytes give_back(Bytes wanted, Index least_context);
 
   [[nodiscard]] const Preemptions& preemptions() const { return preemptions_; }

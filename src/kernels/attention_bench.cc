@@ -2,8 +2,8 @@
 // one token (decode) or eight (prefill). GB/s counts keys and values once, GOP/s 4 D operations per position, token and
 // query head; one thread. The roof is reading as many bytes, or fp32 multiplying, whichever is nearer.
 //   attention/...  one KV head after 4096 positions: the caches hold it
-//   kv_pages/...   a token of sixteen layers of eight KV heads after 8192 positions, pages laid out as by KvLayout: what
-//                  decoding reads from memory, beside the roof of reading as many bytes
+//   kv_pages/...   a token of sixteen layers of eight KV heads after 8192 positions, pages laid out as by KvLayout:
+//                  what decoding reads from memory, beside the roof of reading as many bytes
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 

@@ -1,6 +1,6 @@
-// The row work of training's attention (Dao 2023, arXiv:2307.08691, algorithms 1 and 2), between dense products: scores of a
-// tile of queries against all the keys it sees become probabilities; and scores with the gradients of probabilities become
-// the gradients of scores. Row i of a tile sees columns [first + i, end + i) within [0, n).
+// The row work of training's attention (Dao 2023, arXiv:2307.08691, algorithms 1 and 2), between dense products: scores
+// of a tile of queries against all the keys it sees become probabilities; and scores with the gradients of
+// probabilities become the gradients of scores. Row i of a tile sees columns [first + i, end + i) within [0, n).
 //   p[i,j] = exp(scale s[i,j] - m[i]), m the row's largest visible scale s; 0 where i does not see j
 //   inverse[i] = 1 / sum_j p[i,j], so that the output is inverse[i] (p v)[i]
 //   backward: q[i,j] = exp(scale s[i,j] - m[i]) inverse[i];  ds[i,j] = q[i,j] (dp[i,j] - delta[i]) scale

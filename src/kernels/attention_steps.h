@@ -1,13 +1,13 @@
-// Attention of one token, whose positions several threads share: the sums of attention.h in five steps. Within a step the
-// parts may be taken in any order and at the same time; a step begins when the one before has ended.
+// Attention of one token, whose positions several threads share: the sums of attention.h in five steps. Within a step
+// the parts may be taken in any order and at the same time; a step begins when the one before has ended.
 //   attention_logits()    a range of blocks: logit_j, and the maximum of each block
 //   running_maxima()      each m', over all blocks in order
 //   attention_weights()   a range of blocks: c, p_j, and the total of each block
 //   running_sums()        sum, over all blocks in order
 //   attention_values()    a range of columns: out, over all blocks in order
-// Flash-Decoding (Dao, Haziza, Massa, Sizov 2023) splits the positions too, but scales partial outputs and adds them up.
-// Here every number comes from the operations of attention(), in their order, so it has the same bits (docs/numerics.md 4). Where
-// the positions come in parts, each part goes through the steps.
+// Flash-Decoding (Dao, Haziza, Massa, Sizov 2023) splits the positions too, but scales partial outputs and adds them
+// up. Here every number comes from the operations of attention(), in their order, so it has the same bits
+// (docs/numerics.md 4). Where the positions come in parts, each part goes through the steps.
 #pragma once
 
 #include <cstddef>

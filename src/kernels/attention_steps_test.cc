@@ -1,5 +1,5 @@
-// Attention in steps, of every path and page type: the bits of attention as a whole, however blocks, columns and heads are
-// shared out.
+// Attention in steps, of every path and page type: the bits of attention as a whole, however blocks, columns and heads
+// are shared out.
 #include "kernels/attention_steps.h"
 
 #include <array>

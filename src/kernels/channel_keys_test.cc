@@ -214,9 +214,9 @@ TEST(KeysPerChannel, ReferenceIsNearTheFormulaInDouble) {
     std::vector<float> out(kD);
     const float scale = 0.125f;
     ref::attention(cache.head(), {position, 0, 1}, {scale}, {q.data(), 1, kD}, {out.data(), 1, kD});
-    // A logit: the chains of D / 2 products of a rounded q s with codes, the lanes of D / 16 + 4, three sums; all relative
-    // to the sum of |q| (s code + |least|), at most three times the largest key. The softmax turns its error e into at most exp(2 e) - 1; exp, sums and products
-    // add a rounding per position and block.
+    // A logit: the chains of D / 2 products of a rounded q s with codes, the lanes of D / 16 + 4, three sums; all
+    // relative to the sum of |q| (s code + |least|), at most three times the largest key. The softmax turns its error e
+    // into at most exp(2 e) - 1; exp, sums and products add a rounding per position and block.
     double largest_error = 0;
     std::vector<double> p;
     for (Index j = 0; j <= position; ++j) {

@@ -1,11 +1,12 @@
-// How keys and values are stored: a tile holds the keys (or values) of 16 consecutive positions, of one layer and KV head.
+// How keys and values are stored: a tile holds the keys (or values) of 16 consecutive positions, of one layer and KV
+// head.
 //   f32, f16, bf16  [16][D], token-major
 //   q8              codes [16][D], then f16 scales [16][groups]: groups of min(32, D) along D, the last may be shorter;
 //                   s = f16(min(absmax / 127, 65504)), code = clamp(rint(x / s), -127, 127), all 0 where s is 0;
 //                   a group with a value that is not finite gets scale NaN
-//   q4              codes [16][D / 2], two columns a byte, the even one low, then scales as q8, rows of an odd D are padded;
-//                   s = f16(clamp(m / -8, -65504, 65504)), m the value of largest magnitude, the first where several are;
-//                   code = clamp(rint(x / s), -8, 7), stored plus 8, all 0 where s is 0; NaN as q8
+//   q4              codes [16][D / 2], two columns a byte, the even one low, then scales as q8, rows of an odd D are
+//                   padded; s = f16(clamp(m / -8, -65504, 65504)), m the value of largest magnitude, the first where
+//                   several are; code = clamp(rint(x / s), -8, 7), stored plus 8, all 0 where s is 0; NaN as q8
 //   q4c             keys only, four bits per channel: coded a block of 64 positions at a time (kernels/channel_keys.h)
 // Tiles start on cache lines. The stored form of a position depends on that position alone, apart from q4c.
 #pragma once

@@ -24,9 +24,9 @@ struct Buffers {
   }
 };
 
-// What becomes of row t's queries, keys and values before anybody attends: norms head by head or of all heads at once, a
-// limit, rotation, as far as the family has them. `sink_q` that are not the queries themselves get the same queries as they
-// meet sinks: turned by angles of their own.
+// What becomes of row t's queries, keys and values before anybody attends: norms head by head or of all heads at once,
+// a limit, rotation, as far as the family has them. `sink_q` that are not the queries themselves get the same queries
+// as they meet sinks: turned by angles of their own.
 void prepare_row(const Pass& pass, const LayerConfig& layer, const DecoderLayer& w, const Buffers& b,
                  MatrixView<float> sink_q, Index t) {
   const ModelConfig& c = pass.config;

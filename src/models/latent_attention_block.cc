@@ -1,10 +1,10 @@
-// Latent attention of one layer: see blocks.h. A token's keys and values of all heads are products of one compressed row
-// c, which is what the cache keeps, beside the rotated part of the key that all heads share. The products are moved to
-// the other side (arXiv:2405.04434, section 2.1.2 and appendix C): with k = K c and v = V c of a head
+// Latent attention of one layer: see blocks.h. A token's keys and values of all heads are products of one compressed
+// row c, which is what the cache keeps, beside the rotated part of the key that all heads share. The products are moved
+// to the other side (arXiv:2405.04434, section 2.1.2 and appendix C): with k = K c and v = V c of a head
 //   q.k = (K^T q).c           sum_t p_t v_t = V (sum_t p_t c_t)
 // so that attention is that of one KV head of key width r + dr and value width r, whatever the heads.
-// Always, also for long prompts: expanding keys and values for them would be another sum, and a token's bits would depend
-// on the size of the chunk it came in (docs/decisions/007-absorbed-always.md).
+// Always, also for long prompts: expanding keys and values for them would be another sum, and a token's bits would
+// depend on the size of the chunk it came in (docs/decisions/007-absorbed-always.md).
 #include <algorithm>
 #include <array>
 

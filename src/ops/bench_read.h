@@ -1,5 +1,5 @@
-// For benchmarks only: the bandwidth at which all threads of a pool read some bytes, each its share: the roof of ops that
-// stream weights or keys and values.
+// For benchmarks only: the bandwidth at which all threads of a pool read some bytes, each its share: the roof of ops
+// that stream weights or keys and values.
 #pragma once
 
 #include <benchmark/benchmark.h>

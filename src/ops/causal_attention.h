@@ -1,7 +1,8 @@
-// Attention of whole sequences for training, forward and backward (Dao 2023, arXiv:2307.08691): rows attend within their
-// segment, each to itself and those before it, down to the window. A tile of queries meets all the keys it sees at once, so
-// that a thread holds kQueryTile rows of scores and no matrix of all; the backward pass makes the scores again from what the
-// forward pass left of each row's softmax. Segments and heads of keys are split over the pool; sums have one order.
+// Attention of whole sequences for training, forward and backward (Dao 2023, arXiv:2307.08691): rows attend within
+// their segment, each to itself and those before it, down to the window. A tile of queries meets all the keys it sees
+// at once, so that a thread holds kQueryTile rows of scores and no matrix of all; the backward pass makes the scores
+// again from what the forward pass left of each row's softmax. Segments and heads of keys are split over the pool; sums
+// have one order.
 #pragma once
 
 #include <span>

@@ -2,12 +2,12 @@
 // chosen by the planner. Without a name nothing here runs. docs/memory.md#selective-kv says what each method keeps.
 //   streaming:S+W  every token reads the first S positions and the W newest (StreamingLLM, Xiao et al. 2023,
 //                  arXiv:2309.17453); what lies between is dropped for good
-//   quest:N        a generated token reads the N positions, in blocks of 64, whose keys promise most (Quest, Tang et al.
-//                  2024, arXiv:2406.10774); all are kept. A prompt reads everything
-//   h2o:N          each KV head keeps N / 2 positions that were attended to most so far, and the newest (H2O, Zhang et al.
-//                  2023, arXiv:2306.14048, section 4); the others are dropped for good. A prompt reads everything
-//   snapkv:N[,W]   at the end of a prompt each KV head keeps N positions: its last W, and those to which they attend most
-//                  (SnapKV, Li et al. 2024, arXiv:2404.14469, section 4); generated ones are all added
+//   quest:N        a generated token reads the N positions, in blocks of 64, whose keys promise most (Quest, Tang et
+//                  al. 2024, arXiv:2406.10774); all are kept. A prompt reads everything
+//   h2o:N          each KV head keeps N / 2 positions that were attended to most so far, and the newest (H2O, Zhang et
+//                  al. 2023, arXiv:2306.14048, section 4); the others are dropped for good. A prompt reads everything
+//   snapkv:N[,W]   at the end of a prompt each KV head keeps N positions: its last W, and those to which they attend
+//                  most (SnapKV, Li et al. 2024, arXiv:2404.14469, section 4); generated ones are all added
 // Start at parse_kv_select().
 #pragma once
 

@@ -1,17 +1,19 @@
-// Which positions each KV head keeps when most are dropped for good: those that queries attend to most. A query at place t,
-// [D] after RoPE, gives each stored position j <= t its weight in full precision over the stored keys:
-//   s[j] = one fma chain over D from +0; capped where the family caps; p[j] by kernels/attention_rows.h; w[j] = p[j] / sum
+// Which positions each KV head keeps when most are dropped for good: those that queries attend to most. A query at
+// place t, [D] after RoPE, gives each stored position j <= t its weight in full precision over the stored keys:
+//   s[j] = one fma chain over D from +0; capped where the family caps; p[j] by kernels/attention_rows.h; w[j] = p[j] /
+//   sum
 // and the votes of a KV head add up query by query, in order, and for each over its heads, in order.
-//   h2o     every token of the text votes (Zhang et al. 2023, arXiv:2306.14048, section 4 and algorithm 1); kept are the
-//           newest N - N/2 and the N/2 others with most votes. What is dropped takes its votes with it
-//   snapkv  the last W tokens of a prompt vote when it has ended (Li et al. 2024, arXiv:2404.14469, section 4); a position
-//           counts the votes of 5 neighbours, two to each side; kept are those W and the N - W others with most
-// The earlier one of equals; a NaN counts as infinity. What stays moves up in the pages, in order, as it is stored: place i of
-// a head holds the i-th position it kept, so pages get free and attention is the usual one over fewer of them. Layers that
-// do not select keep the newest N. The bits depend on the tokens and on where prompts end, never on threads or chunks.
-// Differs from H2O: dropped is a block of 64 at once, not a position a token; all prompts vote, none is dropped while it is
-// read. From SnapKV: a KV head's query heads vote together; a later prompt of the same sequence ends in the same way.
-// Start at KvVotes::drop().
+//   h2o     every token of the text votes (Zhang et al. 2023, arXiv:2306.14048, section 4 and algorithm 1); kept are
+//           the newest N - N/2 and the N/2 others with most votes. What is dropped takes its votes with it
+//   snapkv  the last W tokens of a prompt vote when it has ended (Li et al. 2024, arXiv:2404.14469, section 4); a
+//           position counts the votes of 5 neighbours, two to each side; kept are those W and the N - W others with
+//           most
+// The earlier one of equals; a NaN counts as infinity. What stays moves up in the pages, in order, as it is stored:
+// place i of a head holds the i-th position it kept, so pages get free and attention is the usual one over fewer of
+// them. Layers that do not select keep the newest N. The bits depend on the tokens and on where prompts end, never on
+// threads or chunks. Differs from H2O: dropped is a block of 64 at once, not a position a token; all prompts vote, none
+// is dropped while it is read. From SnapKV: a KV head's query heads vote together; a later prompt of the same sequence
+// ends in the same way. Start at KvVotes::drop().
 #pragma once
 
 #include <cstddef>

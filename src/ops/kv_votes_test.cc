@@ -246,8 +246,8 @@ TEST_P(Voting, OfEqualVotesTheEarlierPositionStaysAndOneWithoutANumberIsKept) {
   EXPECT_THAT(text.kept(0, 0, of), ElementsAre(0, 70, 98, 99));
 }
 
-// A needle among random keys that the last tokens of the prompt look for; or they look for something else, and a later one
-// for the needle.
+// A needle among random keys that the last tokens of the prompt look for; or they look for something else, and a later
+// one for the needle.
 class Needles {
  public:
   static constexpr Index kLength = 4096, kD = 64, kRead = 512, kTrials = 100, kAsking = 32;

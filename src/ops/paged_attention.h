@@ -1,9 +1,9 @@
-// Attention of a batch of rows, each a token of some sequence at some position, over that sequence's KV pages: store_kv()
-// writes keys and values in their page's form, rotated by rope() on the way, paged_attention() attends. A row
-// sees its own position and those before it, down to the window, in stored form only, so that chunked prefill and
-// single steps give the same bits (docs/numerics.md 4). Keys per channel have two stored forms (kernels/channel_keys.h): those
-// of the newest blocks lie on pages of their own as f16, and a block's codes are made from them by the row that completes it.
-// Start at paged_attention().
+// Attention of a batch of rows, each a token of some sequence at some position, over that sequence's KV pages:
+// store_kv() writes keys and values in their page's form, rotated by rope() on the way, paged_attention() attends. A
+// row sees its own position and those before it, down to the window, in stored form only, so that chunked prefill and
+// single steps give the same bits (docs/numerics.md 4). Keys per channel have two stored forms
+// (kernels/channel_keys.h): those of the newest blocks lie on pages of their own as f16, and a block's codes are made
+// from them by the row that completes it. Start at paged_attention().
 #pragma once
 
 #include <cstddef>
@@ -77,8 +77,8 @@ void rope(std::span<float> row, Index head_dim, std::span<const float> cos, std:
           Index first = 0);
 
 // keys (rotated) and values [T, K*D] of one layer go into the pages at their rows' positions. A latent cache takes no
-// values: they are not looked at. make(t) comes first, in the same go over the rows: it may still change row t's keys and
-// values, and whatever else of that row is the caller's.
+// values: they are not looked at. make(t) comes first, in the same go over the rows: it may still change row t's keys
+// and values, and whatever else of that row is the caller's.
 void store_kv(const Context& context, const KvLayout& layout, Index layer, std::span<const BatchRow> rows,
               MatrixView<const float> keys, MatrixView<const float> values, KvPages pages,
               FunctionRef<void(Index t)> make);
@@ -90,10 +90,11 @@ inline void store_kv(const Context& context, const KvLayout& layout, Index layer
 // What the first of several parts finds (AttentionPart): carried [T, 2 H], out [T, H*value_dim].
 void start_parts(MatrixView<float> carried, MatrixView<float> out);
 
-// q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a sequence
-// and the query heads of a KV head share the loads of keys and values as far as every thread still has its share. A part of
-// the positions carries [T, 2 H] between calls. Where rows x heads would leave a quarter of the threads' time idle or more,
-// the positions are split too, as far as `spare` has room for the logits of all of them: a step of few tokens leaves most of its scratch free.
+// q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a
+// sequence and the query heads of a KV head share the loads of keys and values as far as every thread still has its
+// share. A part of the positions carries [T, 2 H] between calls. Where rows x heads would leave a quarter of the
+// threads' time idle or more, the positions are split too, as far as `spare` has room for the logits of all of them: a
+// step of few tokens leaves most of its scratch free.
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
                      const AttentionPart& part = {}, Scratch* spare = nullptr);

@@ -1,14 +1,14 @@
-// Attention that reads a part of the stored keys and values (ops/kv_select.h). Quest: of every whole block of 64 positions
-// are kept, per layer and KV head, the least and the largest value of each column of its keys, as they are stored. They
-// bound what the block can give a query:
+// Attention that reads a part of the stored keys and values (ops/kv_select.h). Quest: of every whole block of 64
+// positions are kept, per layer and KV head, the least and the largest value of each column of its keys, as they are
+// stored. They bound what the block can give a query:
 //   promise(q, block) = sum over d of max(q_d least_d, q_d largest_d)  >=  q.k_j for every j of the block
 //   lane (d mod 16) += max of the two rounded products, the tree of docs/numerics.md 2; a NaN counts as infinity
-// A token's heads of a KV head read the same blocks: its own, the one before, the first, and those with the largest promise
-// to any of them, the earlier one of equals. They are visited in order, as if no others were there, by the sums of
-// docs/numerics.md 4. Streaming: two parts, the sinks and the window, between which the softmax is carried.
+// A token's heads of a KV head read the same blocks: its own, the one before, the first, and those with the largest
+// promise to any of them, the earlier one of equals. They are visited in order, as if no others were there, by the sums
+// of docs/numerics.md 4. Streaming: two parts, the sinks and the window, between which the softmax is carried.
 // What a token reads depends on it and on what is stored before it, never on how it was batched.
-// Differs from Quest: blocks are those of attention, not pages of 16, and the selection is per KV head, not per query head.
-// Start at selected_attention().
+// Differs from Quest: blocks are those of attention, not pages of 16, and the selection is per KV head, not per query
+// head. Start at selected_attention().
 #pragma once
 
 #include <cstddef>
@@ -59,13 +59,14 @@ class KvSelection {
   // Those of a whole block of the session's sequence `number`, of every layer that selects.
   void note_block(const Context& context, std::int32_t number, Index block, std::span<std::byte* const> pages);
 
-  // Of quest: the blocks that the query heads of a KV head read together, ascending; `out` has room for select().blocks().
-  // `q` [group, D] after RoPE.
+  // Of quest: the blocks that the query heads of a KV head read together, ascending; `out` has room for
+  // select().blocks(). `q` [group, D] after RoPE.
   std::span<std::int32_t> choose(Index layer, BatchRow row, Index head, MatrixView<const float> q, int worker,
                                  std::span<std::int32_t> out) const;
   [[nodiscard]] MatrixView<float> bounds(Index layer, std::int32_t number, Index head, Index block) const;  // [2, D]
 
-  // Of streaming: where a batch's queries for the sinks go, and the angles of the position from which they look at them.
+  // Of streaming: where a batch's queries for the sinks go, and the angles of the position from which they look at
+  // them.
   [[nodiscard]] MatrixView<float> sink_queries(Index rows) const;
   [[nodiscard]] std::span<float> sink_angles() const { return room_.angles; }
 

@@ -1,5 +1,5 @@
-// Selections of keys and values: their names, the bounds of blocks, what is read and that it is read exactly, and how often
-// a needle in a haystack is still found.
+// Selections of keys and values: their names, the bounds of blocks, what is read and that it is read exactly, and how
+// often a needle in a haystack is still found.
 #include "ops/selected_attention.h"
 
 #include <algorithm>

@@ -38,7 +38,8 @@ class ColdPages {
   [[nodiscard]] virtual MatrixView<float> carried(Index rows, Index cols) = 0;
 };
 
-// As paged_attention(), with its `spare`; `cold` is null when all pages are in RAM. Rows of one sequence follow one another, by position.
+// As paged_attention(), with its `spare`; `cold` is null when all pages are in RAM. Rows of one sequence follow one
+// another, by position.
 void tiered_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                       std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, ColdPages* cold,
                       MatrixView<float> out, Scratch* spare = nullptr);

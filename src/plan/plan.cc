@@ -159,8 +159,8 @@ class InferencePlanner {
     return std::min(most, fits * kPageTokens);
   }
 
-  // The fewest pages with which every batch has those that it writes and those that are not yet a whole group. Without a
-  // scratch file, one sequence must have all of its own.
+  // The fewest pages with which every batch has those that it writes and those that are not yet a whole group. Without
+  // a scratch file, one sequence must have all of its own.
   [[nodiscard]] Index least_pages(Index context, Index chunk) const {
     const Plan p = plan({context, chunk, 0, units_.whole()});
     if (p.kv.layers == 0 || !(wish_.scratch || wish_.preempt)) return p.pages;
@@ -238,9 +238,9 @@ class InferencePlanner {
     return smallest;
   }
 
-  // With a part of the weights: most of the room goes to pinned ones, for each of their bytes spares reading one in every
-  // pass. A quarter of what is left goes first to a larger chunk, since every chunk of a prompt is a pass, then to more
-  // context, then to reading further ahead. Keys and values leave RAM too only where nothing else fits.
+  // With a part of the weights: most of the room goes to pinned ones, for each of their bytes spares reading one in
+  // every pass. A quarter of what is left goes first to a larger chunk, since every chunk of a prompt is a pass, then
+  // to more context, then to reading further ahead. Keys and values leave RAM too only where nothing else fits.
   [[nodiscard]] std::optional<Choice> best_streaming(Bytes budget) const {
     if (!units_.any()) return std::nullopt;
     Choice choice{least_context(), smallest_chunk(), 0, units_.pin(0_B, kLeastDepth)};
@@ -309,7 +309,8 @@ Index Plan::all_pages() const {
   const Index whole = sequences * table_pages();
   if (!selection || selection->select.method != KvMethod::kStreaming) return whole;
   const KvSelect& select = selection->select;
-  // Between two steps the sinks and the window, each on its last and its first page beside others; a step adds its rows.
+  // Between two steps the sinks and the window, each on its last and its first page beside others; a step adds its
+  // rows.
   const Index kept = ceil_div(select.sinks, kPageTokens) + ceil_div(select.tokens, kPageTokens) + 2;
   return std::min(whole, sequences * kept + ceil_div(limits.rows, kPageTokens));
 }

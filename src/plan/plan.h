@@ -1,6 +1,6 @@
 // What will run, decided before anything is allocated: model shapes + machine + budget + wish -> Plan. Verbs execute
-// the plan they were given; audit prints the same object. Start at plan_inference(). Keys and values that do not fit go to
-// a scratch file where the wish allows one, weights that do not fit stream from their own.
+// the plan they were given; audit prints the same object. Start at plan_inference(). Keys and values that do not fit go
+// to a scratch file where the wish allows one, weights that do not fit stream from their own.
 #pragma once
 
 #include <optional>
@@ -52,8 +52,8 @@ struct InferenceWish {
   bool preempt = false;          // not all sequences need their pages in RAM at once
 };
 
-// Keys and values beyond RAM: the oldest pages of a sequence go to a scratch file a group at a time, and come back a layer
-// of a group, a block of the file, at a time whenever attention reads them.
+// Keys and values beyond RAM: the oldest pages of a sequence go to a scratch file a group at a time, and come back a
+// layer of a group, a block of the file, at a time whenever attention reads them.
 struct ColdPlan {
   Index group_pages = 0;   // a multiple of an attention block; 0: all pages stay in RAM
   Index ring = 0;          // blocks on their way to be read
@@ -150,8 +150,8 @@ std::string budget_argument(Bytes budget);
 // A table for people: what is needed, to what it can be reduced and how, and which budget works.
 std::string describe(const DoesNotFit& refusal);
 
-// Do sequences of this wish go beyond the context up to which a model with LongRoPE uses its short factors? Then they use
-// the long ones from their first token on; else their context ends there, however much would fit.
+// Do sequences of this wish go beyond the context up to which a model with LongRoPE uses its short factors? Then they
+// use the long ones from their first token on; else their context ends there, however much would fit.
 bool wants_long_context(const InferenceWish& wish, const ModelConfig& config);
 
 // Error(kUsage) naming flag, value and range.

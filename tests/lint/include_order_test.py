@@ -56,6 +56,11 @@ class IncludeOrder(unittest.TestCase):
         found = self.violations("src/memory/ledger.cc", OPENING + "#include <base/index.h>\n")
         self.assert_one(found, "is ours")
 
+    def test_finds_a_comment_that_is_too_wide_but_no_code_or_string(self):
+        wide = "// " + "w" * 118 + "\n"
+        self.assert_one(self.violations("src/base/bytes.cc", OPENING + wide), "src/base/bytes.cc:2:", "121 columns")
+        self.assertEqual(self.violations("src/base/bytes.cc", OPENING + wide[:120] + '\nint x;  // code' + " " * 120 + "\n"), [])
+
     def test_finds_a_header_without_pragma_once(self):
         self.assert_one(self.violations("src/base/index.h", OPENING), "#pragma once")
 

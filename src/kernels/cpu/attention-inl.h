@@ -82,8 +82,8 @@ struct Q8Tile {
 inline constexpr Index kCodeSlack = 64;
 using TileCodes = std::int8_t[kPageTokens * kMaxKeyWidth + kCodeSlack];
 
-// Codes of a q4 tile as q8 has them. Of an even D the rows follow one another: 64 codes from 32 bytes at a time; what is
-// read and written beyond is of the same tile, and slack.
+// Codes of a q4 tile as q8 has them. Of an even D the rows follow one another: 64 codes from 32 bytes at a time; what
+// is read and written beyond is of the same tile, and slack.
 HWY_INLINE void unpack_q4(const std::byte* tile, Index D, std::int8_t* out) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(tile);
   if (D % 2 != 0) {
@@ -333,8 +333,8 @@ HWY_INLINE void bf16_logits(const BF16* keys, Index D, const Queries& queries, I
   for (int r = 0; r < kRows; ++r) store(acc[r], logit[r]);
 }
 
-// logit[r][slot] of rows row .. row + kRows - 1. For pages of codes `codes` and `turned` are of the same tile, the codes of
-// the latter where kTurned.
+// logit[r][slot] of rows row .. row + kRows - 1. For pages of codes `codes` and `turned` are of the same tile, the
+// codes of the latter where kTurned.
 template <KvType kType, int kRows, bool kTurned>
 HWY_INLINE void tile_logits(const std::byte* tile, const Q8Tile& codes, const TurnedKeys& turned, const Queries& q,
                             Index D, Index row, float scale, float (*logit)[kAttentionBlock]) {
@@ -376,8 +376,8 @@ struct LaterTiles {
   const std::byte* keys[kBlockPages] = {};
   const std::byte* values[kBlockPages] = {};
 };
-// Asks, position by position, for the same codes a block later: a few lines every ten cycles or so are what memory answers
-// without letting a request wait, and the products do not notice.
+// Asks, position by position, for the same codes a block later: a few lines every ten cycles or so are what memory
+// answers without letting a request wait, and the products do not notice.
 struct StoredCodes {
   const Q8Tile* tiles;
   const LaterTiles& later;

@@ -1,5 +1,6 @@
-// Attention over pages for AVX2 and AVX-512: the online softmax of kernels/attention.h, and its steps (attention_steps.h),
-// over blocks of positions (attention_blocks-inl.h). AMX comes here with products of its own. Start at attend().
+// Attention over pages for AVX2 and AVX-512: the online softmax of kernels/attention.h, and its steps
+// (attention_steps.h), over blocks of positions (attention_blocks-inl.h). AMX comes here with products of its own.
+// Start at attend().
 #include "kernels/attention.h"
 
 #include <algorithm>

@@ -161,7 +161,8 @@ struct TileLogits {
   }
 };
 
-// The keys of the positions that any row sees, and the values where `tiles` has them: tiles of a block and a block later.
+// The keys of the positions that any row sees, and the values where `tiles` has them: tiles of a block and a block
+// later.
 struct BlockTiles {
   const std::byte* keys[kBlockPages] = {};
   const std::byte* values[kBlockPages] = {};
@@ -169,8 +170,8 @@ struct BlockTiles {
   LaterTiles later;
 };
 
-// Of the block that starts at position `block`; those later as far as positions below `end` are there. Of keys per channel
-// from the block's first tile on: a window may begin in it, but the scales are those of all of it.
+// Of the block that starts at position `block`; those later as far as positions below `end` are there. Of keys per
+// channel from the block's first tile on: a window may begin in it, but the scales are those of all of it.
 HWY_INLINE BlockTiles tiles_of(const KvHead& kv, Index block, Visible any, Index end) {
   BlockTiles out;
   const bool channels = kv.type.keys == KvType::kQ4C;

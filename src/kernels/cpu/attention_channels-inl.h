@@ -1,5 +1,6 @@
-// Logits of keys that lie in codes per channel (kernels/channel_keys.h): the query takes a block's scales once, then every
-// pair of columns is one load of sixteen bytes per tile, positions in lanes, and two fma per row. Start at channel_logits().
+// Logits of keys that lie in codes per channel (kernels/channel_keys.h): the query takes a block's scales once, then
+// every pair of columns is one load of sixteen bytes per tile, positions in lanes, and two fma per row. Start at
+// channel_logits().
 #include <algorithm>
 
 #include "kernels/attention.h"

@@ -1,5 +1,6 @@
 // Products of block formats with one to four tokens in 8-bit form for AVX2 and AVX-512 VNNI: lanes are the sixteen rows
-// of a strip, whose codes are streamed once and unpacked in registers; more tokens are matmul_tokens.cc's. Integer dots are exact in any order; the float additions are those of numerics.md 3. Start at strips_times_tokens().
+// of a strip, whose codes are streamed once and unpacked in registers; more tokens are matmul_tokens.cc's. Integer dots
+// are exact in any order; the float additions are those of numerics.md 3. Start at strips_times_tokens().
 #include <algorithm>
 #include <array>
 #include <numeric>

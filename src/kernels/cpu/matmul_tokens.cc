@@ -202,8 +202,8 @@ HWY_NOINLINE void long_dots(const BlockChunk<Format>* w, const BlockTile<Format>
 }
 
 #else
-// Adds kQuads quads of a strip and of four tokens: codes are loaded once for all of them. Pairs of products are added in
-// 16 bits as far as they cannot overflow.
+// Adds kQuads quads of a strip and of four tokens: codes are loaded once for all of them. Pairs of products are added
+// in 16 bits as far as they cannot overflow.
 template <class Format, int kQuads>
 HWY_INLINE void add_quads(const std::uint8_t* codes, const std::int8_t* const* x, I32x16* dot) {
   const auto load_half = [&](int i, int half) {
