@@ -297,7 +297,9 @@ TEST_P(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
       EXPECT_EQ(others, tokens) << name(type) << " chunk " << chunk;
       EXPECT_THAT(other_logits, BitEqual(logits)) << name(type) << " chunk " << chunk;
       // A step of one token has no room for the logits of all positions where prompts are read token by token.
-      if (chunk > 1) EXPECT_GE(split_values, kSteps * model.config().num_hidden_layers) << name(type);
+      if (chunk > 1) {
+        EXPECT_GE(split_values, kSteps * model.config().num_hidden_layers) << name(type);
+      }
     }
   }
 }
