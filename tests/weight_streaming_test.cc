@@ -369,8 +369,8 @@ INSTANTIATE_TEST_SUITE_P(Every, SpoiledReads,
                                          Spoiled{50, "mixture", mixture_config, DType::kQ4_0}),
                          [](const auto& test) { return test.param.name + "_" + std::to_string(test.param.every); });
 
-// A step that failed gives back the pages of keys in full that it took: the pool has those of one step, and two sequences
-// fail here one after the other where a step takes most.
+// A step that failed gives back the pages of keys in full that it took: the pool has those of one step, and two
+// sequences fail here one after the other where a step takes most.
 TEST(SpoiledReadsOfKeysPerChannel, LeaveThemToBeReadAgainInAnySequence) {
   const Streamed streamed(rich_config());
   const InferenceWish wish = {.context = 512, .sequences = 2, .kv_type = {KvType::kQ4C, KvType::kQ4}, .chunk = 128};

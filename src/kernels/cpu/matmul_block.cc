@@ -1,6 +1,6 @@
-// Products of block formats with one to four tokens in 8-bit form for AVX2 and AVX-512 VNNI: lanes are the sixteen rows
-// of a strip, whose codes are streamed once and unpacked in registers; more tokens are matmul_tokens.cc's. Integer dots
-// are exact in any order; the float additions are those of numerics.md 3. Start at strips_times_tokens().
+// Products of block formats with 8-bit activations for AVX2 and AVX-512 VNNI: lanes are the sixteen rows of a strip, a
+// strip's codes are streamed once per block of tokens, and each group's codes are unpacked once for all of them.
+// Integer dots are exact in any order; the float additions are those of numerics.md 3. Start at strips_times_tokens().
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -35,6 +35,13 @@ HWY_INLINE I32x16 quads_dot(const GroupCodes& codes, const std::int8_t* x, I32x1
   return I32x16{dot};
 }
 #else
+// Pairs of products as 16 bits: how many quads can be added before they could overflow; a power of two, or 0.
+template <class Format>
+inline constexpr int kQuadsIn16Bits = [] {
+  constexpr int kPairs = 32767 / (2 * 127 * kLargestMultiplicand<Format>);
+  return kPairs >= 8 ? 8 : kPairs >= 4 ? 4 : kPairs >= 2 ? 2 : kPairs;
+}();
+
 template <class Format, int kQuads>
 HWY_INLINE __m256i half_dot(const __m256i* codes, const std::int8_t* x, __m256i dot) {
   if constexpr (kQuadsIn16Bits<Format> == 0) {  // even and odd bytes apart, as 16 bits
@@ -227,32 +234,32 @@ HWY_NOINLINE void strips_times_tokens(const std::uint8_t* strips, const PackedMa
   }
 }
 
-// Strips from `first` on, all tokens.
+// Strips from `first`, tokens [begin, begin + count).
 template <class Format, int kTokens, int kStrips>
-HWY_INLINE void strips_block(const PackedMatrix& w, const Activations& x, const float* bias, Index first,
-                             MatrixView<float> y) {
+HWY_INLINE void strips_block(const PackedMatrix& w, const Activations& x, const float* bias, Index first, Index begin,
+                             Index count, MatrixView<float> y) {
   const auto* strips = reinterpret_cast<const std::uint8_t*>(w.data) + first * strip_bytes(w.dtype, w.cols).count;
   std::array<Index, kTokens> token{};
-  for (Index t = 0; t < kTokens; ++t) token[static_cast<std::size_t>(t)] = std::min(t, x.tokens - 1);
+  for (Index t = 0; t < kTokens; ++t) token[static_cast<std::size_t>(t)] = begin + std::min(t, count - 1);
   F32x16 out[kStrips * kTokens];
   strips_times_tokens<Format, kTokens, kStrips>(strips, w, x, token, out);
   for (Index s = 0; s < kStrips; ++s) {
     const Index row = (first + s) * kStripRows;
     const Index rows = w.rows - row;
-    for (Index t = 0; t < x.tokens; ++t) {
+    for (Index t = 0; t < count; ++t) {
       const F32x16 total = out[s * kTokens + t];
       store_up_to_16(bias != nullptr ? add(total, load_up_to_16(bias + row, rows)) : total,
-                     y.data() + t * y.row_stride() + row, rows);
+                     y.data() + (begin + t) * y.row_stride() + row, rows);
     }
   }
 }
 
 template <class Format, int kTokens>
 HWY_NOINLINE void matmul_few_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
-                                    Index strip_end, MatrixView<float> y) {
+                                    Index strip_end, Index begin, Index count, MatrixView<float> y) {
   Index s = strip_begin;
-  for (; s + 4 <= strip_end; s += 4) strips_block<Format, kTokens, 4>(w, x, bias, s, y);
-  for (; s < strip_end; ++s) strips_block<Format, kTokens, 1>(w, x, bias, s, y);
+  for (; s + 4 <= strip_end; s += 4) strips_block<Format, kTokens, 4>(w, x, bias, s, begin, count, y);
+  for (; s < strip_end; ++s) strips_block<Format, kTokens, 1>(w, x, bias, s, begin, count, y);
 }
 
 constexpr Index kFewTokens = 4;
@@ -260,9 +267,20 @@ constexpr Index kFewTokens = 4;
 template <class Format>
 HWY_NOINLINE void matmul_format(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                                 Index strip_end, MatrixView<float> y) {
-  if (x.tokens > kFewTokens) return matmul_tokens(w, x, bias, strip_begin, strip_end, y);
-  if (x.tokens == 1) matmul_few_tokens<Format, 1>(w, x, bias, strip_begin, strip_end, y);
-  if (x.tokens > 1) matmul_few_tokens<Format, kFewTokens>(w, x, bias, strip_begin, strip_end, y);
+  Index begin = 0;  // of the last few tokens
+#if HWY_TARGET == HWY_AVX3
+  if (x.tokens > kFewTokens) return matmul_vnni(w, x, bias, strip_begin, strip_end, y);
+#else
+  if (x.tokens > kFewTokens) begin = x.tokens / kFewTokens * kFewTokens;
+  for (Index s = strip_begin; s < strip_end; ++s) {
+    for (Index t = 0; t < begin; t += kFewTokens) {
+      strips_block<Format, kFewTokens, 1>(w, x, bias, s, t, kFewTokens, y);
+    }
+  }
+#endif
+  const Index few = x.tokens - begin;
+  if (few == 1) matmul_few_tokens<Format, 1>(w, x, bias, strip_begin, strip_end, begin, few, y);
+  if (few > 1) matmul_few_tokens<Format, kFewTokens>(w, x, bias, strip_begin, strip_end, begin, few, y);
 }
 
 void matmul(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,

@@ -22,6 +22,15 @@ HWY_BEFORE_NAMESPACE();
 namespace jericho::kernels::HWY_NAMESPACE {
 namespace {
 
+HWY_INLINE void store_bytes(Bytes64 v, std::uint8_t* p) {
+#if HWY_TARGET == HWY_AVX3
+  _mm512_storeu_si512(p, v);
+#else
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.lo);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.hi);
+#endif
+}
+
 // Sixteen rows of 32 bytes, `stride` apart: quads[t] holds bytes 4t..4t+3 of all rows.
 #if HWY_TARGET == HWY_AVX3
 HWY_INLINE __m512i two_rows(const std::uint8_t* low, const std::uint8_t* high) {

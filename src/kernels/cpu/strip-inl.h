@@ -31,7 +31,6 @@ struct Bytes64 {
 
 #if HWY_TARGET == HWY_AVX3
 HWY_INLINE Bytes64 load_bytes(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
-HWY_INLINE void store_bytes(Bytes64 v, std::uint8_t* p) { _mm512_storeu_si512(p, v); }
 template <int kRight>  // shifts 16-bit units: the caller masks what crosses bytes
 HWY_INLINE Bytes64 shift_bytes(Bytes64 v) {
   if constexpr (kRight > 0) return _mm512_srli_epi16(v, kRight);
@@ -49,10 +48,6 @@ HWY_INLINE Bytes64 look_up(const std::uint8_t* table, Bytes64 v) {  // of 16 byt
 HWY_INLINE Bytes64 load_bytes(const std::uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
-}
-HWY_INLINE void store_bytes(Bytes64 v, std::uint8_t* p) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.lo);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.hi);
 }
 template <int kRight>
 HWY_INLINE Bytes64 shift_bytes(Bytes64 v) {
@@ -129,15 +124,6 @@ HWY_INLINE GroupCodes group_codes(const std::uint8_t* group) {
            quad_codes<Format, 3>(group), quad_codes<Format, 4>(group), quad_codes<Format, 5>(group),
            quad_codes<Format, 6>(group), quad_codes<Format, 7>(group)}};
 }
-
-#if HWY_TARGET == HWY_AVX2
-// Pairs of products as 16 bits: how many quads can be added before they could overflow; a power of two, or 0.
-template <class Format>
-inline constexpr int kQuadsIn16Bits = [] {
-  constexpr int kPairs = 32767 / (2 * 127 * kLargestMultiplicand<Format>);
-  return kPairs >= 8 ? 8 : kPairs >= 4 ? 4 : kPairs >= 2 ? 2 : kPairs;
-}();
-#endif
 
 HWY_INLINE F32x16 load_half_field(const std::uint8_t* p) { return load_f16(reinterpret_cast<const F16*>(p)); }
 HWY_INLINE I32x16 widen_bytes(__m128i bytes) {

@@ -29,8 +29,6 @@ namespace jericho::kernels {
   void attention_values(const KvHead& kv, const QueryTokens& token, StepRange columns, const AttentionSteps& steps,    \
                         MatrixView<float> out);                                                                        \
   void causal_conv1d(const Convolution& conv, const ConvHistory& history, MatrixView<float> x);                        \
-  void matmul_tokens(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,                \
-                     Index strip_end, MatrixView<float> y);                                                            \
   void time_steps(const float* bias, float lowest, float highest, MatrixView<float> dt);                               \
   void mamba_scan(const SelectiveScan& scan, float* state, MatrixView<float> x);                                       \
   void mamba2_scan(const SelectiveScan& scan, float* state, MatrixView<float> x);                                      \
@@ -40,7 +38,9 @@ JERICHO_TARGET_KERNELS(N_AVX3)
 #undef JERICHO_TARGET_KERNELS
 
 namespace N_AVX3 {
-// BF16 with more than a few tokens: matmul_float() calls it.
+// Block formats and BF16 with more than a few tokens: matmul() and matmul_float() call them.
+void matmul_vnni(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
+                 MatrixView<float> y);
 void matmul_bf16(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin, Index strip_end,
                  MatrixView<float> y);
 // With AMX int8 and bf16 on top.
