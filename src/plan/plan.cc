@@ -367,7 +367,7 @@ std::variant<Plan, DoesNotFit> plan_inference(const ModelConfig& config, const W
   refusal.weights = arena_bytes(weights.bytes());
   refusal.whole_budget = budget_of(planner.plan(planner.least_whole()));
   InferenceWish spilling = wish;
-  spilling.scratch = wish.kv_type.keys != KvType::kQ4C;
+  spilling.scratch = may_spill(wish);
   const InferencePlanner with_scratch(config, weights, machine, spilling);
   const Bytes less = budget_of(with_scratch.plan(with_scratch.least()));
   if (less < refusal.smallest_budget) refusal.with_scratch = less;
@@ -444,6 +444,11 @@ bool wants_long_context(const InferenceWish& wish, const ModelConfig& config) {
          wish.context.value_or(wish.context_needed) > config.rope.original_max_position_embeddings;
 }
 
+bool may_spill(const InferenceWish& wish) {
+  const bool keeps_pages = wish.kv_select.method == KvMethod::kAll || wish.kv_select.method == KvMethod::kQuest;
+  return keeps_pages && wish.kv_type.keys != KvType::kQ4C;
+}
+
 namespace {
 
 // Error(kUsage) where the model has nothing to select from, or none that a method knows how to.
@@ -469,17 +474,13 @@ void validate_selection(const InferenceWish& wish, const ModelConfig& config) {
     refuse(fmt::format("expected {} of at least {}, which some layers of {} read",
                        select.votes() ? "tokens" : "a window", widest, config.architecture));
   }
-  if (wish.scratch) {
+  if (wish.scratch && !may_spill(wish)) {
     refuse(select.votes()
                ? "every KV head keeps other positions, which no page on a disk holds; run it without --scratch"
                : "its keys and values do not grow; run it without --scratch");
   }
   if (wish.prefix_store) refuse("what it drops no later prompt could use; run it without --prefix-store");
 }
-
-}  // namespace
-
-namespace {
 
 // Error(kUsage) where keys per channel meet what looks at single positions of stored keys, or takes them elsewhere.
 void validate_channel_keys(const InferenceWish& wish, const ModelConfig& config) {
@@ -496,7 +497,7 @@ void validate_channel_keys(const InferenceWish& wish, const ModelConfig& config)
   const std::string two_forms = "its newest keys are also kept in full, ";
   if (wish.kv_select.method != KvMethod::kAll)
     refuse(two_forms + "which no selection looks at yet; run it without --kv-select, or with --kv-type-k q8");
-  if (wish.scratch)
+  if (wish.scratch && !may_spill(wish))
     refuse(two_forms + "which do not go to a disk yet; run it without --scratch, or with --kv-type-k q8");
   if (wish.prefix_store)
     refuse(two_forms + "which no page of a prefix holds; run it without --prefix-store, or with --kv-type-k q8");

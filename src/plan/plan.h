@@ -154,6 +154,10 @@ std::string describe(const DoesNotFit& refusal);
 // use the long ones from their first token on; else their context ends there, however much would fit.
 bool wants_long_context(const InferenceWish& wish, const ModelConfig& config);
 
+// Can the pages of this wish go to a scratch file? Not where their keys have two forms, nor where they are not the same
+// for all heads or do not grow: validate() refuses such a wish with one, so no refusal offers it.
+bool may_spill(const InferenceWish& wish);
+
 // Error(kUsage) naming flag, value and range.
 void validate(const InferenceWish& wish, const ModelConfig& config);
 

@@ -317,6 +317,30 @@ TEST_F(Planner, NamesTheSmallestBudgetWithAScratchFileAndItIsTight) {
   EXPECT_EQ(refusal(1_MiB, spilling).smallest_budget, *refused.with_scratch);
 }
 
+TEST_F(Planner, OffersAScratchFileOnlyWhereTheWishMayHaveOne) {
+  const auto selecting = [](KvMethod method) {
+    return InferenceWish{.context = 1024, .kv_select = {.method = method, .tokens = 256}, .chunk = 32};
+  };
+  InferenceWish coded = {.context = 1024, .kv_type = {KvType::kQ4C, KvType::kF16}, .chunk = 32};
+  std::vector<InferenceWish> refused = {coded, selecting(KvMethod::kH2O), selecting(KvMethod::kSnapKv),
+                                        selecting(KvMethod::kStreaming)};
+  for (InferenceWish& wish : refused) {
+    const DoesNotFit no = refusal(1_MiB, wish);
+    EXPECT_FALSE(no.with_scratch.has_value()) << name(wish.kv_select);
+    EXPECT_THAT(describe(no), testing::Not(HasSubstr("--scratch")));
+    wish.scratch = true;
+    EXPECT_THROW(validate(wish, config_), Error);
+  }
+  for (InferenceWish wish : {InferenceWish{.context = 1024, .chunk = 32}, selecting(KvMethod::kQuest)}) {
+    const DoesNotFit no = refusal(1_MiB, wish);
+    ASSERT_TRUE(no.with_scratch.has_value()) << name(wish.kv_select);
+    EXPECT_THAT(describe(no), HasSubstr("--scratch FOLDER"));
+    wish.scratch = true;
+    EXPECT_NO_THROW(validate(wish, config_));
+    EXPECT_TRUE(fits(*no.with_scratch, wish));
+  }
+}
+
 TEST_F(Planner, LetsSequencesMakeRoomForOneAnotherWhenToldTo) {
   const InferenceWish wish = {.context = 160, .sequences = 8, .chunk = 32, .preempt = true};
   const Plan least = refusal(1_MiB, wish).smallest;
