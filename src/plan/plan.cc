@@ -396,7 +396,7 @@ std::string describe(const DoesNotFit& refusal) {
   const Plan& p = refusal.smallest;
   KvLayout reduced = p.kv;
   reduced.type = KvType::kQ4;
-  const Bytes reduced_kv = PagePool::pool_bytes(p.pages, reduced.page_bytes());
+  const bool reducible = reduced.bytes_per_token() < p.kv.bytes_per_token();
   const auto row = [](const std::string& what, Bytes needed, Bytes least, const std::string& how) {
     return fmt::format("  {:<22}{:>10}   {:>10}{}\n", what, format_bytes(needed), format_bytes(least),
                        how.empty() ? "" : "  (" + how + ")");
@@ -412,8 +412,9 @@ std::string describe(const DoesNotFit& refusal) {
   text +=
       row("weights", refusal.weights, least_weights, p.weights.whole ? "" : "the rest read from disk in every pass");
   if (p.kv.layers > 0) {
-    text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv,
-                std::min(kv, reduced_kv + p.of(Purpose::kKvMeta)), p.kv.type == KvType::kQ4 ? "" : "--kv-type q4");
+    const Bytes least_kv = PagePool::pool_bytes(p.pages, reduced.page_bytes()) + p.of(Purpose::kKvMeta);
+    text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv, reducible ? std::min(kv, least_kv) : kv,
+                reducible ? "--kv-type q4" : "");
   }
   if (const Bytes states = p.of(Purpose::kStateSsm); states > Bytes{})
     text += row(fmt::format("states ({} sequence{})", p.sequences, p.sequences == 1 ? "" : "s"), states, states, "");

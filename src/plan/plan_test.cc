@@ -209,6 +209,16 @@ TEST_F(Planner, DescribesARefusalWithItsWayOut) {
                                               HasSubstr("no context fits --memory 1.00 MiB with q8 KV")));
 }
 
+TEST_F(Planner, OffersQ4OnlyWhereItsTokensAreSmaller) {
+  const auto offers = [&](KvTypes type) {
+    return describe(refusal(1_MiB, {.kv_type = type})).find("--kv-type q4") != std::string::npos;
+  };
+  EXPECT_TRUE(offers(KvType::kQ8));
+  EXPECT_TRUE(offers({KvType::kQ4C, KvType::kQ8}));
+  EXPECT_FALSE(offers({KvType::kQ4C, KvType::kQ4}));
+  EXPECT_FALSE(offers(KvType::kQ4));
+}
+
 TEST_F(Planner, PrintsABudgetThatIsNeverTooSmall) {
   for (const Bytes budget : {1_B, 10485_B, 10486_B, 9'834'567_B, 16_MiB, 161'234'567_B, 70_GiB}) {
     const auto read = parse_bytes(budget_argument(budget));
