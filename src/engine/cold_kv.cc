@@ -25,7 +25,7 @@ ColdKv::ColdKv(const ModelConfig& config, const Plan& plan, Arena ring, std::uni
       ring_places_(static_cast<std::size_t>(plan.cold.ring)),
       table_(static_cast<std::size_t>(round_up(ceil_div(plan.context, kPageTokens), plan.cold.group_pages))) {
   layer_.layers = 1;
-  visits_.reserve(static_cast<std::size_t>(plan_.scratch.slots * plan_.scratch.blocks));
+  visits_.reserve(static_cast<std::size_t>(plan_.visits));
 }
 
 ColdKv::~ColdKv() = default;
@@ -207,6 +207,8 @@ void ColdKv::list_visits() {
       }
     }
   }
+  JERICHO_CHECK(std::ssize(visits_) <= plan_.visits, "{} blocks are read, the plan has {}", visits_.size(),
+                plan_.visits);
 }
 
 ColdPages* ColdKv::begin_step(std::span<const Reader> readers) {

@@ -142,6 +142,32 @@ TEST_P(ColdKvOf, WritesTheGroupsOfSeveralSequencesBehindToTheirEnd) {
   EXPECT_EQ(few.cold()->file().free_slots(), few.cold()->file().shape().slots);
 }
 
+// Latent attention asks for the same groups once more with every wave of rows; the books know.
+TEST_P(ColdKvOf, ReadsNoMoreBlocksInAStepThanThePlanCounts) {
+  const InferenceWish wish = {.context = 900, .sequences = 2, .chunk = 160};
+  const std::vector<TokenId> tokens = text(900, 1);
+  const Plan p = cold(wish);
+  const Index groups = p.cold.scratch.slots / p.sequences, once = p.kv.layers * p.cold.scratch.slots;
+  const bool latent = GetParam().latent.kv_lora_rank > 0;
+  EXPECT_EQ(p.cold.visits, latent ? once + 2 * p.kv.layers * groups : once);
+  const auto all_of = make(warm(wish)), few_of = make(p);
+  Session &all = *all_of, &few = *few_of;
+  for (const SequenceId sequence : {0, 1}) {
+    ASSERT_EQ(all.open(), sequence);
+    ASSERT_EQ(few.open(), sequence);
+    all.prefill(sequence, std::span(tokens).first(720));
+    few.prefill(sequence, std::span(tokens).first(720));
+  }
+  const std::array items = {BatchItem{0, std::span(tokens).last(30)}, BatchItem{1, std::span(tokens).last(130)}};
+  const MatrixView<const float> expected = all.forward(items), actual = few.forward(items);
+  for (Index row = 0; row < 2; ++row) EXPECT_THAT(copy(actual.row(row)), BitEqual(copy(expected.row(row))));
+  const Index most = few.cold()->step_bytes().count / p.cold.scratch.block_bytes.count;
+  EXPECT_LE(most, p.cold.visits);
+  if (latent) {
+    EXPECT_GT(most, once);
+  }
+}
+
 TEST_P(ColdKvOf, GivesTheBitsOfAllPagesInRamAfterItGaveThemBack) {
   const InferenceWish wish = {.context = 900, .chunk = 48};
   const std::vector<TokenId> tokens = text(900, 1);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "memory/arena.h"
 #include "memory/page_pool.h"
+#include "models/blocks.h"
 
 namespace jericho {
 namespace {
@@ -49,6 +50,13 @@ Bytes table_bytes(Index pages, Index listed) {
   return PagePool::meta_bytes(pages) + Bytes{listed * static_cast<Index>(sizeof(void*) + sizeof(PageId))};
 }
 
+// Blocks that attention asks for in one step, at most: of each layer a sequence's groups, as many times as waves of rows
+// have some of its own. Each wave after the first continues one sequence at most; the others begin in it.
+Index cold_visits(const Plan& p, const ModelConfig& config, Index groups) {
+  const Index waves = config.latent.kv_lora_rank > 0 ? ceil_div(p.limits.rows, kLatentWave) : 1;
+  return p.kv.layers * groups * (p.sequences + waves - 1);
+}
+
 // For the part of the keys and values that `p` has no pages for.
 ColdPlan cold_plan(const Plan& p, const ModelConfig& config) {
   constexpr Index kLeastRing = 3, kMostRing = 32;  // one is read from, one is on its way, one is wanted next
@@ -60,6 +68,7 @@ ColdPlan cold_plan(const Plan& p, const ModelConfig& config) {
   cold.scratch = {block, p.kv.layers, p.sequences * groups};
   const Bytes ring = std::min(kRing, Bytes{cold.scratch.total().count / 16});
   cold.ring = std::clamp(ring.count / block.count, kLeastRing, kMostRing);
+  cold.visits = cold_visits(p, config, groups);
   cold.carried = {p.limits.rows * 2 * config.num_attention_heads * static_cast<Index>(sizeof(float))};
   return cold;
 }
@@ -73,8 +82,7 @@ Bytes token_bytes(const Plan& p) {
 Bytes cold_meta_bytes(const Plan& p) {
   if (p.cold.group_pages == 0) return {};
   constexpr Index kVisitBytes = 32;  // of the list of blocks that a step reads
-  const Index visits = p.cold.scratch.slots * p.kv.layers;
-  return ScratchFile::meta_bytes(p.cold.scratch) + Bytes{visits * kVisitBytes};
+  return ScratchFile::meta_bytes(p.cold.scratch) + Bytes{p.cold.visits * kVisitBytes};
 }
 
 class InferencePlanner {

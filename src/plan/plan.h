@@ -57,6 +57,7 @@ struct InferenceWish {
 struct ColdPlan {
   Index group_pages = 0;   // a multiple of an attention block; 0: all pages stay in RAM
   Index ring = 0;          // blocks on their way to be read
+  Index visits = 0;        // of blocks that attention asks for in one step, at most
   Bytes carried{};         // between the windows of a layer
   ScratchShape scratch{};  // a slot per group, a block per layer
 
