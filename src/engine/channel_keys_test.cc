@@ -185,6 +185,20 @@ TEST_F(KeysPerChannelInSessions, AreAnotherAnswerBehindTheFirstTwoBlocksAndNoneW
   for (std::size_t t = 128; t < 200; ++t) EXPECT_GE(first_difference(rows(coded, t, t + 1), rows(full, t, t + 1)), 0);
 }
 
+TEST_F(KeysPerChannelInSessions, GiveAwayAndTakeNoPagesThatLackOneOfTheForms) {
+  wish_.chunk = 64;
+  const auto session = make(plan(wish_));
+  const SequenceId sequence = session->open();
+  const auto fill = [](Index page, std::span<std::byte>) {
+    ADD_FAILURE() << "page " << page << " is asked for";
+    return false;
+  };
+  EXPECT_EQ(session->restore(sequence, tokens_, fill), 0);
+  EXPECT_EQ(session->length(sequence), 0);
+  session->prefill(sequence, tokens_);
+  for (Index page = 0; page < 420 / kPageTokens; ++page) EXPECT_TRUE(session->page(sequence, page).empty()) << page;
+}
+
 std::string refusal(const ModelConfig& config, const InferenceWish& wish) {
   try {
     validate(wish, config);

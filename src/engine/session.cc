@@ -404,7 +404,7 @@ void Session::read_again(Sequence& sequence) {
 Index Session::restore(SequenceId id, std::span<const TokenId> tokens, const FillPage& fill) {
   Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
   JERICHO_CHECK(sequence.open && sequence.length == 0, "sequence {} has {} tokens", id, sequence.length);
-  if (states_ || !pages_) return 0;
+  if (states_ || full_ || !pages_) return 0;
   sequence.in_batch = true;
   while (sequence.length + kPageTokens <= std::min(std::ssize(tokens), plan_.context)) {
     extend(sequence, kPageTokens);
@@ -424,7 +424,7 @@ Index Session::restore(SequenceId id, std::span<const TokenId> tokens, const Fil
 std::span<const std::byte> Session::page(SequenceId id, Index index) const {
   const Sequence& sequence = sequences_.at(static_cast<std::size_t>(id));
   const auto page = static_cast<std::size_t>(index);
-  if ((index + 1) * kPageTokens > stored(sequence) || page >= sequence.pages.size() ||
+  if (full_ || (index + 1) * kPageTokens > stored(sequence) || page >= sequence.pages.size() ||
       sequence.pages[page] == kNullPage)
     return {};
   return {sequence.page_data[page], plan_.kv.page_bytes().size()};

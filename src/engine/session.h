@@ -76,11 +76,11 @@ class Session {
   void preempt_by(Preemption how) { how_ = how; }
 
   // Lets `fill` write the pages of an empty sequence, one after the other, until it says false; what they hold are the
-  // keys and values of `tokens`, which the sequence has read then. Returns how many. None where states beside them are
-  // missing.
+  // keys and values of `tokens`, which the sequence has read then. Returns how many. None where a page does not hold all
+  // that they left: where there are states beside it, or keys in two forms.
   using FillPage = std::function<bool(Index page, std::span<std::byte> bytes)>;
   Index restore(SequenceId sequence, std::span<const TokenId> tokens, const FillPage& fill);
-  // A page of which all positions were read; empty while it is not in RAM.
+  // A page of which all positions were read; empty while it is not in RAM, and where keys have two forms.
   [[nodiscard]] std::span<const std::byte> page(SequenceId sequence, Index index) const;
 
   // Gives memory of the pool's pages back, up to about `wanted`, and returns how much, in RAM. Pages that are free go
