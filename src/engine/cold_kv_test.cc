@@ -266,6 +266,53 @@ TEST_P(ColdKvOf, GivesTheRightBitsOrAnErrorWhateverTheDiskDoes) {
   EXPECT_GE(ended, 2);
 }
 
+// Nobody reads the pages of a sequence that has failed: others take them, and the disk gets none of them.
+TEST_P(ColdKvOf, GivesThePagesAndSlotsOfAFailedSequenceToOthersAtOnce) {
+  const InferenceWish wish = {.context = 500, .sequences = 2, .chunk = 48};
+  const std::vector<TokenId> tokens = text(400, 2);
+  const auto all_of = make(warm(wish));
+  const auto few_of =
+      make(with_more_pages(cold(wish), 4), {.every = 1, .faults = {IoFault::kEio}, .delay = {}, .only = IoOp::kRead});
+  Session &all = *all_of, &few = *few_of;
+  const SequenceId broken = few.open(), other = few.open();
+  EXPECT_THROW(few.prefill(broken, tokens), Error);
+  ASSERT_TRUE(few.failed(broken));
+  EXPECT_EQ(few.cold()->pages(broken), 0);
+  EXPECT_EQ(few.cold()->file().free_slots(), few.cold()->file().shape().slots);
+  const Bytes written = few.cold()->file().counts().written;
+  const SequenceId same = all.open();
+  const std::span<const TokenId> within = std::span(tokens).first(192);  // pages that there are
+  EXPECT_THAT(copy(few.prefill(other, within)), BitEqual(copy(all.prefill(same, within))));
+  EXPECT_EQ(few.cold()->file().counts().written, written);
+  EXPECT_EQ(few.preemptions().recomputed + few.preemptions().swapped, 0);
+  EXPECT_TRUE(few.page(broken, 0).empty());
+  few.close(broken);
+  EXPECT_EQ(few.open(), broken);
+  EXPECT_EQ(few.length(broken), 0);
+}
+
+TEST_P(ColdKvOf, GivesTheBitsOfAllPagesInRamWhereFailedSequencesLeftRoom) {
+  const InferenceWish wish = {.context = 300, .sequences = 3, .chunk = 40, .preempt = true};
+  const Plan p =
+      std::get<DoesNotFit>(plan_inference(GetParam(), layout_, {.threads = 2}, 1_B, wish)).smallest;  // no scratch file
+  ASSERT_EQ(p.pages, 19);
+  const std::vector<TokenId> tokens = text(300, 4);
+  const auto all_of = make(warm(wish)), few_of = make(p);
+  Session &all = *all_of, &few = *few_of;
+  const SequenceId a = few.open(), b = few.open(), c = few.open();
+  const std::span<const TokenId> some = std::span(tokens).first(100);
+  few.prefill(c, some);
+  few.prefill(a, std::span(tokens).first(280));  // c makes room
+  const std::array items = {BatchItem{a, std::span(tokens).first(20)}, BatchItem{b, std::span(tokens).first(20)}};
+  EXPECT_THROW(few.forward(items), Error);
+  EXPECT_TRUE(few.failed(a) && few.failed(b) && !few.failed(c));
+  const SequenceId same = all.open();
+  all.prefill(same, some);
+  const std::span<const TokenId> rest = std::span(tokens).subspan(100);
+  EXPECT_THAT(copy(few.prefill(c, rest)), BitEqual(copy(all.prefill(same, rest))));
+  EXPECT_EQ(few.preemptions().recomputed, 1) << "nobody but c has ever had to make room";
+}
+
 TEST_P(ColdKvOf, GivesTheSameBitsEncryptedAndLeavesNoFile) {
   const InferenceWish wish = {.context = 300, .chunk = 48};
   const std::vector<TokenId> tokens = text(300, 3);

@@ -173,15 +173,19 @@ void Session::drop_coded(Sequence& sequence) {
   }
 }
 
-// After a step that failed: pages of keys in full that no token has written, for the pool has those of one step. All of
-// them, of a sequence that can only be closed.
+// After a step that failed: pages of keys in full that no token has written, for the pool has those of one step.
 void Session::drop_unread(Sequence& sequence) {
-  const Index kept = sequence.failed ? 0 : ceil_div(sequence.length, kPageTokens);
-  while (std::ssize(sequence.full) > kept) {
+  while (std::ssize(sequence.full) > ceil_div(sequence.length, kPageTokens)) {
     if (sequence.full.back() != kNullPage) full_->release(sequence.full.back());
     sequence.full.pop_back();
     sequence.full_data.pop_back();
   }
+}
+
+// It can only be closed: what nobody will read makes room for others at once.
+void Session::fail(Sequence& sequence) {
+  sequence.failed = true;
+  forget_pages(sequence);
 }
 
 void Session::forget_pages(Sequence& sequence) {
@@ -237,7 +241,7 @@ void Session::make_room() {
 }
 
 bool Session::has_whole_group(const Sequence& sequence) const {
-  return sequence.length / kPageTokens - cold_pages(sequence) >= cold_->group_pages();
+  return !sequence.failed && sequence.length / kPageTokens - cold_pages(sequence) >= cold_->group_pages();
 }
 
 std::span<std::byte* const> Session::next_group(const Sequence& sequence) const {
@@ -327,7 +331,7 @@ void Session::preempt(Sequence& sequence) {
   if (cold_ != nullptr && cold_->bytes_per_second() > 0) cost.bytes_per_second = cold_->bytes_per_second();
   const bool recompute =
       how_ == Preemption::kRecompute || (how_ == Preemption::kCheapest && recompute_is_cheaper(cost));
-  if (cold_ == nullptr || recompute || sequence.failed || !park(sequence)) drop(sequence);
+  if (cold_ == nullptr || recompute || !park(sequence)) drop(sequence);
 }
 
 // Whole groups become cold, the rest waits in a slot of its own. False when the scratch file does not take it.
@@ -461,8 +465,8 @@ MatrixView<const float> Session::advance(std::span<const BatchItem> items, Index
     each([&](Sequence& sequence, const BatchItem& item) { extend(sequence, std::ssize(item.tokens)); });
   } catch (const Error&) {
     each([&](Sequence& sequence, const BatchItem&) {
-      sequence.in_batch = false, sequence.failed = true;
-      drop_unread(sequence);
+      sequence.in_batch = false;
+      fail(sequence);
     });
     throw;
   }
@@ -482,10 +486,12 @@ void Session::take_back(std::span<const BatchItem> items) {
   for (const BatchItem& item : items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     sequence.in_batch = false;
-    sequence.failed = states_.has_value() || votes_.has_value() || cold_ != nullptr;
-    if (!sequence.failed) sequence.length -= std::ssize(item.tokens);
+    if (states_ || votes_ || cold_) {
+      fail(sequence);
+      continue;
+    }
+    sequence.length -= std::ssize(item.tokens);
     drop_unread(sequence);
-    if (sequence.failed) continue;
     if (keeps_tokens_) sequence.tokens.resize(static_cast<std::size_t>(sequence.length));
     if (keeps_tokens_ && plan_.selection) sequence.reads.resize(sequence.tokens.size());
   }

@@ -63,8 +63,8 @@ class Session {
   // items' order, [rows, vocab_size], valid until the next call. Error(kInput) when a sequence would outgrow the
   // context or a token is not of the vocabulary; nothing has changed then. Nor has it where weights that stream could
   // not be read, Error(kIo) or Error(kInput): the same tokens may be given again, unless the model has states or a part
-  // of the keys and values is cold. Then, and when the scratch file fails, the items' sequences have failed() and can
-  // only be closed.
+  // of the keys and values is cold. Then, and when the scratch file fails or a batch finds too few pages, the items'
+  // sequences have failed(): they keep no pages and can only be closed.
   MatrixView<const float> forward(std::span<const BatchItem> items);
 
   // forward() in chunks for a text of any length; logits of the last token. `progress` runs after each chunk.
@@ -114,6 +114,7 @@ class Session {
   void extend(Sequence& sequence, Index tokens);
   void drop_coded(Sequence& sequence);
   void drop_unread(Sequence& sequence);
+  void fail(Sequence& sequence);
   void forget_pages(Sequence& sequence);
   void bring_back(Sequence& sequence);
   PageId take_page();
