@@ -52,10 +52,17 @@ class ExpertGuesses {
   // While the layer is computed now, whose next has an expert that could be guessed. All are while times are unknown,
   // and half of them are taken to be right. Where none is worth it one is made now and then, in case that has changed.
   Index worthwhile(Index most) {
-    if (compute_.count == 0 || read_.count == 0) return most;
-    const double right = right_.count > 0 ? right_.mean : 0.5;
+    if (!is_measured()) return most;
     const Index trial = ++layers_ % kTrial == 0 ? std::min<Index>(1, most) : 0;
-    return std::max(trial, worthwhile_guesses(compute_.mean, read_.mean, right, most));
+    return std::max(trial, by_means(most));
+  }
+  // Would any be, asked before it is known whether the next layer has an expert that could be guessed? Where none is
+  // that is one more layer without a trial; a trial that is due waits for a layer that has one.
+  bool any_is_worthwhile(Index most) {
+    if (most == 0) return false;
+    if (!is_measured() || by_means(most) > 0 || (layers_ + 1) % kTrial == 0) return true;
+    ++layers_;
+    return false;
   }
 
  private:
@@ -70,6 +77,10 @@ class ExpertGuesses {
       mean += (value - mean) / static_cast<double>(count);
     }
   };
+  [[nodiscard]] bool is_measured() const { return compute_.count > 0 && read_.count > 0; }
+  [[nodiscard]] Index by_means(Index most) const {
+    return worthwhile_guesses(compute_.mean, read_.mean, right_.count > 0 ? right_.mean : 0.5, most);
+  }
   static double seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
   Clock::time_point since_{};

@@ -65,6 +65,32 @@ TEST(ExpertGuesses, FollowWhatIsMeasured) {
   EXPECT_EQ(guesses.worthwhile(64), 1);
 }
 
+TEST(ExpertGuesses, AreAskedAboutBeforehandAndTriedAsOften) {
+  ExpertGuesses guesses;
+  EXPECT_TRUE(guesses.any_is_worthwhile(64)) << "nothing was measured";
+  EXPECT_FALSE(guesses.any_is_worthwhile(0));
+  const ExpertGuesses::Clock::time_point now{milliseconds(1000)};
+  guesses.reads(milliseconds(8), 4);
+  guesses.computes(now);
+  guesses.chooses(now + milliseconds(1));
+  for (int i = 0; i < 500; ++i) guesses.came_true(false);
+  int asked = 0, made = 0;
+  const auto layer = [&](bool has_one) {
+    if (!guesses.any_is_worthwhile(64)) return;
+    ++asked;
+    if (has_one) made += static_cast<int>(guesses.worthwhile(64));
+  };
+  for (int i = 0; i < 310; ++i) layer(true);
+  EXPECT_EQ(asked, 10);
+  EXPECT_EQ(made, 10);
+  for (int i = 0; i < 40; ++i) layer(false);
+  EXPECT_EQ(asked, 20) << "from the 31st on a trial is due";
+  layer(true);
+  EXPECT_EQ(made, 11);
+  layer(true);
+  EXPECT_EQ(asked, 21);
+}
+
 TEST(ExpertGuesses, DoNotCountWhatLiesBetweenTwoPasses) {
   ExpertGuesses guesses;
   const ExpertGuesses::Clock::time_point now{milliseconds(1000)};

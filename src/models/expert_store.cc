@@ -134,6 +134,14 @@ Bytes ExpertStore::give_back(Bytes wanted, Arena& memory) {
   return given;
 }
 
+bool ExpertStore::wants_guesses(Index layer) {
+  if (!disk_is_free_) return false;
+  for (Index expert = 0; expert < units_.experts_of_layer(); ++expert) {
+    if (!cache_.slot_of(unit(layer, expert))) return guesses_.any_is_worthwhile(slots());
+  }
+  return false;
+}
+
 void ExpertStore::expect(Index layer, std::span<const std::int32_t> experts) {
   for (const std::int32_t expert : experts) {
     const std::size_t likely = unit(layer, expert);

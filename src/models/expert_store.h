@@ -41,6 +41,8 @@ class ExpertStore {
   // following call will ask for: as far as there are slots, they are on their way then. Throws as UnitReader::finish();
   // experts that could not be read are forgotten.
   void acquire(const Context& context, Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next);
+  // Is it worth finding out what `layer`, the next one, is likely to choose?
+  [[nodiscard]] bool wants_guesses(Index layer);
   // Begins to read experts that a later acquire() is likely to ask for, the likeliest first, as far as slots are free
   // for them and the disk has time for it (expert_guesses.h).
   void expect(Index layer, std::span<const std::int32_t> experts);
@@ -52,12 +54,8 @@ class ExpertStore {
   [[nodiscard]] const ExpertCounts& counts() const { return counts_; }
 
  private:
-  enum class State : std::uint8_t {
-    kEmpty,
-    kReading,
-    kExpected,
-    kReady
-  };  // expected: reading, and nobody has asked yet
+  // Expected: reading, and nobody has asked yet.
+  enum class State : std::uint8_t { kEmpty, kReading, kExpected, kReady };
   struct Slot {
     State state = State::kEmpty;
     bool guessed = false;  // and the router of its layer has not spoken since

@@ -135,6 +135,7 @@ void expect_next_experts(const Pass& pass, const Step& step, const Buffers& b, c
   if (next == c.num_hidden_layers || c.layers[static_cast<std::size_t>(next)].feed_forward != FeedForward::kExperts)
     return;
   if (2 * pass.rows() * c.moe.experts_per_token > slots) return;  // they would be in the way of one another
+  if (!pass.weights.wants_guesses(next)) return;
   const DecoderLayer& w = pass.weights.resident(next);
   linear(pass.context, w.router, x, {}, b.logits);
   route(pass.context, c.moe, b.logits, w.router_bias, b.group_scores, b.next);

@@ -42,6 +42,8 @@ void WeightPass::acquire_experts(Index layer, std::span<const ExpertUse> now, st
   weights_.stream_->experts()->acquire(context_, layer, now, next);
 }
 
+bool WeightPass::wants_guesses(Index layer) const { return weights_.stream_->experts()->wants_guesses(layer); }
+
 void WeightPass::expect_experts(Index layer, std::span<const std::int32_t> experts) const {
   weights_.stream_->experts()->expect(layer, experts);
 }

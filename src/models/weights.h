@@ -174,9 +174,10 @@ class WeightPass {
   [[nodiscard]] const DecoderLayer& resident(Index layer) const;
   // Experts that may be in memory at once; nothing where all always are, and then nobody need ask for them.
   [[nodiscard]] std::optional<Index> expert_slots() const;
-  // ExpertStore::choose(), acquire() and expect().
+  // ExpertStore::choose(), acquire(), wants_guesses() and expect().
   void choose_experts(Index layer, std::span<const ExpertUse> experts) const;
   void acquire_experts(Index layer, std::span<const ExpertUse> now, std::span<const ExpertUse> next) const;
+  [[nodiscard]] bool wants_guesses(Index layer) const;
   void expect_experts(Index layer, std::span<const std::int32_t> experts) const;
   // The head, in ascending rows: body(rows, the first of them).
   void head(FunctionRef<void(const PackedMatrix& rows, Index first)> body) const;
