@@ -95,8 +95,10 @@ KvTypes WorkspaceOptions::parsed_kv_type() const {
     return *type;
   };
   const KvType both = parsed("--kv-type", kv_type);
-  return {kv_type_k.empty() ? both : parsed("--kv-type-k", kv_type_k),
-          kv_type_v.empty() ? both : parsed("--kv-type-v", kv_type_v)};
+  const KvTypes types = {kv_type_k.empty() ? both : parsed("--kv-type-k", kv_type_k),
+                         kv_type_v.empty() ? both : parsed("--kv-type-v", kv_type_v)};
+  validate_values_type(types.values, kv_type_v.empty() ? "--kv-type" : "--kv-type-v");
+  return types;
 }
 
 KvSelect WorkspaceOptions::parsed_kv_select() const {

@@ -496,11 +496,6 @@ void validate_channel_keys(const InferenceWish& wish, const ModelConfig& config)
   const auto refuse = [](const std::string& why) {
     throw Error(ErrorKind::kUsage, fmt::format("--kv-type-k {}: {}", name(KvType::kQ4C), why));
   };
-  if (wish.kv_type.values == KvType::kQ4C)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--kv-type-v {0}: expected f32, f16, bf16, q8 or q4, for {0} is a type of "
-                            "keys; --kv-type-k {0} --kv-type-v q4 would do",
-                            name(KvType::kQ4C)));
   if (config.latent.kv_lora_rank > 0)
     refuse(fmt::format("{} keeps keys and values in one row; --kv-type q8 would do", config.architecture));
   const std::string two_forms = "its newest keys are also kept in full, ";
@@ -514,6 +509,13 @@ void validate_channel_keys(const InferenceWish& wish, const ModelConfig& config)
 
 }  // namespace
 
+void validate_values_type(KvType values, std::string_view flag) {
+  if (values != KvType::kQ4C) return;
+  throw Error(ErrorKind::kUsage, fmt::format("{0} {1}: expected f32, f16, bf16, q8 or q4, for {1} is a type of keys; "
+                                             "--kv-type-k {1} --kv-type-v q4 would do",
+                                             flag, name(values)));
+}
+
 void validate(const InferenceWish& wish, const ModelConfig& config) {
   const auto expect = [](bool holds, const char* flag, Index value, const std::string& range) {
     if (!holds) throw Error(ErrorKind::kUsage, fmt::format("{} {}: expected {}", flag, value, range));
@@ -522,7 +524,8 @@ void validate(const InferenceWish& wish, const ModelConfig& config) {
   if (wish.context)
     expect(*wish.context >= 1 && *wish.context <= most, "--context", *wish.context,
            fmt::format("1 to {}, the model's own", most));
-  if (wish.kv_type.keys == KvType::kQ4C || wish.kv_type.values == KvType::kQ4C) validate_channel_keys(wish, config);
+  validate_values_type(wish.kv_type.values, "--kv-type-v");
+  if (wish.kv_type.keys == KvType::kQ4C) validate_channel_keys(wish, config);
   if (wish.kv_select.method != KvMethod::kAll) validate_selection(wish, config);
   if (wish.kv_rotate &&
       (config.attention_layers() == 0 || config.latent.kv_lora_rank > 0 || config.head_dim % 2 != 0)) {

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -158,6 +159,9 @@ bool wants_long_context(const InferenceWish& wish, const ModelConfig& config);
 // Can the pages of this wish go to a scratch file? Not where their keys have two forms, nor where they are not the same
 // for all heads or do not grow: validate() refuses such a wish with one, so no refusal offers it.
 bool may_spill(const InferenceWish& wish);
+
+// Error(kUsage) in the name of `flag`, by which the type of values was given, where it is one of keys only.
+void validate_values_type(KvType values, std::string_view flag);
 
 // Error(kUsage) naming flag, value and range.
 void validate(const InferenceWish& wish, const ModelConfig& config);
