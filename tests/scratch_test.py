@@ -80,6 +80,31 @@ class Scratch(Verb):
             process.wait()
             self.assertEqual(self.left(), [])
 
+    def test_audit_plans_what_runs_and_says_what_a_token_reads(self):
+        read = self.result()["prompt_tokens"] + 24
+        command = [str(word) for word in self.command("--scratch", self.folder)]
+        command[command.index("3000")] = str(read)
+        audit = ["audit", self.model, "-c", read, "-t", "2", "--kv-type", "f32", "--scratch", self.folder]
+        whole, plan = (json.loads(verbs.run(*audit, *more, "--json").stdout)["plan"]
+                       for more in (["--memory", "1GiB"], ["--memory", "1MiB"]))
+        self.assertEqual((whole["scratch_file_bytes"], whole["disk_bytes_per_step"]), (0, 0))
+        memory = f"{plan['smallest_budget_bytes'] + (1 << 20)}B"
+        plan = json.loads(verbs.run(*audit, "--memory", memory, "--json").stdout)["plan"]
+        self.assertTrue(plan["fits"])
+        done = verbs.run(*command, "--memory", memory)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout)
+        for purpose in ("kv.pages", "kv.meta"):
+            self.assertEqual(plan["plan"]["run"][purpose + "_bytes"], result["memory"]["purposes"][purpose]["planned_bytes"])
+        self.assertEqual(plan["scratch_file_bytes"], result["memory"]["disk_bytes"])
+        self.assertGreater(plan["disk_bytes_per_step"], 0)
+        self.assertEqual(plan["disk_bytes_per_step"], result["cold"]["bytes_per_token"])
+        text = verbs.run(*audit, "--memory", memory).stdout
+        self.assertIn("pages in memory", text)
+        refused = verbs.run(*audit, "--memory", memory, "--verify")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("give more --memory", refused.stderr)
+
     def test_a_folder_in_memory_and_none_at_all_are_refused(self):
         memory = f"{self.smallest()}B"
         done = verbs.run(*self.command("--memory", memory, "--scratch", self.folder / "absent"))

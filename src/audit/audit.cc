@@ -13,8 +13,15 @@ namespace {
 
 Index model_context_of(const ModelConfig& config) { return std::min(config.max_position_embeddings, kLargestContext); }
 
+// What a step of `ask` reads of weights, and of keys and values.
+double disk_bytes_of_step(const ModelConfig& config, const Plan& plan, const Ask& ask) {
+  return disk_bytes_of_pass(plan.weights, static_cast<double>(ask.batch)) +
+         cold_bytes_of_step(plan, config, ask.context);
+}
+
 // Speeds from the smallest budget up to where everything is in memory and beyond.
-std::vector<BudgetPoint> over_budgets(const Planner& planner, const Ask& ask, const SpeedReport& speed) {
+std::vector<BudgetPoint> over_budgets(const ModelConfig& config, const Planner& planner, const Ask& ask,
+                                      const SpeedReport& speed) {
   const PlanReport least = plan_report(planner, ask);
   const auto from = static_cast<double>(least.smallest.smallest_budget.count);
   const auto whole = static_cast<double>(least.smallest.whole_budget.count);
@@ -29,7 +36,7 @@ std::vector<BudgetPoint> over_budgets(const Planner& planner, const Ask& ask, co
     BudgetPoint point{.budget = {static_cast<std::int64_t>(budget)}};
     const PlanOutcome outcome = planner.plan(point.budget, ask);
     if (const auto* plan = std::get_if<Plan>(&outcome)) {
-      const double bytes = disk_bytes_of_pass(plan->weights, static_cast<double>(ask.batch));
+      const double bytes = disk_bytes_of_step(config, *plan, ask);
       const auto disk = speed.device.disk_bytes_per_second;
       if (bytes == 0 || disk)
         point.tokens_per_second = speed.decode.tokens / std::max(speed.decode.seconds, disk ? bytes / *disk : 0);
@@ -76,7 +83,6 @@ PlanReport plan_report(const Planner& planner, const Ask& ask) {
     outcome = planner.plan(1_B, ask);
   }
   report.smallest = std::get<DoesNotFit>(std::move(outcome));
-  report.disk_bytes_per_step = disk_bytes_of_pass(report.shown().weights, static_cast<double>(ask.batch));
   report.resident_weights = report.shown().weights.resident;
   return report;
 }
@@ -128,11 +134,12 @@ Audit make_audit(const ModelView& model, const AuditRequest& request, const Plan
                               static_cast<double>(std::min(request.prompt, kLargestChunk)));
   const Ask ask{request.batch, request.context, request.kv_type, request.chunk};
   audit.plan = plan_report(planner, ask);
+  audit.plan.disk_bytes_per_step = disk_bytes_of_step(config, audit.plan.shown(), ask);
   if (device) {
     audit.speed = speed_report(model, request, planner, *device);
     if (device->disk_bytes_per_second && audit.plan.disk_bytes_per_step > 0)
       audit.speed->disk_seconds = audit.plan.disk_bytes_per_step / *device->disk_bytes_per_second;
-    audit.budgets = over_budgets(planner, ask, *audit.speed);
+    audit.budgets = over_budgets(config, planner, ask, *audit.speed);
   }
   audit.training = training_states(model.weights, request.rank);
   audit.saved_activations = saved_activations(config, request.training_tokens, Recompute::kNone);

@@ -57,9 +57,9 @@ bool in_memory(const PlanOutcome& outcome);  // a plan, and nothing of it stream
 
 struct PlanReport {
   Bytes budget{};
-  std::optional<Plan> plan{};  // what would run
-  DoesNotFit smallest{};       // the least that works, and the smallest budget for it
-  double disk_bytes_per_step = 0;
+  std::optional<Plan> plan{};      // what would run
+  DoesNotFit smallest{};           // the least that works, and the smallest budget for it
+  double disk_bytes_per_step = 0;  // of an audit: weights that stream, keys and values in a scratch file
   Bytes resident_weights{};
   [[nodiscard]] const Plan& shown() const { return plan ? *plan : smallest.smallest; }
 };

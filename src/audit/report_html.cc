@@ -174,8 +174,13 @@ std::string memory_section(const Audit& a) {
   html += fmt::format(" The smallest budget that works is <code>--memory {}</code>.</p>\n",
                       budget_argument(a.plan.smallest.smallest_budget));
   html += memory_map("Memory while running", a.plan.budget, segments);
-  if (a.plan.disk_bytes_per_step > 0 && a.weights > a.plan.resident_weights) {
-    html += memory_map("Disk", a.weights, {{"weights that stream", a.weights - a.plan.resident_weights}});
+  if (a.plan.disk_bytes_per_step > 0) {
+    std::vector<Segment> disk;
+    if (a.weights > a.plan.resident_weights)
+      disk.push_back({"weights that stream", a.weights - a.plan.resident_weights});
+    if (const Bytes scratch = plan.cold.scratch.total(); scratch > Bytes{})
+      disk.push_back({"scratch file of keys and values", scratch});
+    html += memory_map("Disk", a.weights + plan.cold.scratch.total(), disk);
     html += fmt::format("<p>A step reads {} from disk.</p>\n",
                         format_bytes({static_cast<std::int64_t>(a.plan.disk_bytes_per_step)}));
   }

@@ -56,6 +56,7 @@ Json plan_json(const PlanReport& p) {
           {"fits", p.plan.has_value()},
           {"plan", p.plan ? to_json(*p.plan) : Json(nullptr)},
           {"disk_bytes_per_step", p.disk_bytes_per_step},
+          {"scratch_file_bytes", p.shown().cold.scratch.total().count},
           {"resident_weights_bytes", p.resident_weights.count},
           {"smallest_plan", to_json(p.smallest.smallest)},
           {"smallest_budget_bytes", p.smallest.smallest_budget.count},

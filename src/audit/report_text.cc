@@ -53,6 +53,9 @@ std::string plan_section(const Audit& a) {
     }
   }
   text += fmt::format("  {:<18}{:>10}   chunk {}\n", "peak", format_bytes(plan.peak()), plan.limits.rows);
+  if (const Bytes scratch = plan.cold.scratch.total(); scratch > Bytes{})
+    text += fmt::format("  {:<18}{:>10}   scratch file; {} of {} pages in memory\n", "disk", format_bytes(scratch),
+                        plan.pages, plan.all_pages());
   text += fmt::format("  smallest budget that works: --memory {}\n", budget_argument(p.smallest.smallest_budget));
   for (const auto& [type, tokens] : p.smallest.largest_context) {
     if (p.plan) break;

@@ -94,12 +94,17 @@ AuditModel::AuditModel(const AuditModelOptions& options) : options_(options) {
   request_.kv_type = w.parsed_kv_type();
   request_.chunk = w.chunk;
   request_.command.threads = workspace_->threads();
-  if (w.kv_rotate) request_.command.arguments += " --kv-rotate";
+  const auto add = [&](const std::string& flags) {
+    if (!request_.command.arguments.empty()) request_.command.arguments += flags;
+  };
+  if (w.kv_rotate) add(" --kv-rotate");
   if (!w.kv_select.empty()) {
-    request_.command.arguments += " --kv-select " + jericho::quoted(w.kv_select);
+    add(" --kv-select " + jericho::quoted(w.kv_select));
     request_.notes.push_back(
         fmt::format("the plan is of --kv-select {}; speeds are of reading all keys and values", w.kv_select));
   }
+  if (!w.scratch.empty())
+    add(" --scratch " + jericho::quoted(w.scratch) + (w.scratch_encrypt ? " --scratch-encrypt" : ""));
   make_planner();
 }
 
@@ -174,7 +179,8 @@ void AuditModel::make_planner() {
                            .kv_type = ask.kv_type,
                            .kv_rotate = options_.workspace.kv_rotate,
                            .kv_select = options_.workspace.parsed_kv_select(),
-                           .chunk = ask.chunk});
+                           .chunk = ask.chunk,
+                           .scratch = !options_.workspace.scratch.empty()});
   };
 }
 

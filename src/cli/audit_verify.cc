@@ -197,6 +197,12 @@ Verification verify(AuditModel& model, const Audit& audit, const std::stop_token
     throw Error(ErrorKind::kBudget,
                 fmt::format("--verify: the plan does not fit {}; --memory {} works", format_bytes(audit.plan.budget),
                             budget_argument(audit.plan.smallest.smallest_budget)));
+  if (audit.plan.plan->cold.group_pages > 0) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("--verify: {} of {} pages of keys and values would lie in a scratch file, whose times are "
+                            "not predicted; give more --memory",
+                            audit.plan.plan->all_pages() - audit.plan.plan->pages, audit.plan.plan->all_pages()));
+  }
   if (request.command.arguments.empty())
     throw Error(ErrorKind::kUnsupported, fmt::format("--verify: {} cannot be run here", request.model));
   const Load load{request.batch, std::min(request.prompt, request.context - kSteps)};

@@ -5,6 +5,8 @@
 #include <array>
 #include <vector>
 
+#include "kernels/attention.h"
+
 namespace jericho {
 
 namespace {
@@ -49,6 +51,20 @@ double kv_bytes_read(const Plan& plan, double depth) {
 double disk_bytes_of_pass(const WeightResidency& weights, double tokens) {
   return static_cast<double>(weights.read_per_pass.count) + static_cast<double>(weights.read_per_token.count) * tokens +
          weights.experts.read_per_pass(tokens);
+}
+
+double cold_bytes_of_step(const Plan& plan, const ModelConfig& config, Index depth) {
+  if (plan.cold.group_pages == 0) return 0;
+  const Index own = plan.pages / plan.sequences;  // pages in RAM
+  const Index beyond = std::max<Index>(0, ceil_div(depth, kPageTokens) - own);
+  const Index cold = std::min(ceil_div(beyond, plan.cold.group_pages), depth / kPageTokens / plan.cold.group_pages);
+  Index blocks = 0;
+  for (const LayerConfig& layer : config.layers) {
+    if (!layer.attention) continue;
+    const Index first = QueryTokens{depth - 1, layer.window, 1}.begin(0) / (plan.cold.group_pages * kPageTokens);
+    blocks += config.layer_passes * std::max<Index>(0, cold - first);
+  }
+  return static_cast<double>((plan.cold.scratch.block_bytes * (plan.sequences * blocks)).count);
 }
 
 TokenCost decode_cost(const WeightLayout& weights, const Plan& plan, double batch, double depth) {
