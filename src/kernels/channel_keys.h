@@ -16,9 +16,9 @@
 //   codes    [D / 2][16], two columns of a position a byte, the even one low; column D of an odd D is 0
 //   scales   s, then least, [D / 4] halves each, of columns [t D / 4, (t + 1) D / 4), all rounded up, where t is the
 //            tile's place in its block
-// Differs from KIVI: every block is coded by itself, as soon as a later one needs it so, and values are not part of
-// this:
-// theirs are per token in a type of their own (kv_tile.h).
+// Differs from KIVI: every block is coded by itself, when its last position is stored, though no query sees the codes
+// before it is a block behind; and values are not part of this: theirs are per token in a type of their own
+// (kv_tile.h).
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // Reads ranges of files into memory that the caller gives, many at a time and without waiting, and mends what can be
-// mended:
-// short reads go on, interrupted ones are repeated, EIO is tried once more. Start at start() and wait().
+// mended: short reads go on, interrupted ones are repeated, EIO is tried once more.
+// Start at start() and wait().
 #pragma once
 
 #include <array>
