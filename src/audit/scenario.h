@@ -1,5 +1,5 @@
-// Four ways a model is used, and for each what to change first: rules in a fixed order over the figures of the model and
-// the device, and the plan as a command to run.
+// Four ways a model is used, and for each what to change first: rules in a fixed order over the figures of the model
+// and the device, and the plan as a command to run.
 // Start at advise().                                                              Details: docs/audit.md#scenarios
 #pragma once
 

@@ -76,8 +76,8 @@ class Session {
   void preempt_by(Preemption how) { how_ = how; }
 
   // Lets `fill` write the pages of an empty sequence, one after the other, until it says false; what they hold are the
-  // keys and values of `tokens`, which the sequence has read then. Returns how many. None where a page does not hold all
-  // that they left: where there are states beside it, or keys in two forms.
+  // keys and values of `tokens`, which the sequence has read then. Returns how many. None where a page does not hold
+  // all that they left: where there are states beside it, or keys in two forms.
   using FillPage = std::function<bool(Index page, std::span<std::byte> bytes)>;
   Index restore(SequenceId sequence, std::span<const TokenId> tokens, const FillPage& fill);
   // A page of which all positions were read; empty while it is not in RAM, and where keys have two forms.

@@ -50,8 +50,8 @@ Bytes table_bytes(Index pages, Index listed) {
   return PagePool::meta_bytes(pages) + Bytes{listed * static_cast<Index>(sizeof(void*) + sizeof(PageId))};
 }
 
-// Blocks that attention asks for in one step, at most: of each layer a sequence's groups, as many times as waves of rows
-// have some of its own. Each wave after the first continues one sequence at most; the others begin in it.
+// Blocks that attention asks for in one step, at most: of each layer a sequence's groups, as many times as waves of
+// rows have some of its own. Each wave after the first continues one sequence at most; the others begin in it.
 Index cold_visits(const Plan& p, const ModelConfig& config, Index groups) {
   const Index waves = config.latent.kv_lora_rank > 0 ? ceil_div(p.limits.rows, kLatentWave) : 1;
   return p.kv.layers * groups * (p.sequences + waves - 1);

@@ -23,8 +23,8 @@ struct TokenCost {
 // Read from the disk, of weights that stream, by a pass over `tokens` tokens.
 double disk_bytes_of_pass(const WeightResidency& weights, double tokens);
 
-// Read from the scratch file by a step in which each of the plan's sequences reads one token, `depth` positions into its
-// context: the blocks that its layers look at of what has no room in RAM. At most: a selection reads fewer.
+// Read from the scratch file by a step in which each of the plan's sequences reads one token, `depth` positions into
+// its context: the blocks that its layers look at of what has no room in RAM. At most: a selection reads fewer.
 double cold_bytes_of_step(const Plan& plan, const ModelConfig& config, Index depth);
 
 // A token of each of `batch` sequences that step together with `depth` positions in their caches.
