@@ -266,7 +266,8 @@ class SameBitsOfFewHeads : public testing::TestWithParam<BlockCase> {};
 // same.
 TEST_P(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
   constexpr Index kDeep = 900, kSteps = 12;
-  const TestMachine machine(1), many(27);
+  constexpr int kThreads = 27;
+  const TestMachine machine(1), many(kThreads);
   const Kernels counting = counting_kernels(chosen_cpu_path());
   const Context crowd = {many.context.ledger, many.context.pool, counting};
   const WholeModel model = WholeModel::random(machine.context, GetParam().config(), GetParam().dtype);
@@ -296,8 +297,10 @@ TEST_P(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
       const auto [others, other_logits] = continued(crowd, type, chunk);
       EXPECT_EQ(others, tokens) << name(type) << " chunk " << chunk;
       EXPECT_THAT(other_logits, BitEqual(logits)) << name(type) << " chunk " << chunk;
-      // A step of one token has no room for the logits of all positions where prompts are read token by token.
-      if (chunk > 1) {
+      // A step of one token has no room for the logits of all positions where prompts are read token by token; values in
+      // codes are shared only by more threads.
+      const bool codes = type == KvType::kQ8 || type == KvType::kQ4;
+      if (chunk > 1 && (!codes || 4 * model.config().num_attention_heads <= kThreads)) {
         EXPECT_GE(split_values, kSteps * model.config().num_hidden_layers) << name(type);
       }
     }

@@ -35,12 +35,19 @@ struct Cut {
   [[nodiscard]] bool fills(Index threads) const {
     return parts() >= kPartsPerThread * threads || parts() % threads == 0;
   }
-  // Whether a quarter of the threads' time or more passes idle, where the last parts are as long as the largest.
-  [[nodiscard]] bool idles(Index threads) const {
+  // Whether so many quarters of the threads' time or more pass idle, where the last parts are as long as the largest.
+  [[nodiscard]] bool idles(Index threads, Index quarters) const {
     const Index lasts = ceil_div(parts(), threads) * tokens * heads;  // rows x heads, one after the other
-    return 4 * rows * kv_heads * group <= 3 * threads * lasts;
+    return 4 * rows * kv_heads * group <= (4 - quarters) * threads * lasts;
   }
 };
+
+// How many quarters of the threads must be idle before sharing positions pays: each slice of columns decodes the scales of
+// 8-bit values again, and unpacks whole tiles of 4-bit ones (docs/kernels.md, log).
+Index idle_quarters(const KvLayout& layout) {
+  const KvType values = layout.latent_columns > 0 ? layout.type.keys : layout.type.values;
+  return values == KvType::kQ4 ? 3 : values == KvType::kQ8 ? 2 : 1;
+}
 
 // The end of the run of consecutive positions of one sequence that begins at `first`, before `limit`.
 Index end_of_run(std::span<const BatchRow> rows, Index first, Index limit) {
@@ -274,7 +281,8 @@ void paged_attention(const Context& context, const KvLayout& layout, Index layer
   if (rows.empty()) return;
   const AttentionCall call = {context, layout, layer, shape, rows, q, pages, out, part};
   const Cut cut(static_cast<Index>(rows.size()), layout.kv_heads, call.group(), context.pool.threads());
-  if (spare != nullptr && cut.idles(context.pool.threads()) && SplitUnits(call).attend(*spare)) return;
+  if (spare != nullptr && cut.idles(context.pool.threads(), idle_quarters(layout)) && SplitUnits(call).attend(*spare))
+    return;
   const auto attend = [&](Index piece, int) {
     piece = cut.parts() - 1 - piece;  // the last tokens of a prompt have the longest way: they come first
     const Index head = piece / cut.head_parts() % cut.kv_heads;
