@@ -297,8 +297,8 @@ TEST_P(SameBitsOfFewHeads, ForAnyThreadsAndRoomAtAnyDepth) {
       const auto [others, other_logits] = continued(crowd, type, chunk);
       EXPECT_EQ(others, tokens) << name(type) << " chunk " << chunk;
       EXPECT_THAT(other_logits, BitEqual(logits)) << name(type) << " chunk " << chunk;
-      // A step of one token has no room for the logits of all positions where prompts are read token by token; values in
-      // codes are shared only by more threads.
+      // A step of one token has no room for the logits of all positions where prompts are read token by token; values
+      // in codes are shared only by more threads.
       const bool codes = type == KvType::kQ8 || type == KvType::kQ4;
       if (chunk > 1 && (!codes || 4 * model.config().num_attention_heads <= kThreads)) {
         EXPECT_GE(split_values, kSteps * model.config().num_hidden_layers) << name(type);

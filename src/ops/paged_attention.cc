@@ -42,8 +42,8 @@ struct Cut {
   }
 };
 
-// How many quarters of the threads must be idle before sharing positions pays: each slice of columns decodes the scales of
-// 8-bit values again, and unpacks whole tiles of 4-bit ones (docs/kernels.md, log).
+// How many quarters of the threads must be idle before sharing positions pays: each slice of columns decodes the scales
+// of 8-bit values again, and unpacks whole tiles of 4-bit ones (docs/kernels.md, log).
 Index idle_quarters(const KvLayout& layout) {
   const KvType values = layout.latent_columns > 0 ? layout.type.keys : layout.type.values;
   return values == KvType::kQ4 ? 3 : values == KvType::kQ8 ? 2 : 1;

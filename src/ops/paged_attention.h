@@ -92,9 +92,9 @@ void start_parts(MatrixView<float> carried, MatrixView<float> out);
 
 // q [T, H*D] after RoPE -> out [T, H*value_dim]. Rows and heads are split over the pool; consecutive tokens of a
 // sequence and the query heads of a KV head share the loads of keys and values as far as every thread still has its
-// share. A part of the positions carries [T, 2 H] between calls. Where rows x heads would leave a quarter of the threads' time idle or more
-// (half with values in 8 bits, three quarters in 4), the positions are split too, as far as `spare` has room for the
-// logits of all of them: a step of few tokens leaves most of its scratch free.
+// share. A part of the positions carries [T, 2 H] between calls. Where rows x heads would leave a quarter of the
+// threads' time idle or more (half with values in 8 bits, three quarters in 4), the positions are split too, as far as
+// `spare` has room for the logits of all of them: a step of few tokens leaves most of its scratch free.
 void paged_attention(const Context& context, const KvLayout& layout, Index layer, const AttentionShape& shape,
                      std::span<const BatchRow> rows, MatrixView<const float> q, KvPages pages, MatrixView<float> out,
                      const AttentionPart& part = {}, Scratch* spare = nullptr);
