@@ -29,15 +29,15 @@ constexpr std::int64_t kNoLimit = std::int64_t{1} << 62;  // v1 writes 2^63 roun
 
 class GroupReader {
  public:
-  GroupReader(const fs::path& root, std::string folder, GroupVersion version)
-      : root_(root), folder_(std::move(folder)), version_(version), stat_(text("memory.stat").value_or("")) {}
+  GroupReader(const fs::path& root, const GroupFolder& group)
+      : folder_(group.below(root)), group_(group), stat_(text("memory.stat").value_or("")) {}
 
   [[nodiscard]] std::vector<Limit> limits() const {
     std::vector<Limit> found;
     const auto add = [&](const std::string& file, std::optional<std::int64_t> bytes) {
-      if (bytes && *bytes >= 0 && *bytes < kNoLimit) found.push_back({*bytes, folder_ + "/" + file});
+      if (bytes && *bytes >= 0 && *bytes < kNoLimit) found.push_back({*bytes, group_.path + "/" + file});
     };
-    if (version_ == GroupVersion::kV2) {
+    if (group_.version == GroupVersion::kV2) {
       add("memory.max", number("memory.max"));
       add("memory.high", number("memory.high"));  // beyond it every allocation is throttled: as good as a limit
     } else {
@@ -49,7 +49,7 @@ class GroupReader {
 
   // What the group holds and the kernel could not drop at once.
   [[nodiscard]] std::int64_t held() const {
-    const bool v2 = version_ == GroupVersion::kV2;
+    const bool v2 = group_.version == GroupVersion::kV2;
     const auto field = [&](const char* name) { return stat_field(stat_, name).value_or(0); };
     const std::int64_t cache =
         v2 ? field("inactive_file") + field("active_file") - field("file_dirty") - field("file_writeback")
@@ -60,17 +60,14 @@ class GroupReader {
   }
 
  private:
-  [[nodiscard]] std::optional<std::string> text(const std::string& file) const {
-    return read_text(root_ / fs::path(folder_ + "/" + file).relative_path());
-  }
+  [[nodiscard]] std::optional<std::string> text(const std::string& file) const { return read_text(folder_ / file); }
   [[nodiscard]] std::optional<std::int64_t> number(const std::string& file) const {
     const std::optional<std::string> content = text(file);
     return content ? leading_number(*content) : std::nullopt;
   }
 
-  const fs::path& root_;
-  std::string folder_;
-  GroupVersion version_;
+  fs::path folder_;
+  const GroupFolder& group_;
   std::string stat_;
 };
 
@@ -86,7 +83,7 @@ AvailableMemory available_memory(const fs::path& root) {
   }
   AvailableMemory result{*total, *available, "MemAvailable"};
   for (const GroupFolder& folder : control_groups("memory", root)) {
-    const GroupReader group(root, folder.path, folder.version);
+    const GroupReader group(root, folder);
     for (const Limit& limit : group.limits()) {
       const Bytes head{std::max<std::int64_t>(0, limit.bytes - group.held())};
       result.total = std::min(result.total, Bytes{limit.bytes});

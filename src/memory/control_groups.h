@@ -15,6 +15,10 @@ enum class GroupVersion : std::uint8_t { kV1, kV2 };
 struct GroupFolder {
   GroupVersion version{};
   std::string path{};  // as the process sees it, without the root below
+
+  [[nodiscard]] std::filesystem::path below(const std::filesystem::path& root) const {
+    return root / std::filesystem::path(path).relative_path();
+  }
 };
 
 // Of our group and all its ancestors that the mounts show, innermost first, in the hierarchies that have `controller`,

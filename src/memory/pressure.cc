@@ -35,7 +35,7 @@ PressureWatch::PressureWatch(const fs::path& root) {
   watch_signal();
   bool group_has_psi = false;
   for (const GroupFolder& group : control_groups("memory", root)) {
-    const fs::path folder = root / fs::path(group.path).relative_path();
+    const fs::path folder = group.below(root);
     if (group.version == GroupVersion::kV1) {
       watch_group_v1(folder);
     } else if (!group_has_psi) {  // the innermost feels what its ancestors feel

@@ -21,9 +21,7 @@ struct Quota {
 
 // "200000 100000" in cpu.max, or "max 100000"; in version 1 a file for each, where -1 means none.
 std::optional<Quota> quota_of(const GroupFolder& group, const std::filesystem::path& root) {
-  const auto text = [&](const char* file) {
-    return read_text(root / std::filesystem::path(group.path + "/" + file).relative_path()).value_or("");
-  };
+  const auto text = [&](const char* file) { return read_text(group.below(root) / file).value_or(""); };
   std::optional<std::int64_t> time, period;
   if (group.version == GroupVersion::kV2) {
     const std::string both = text("cpu.max");
