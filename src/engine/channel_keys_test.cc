@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "engine/session.h"
+#include "engine/wish_refusal.h"
 #include "kernels/bit_equal.h"
 #include "models/test_models.h"
 
@@ -197,16 +198,6 @@ TEST_F(KeysPerChannelInSessions, GiveAwayAndTakeNoPagesThatLackOneOfTheForms) {
   EXPECT_EQ(session->length(sequence), 0);
   session->prefill(sequence, tokens_);
   for (Index page = 0; page < 420 / kPageTokens; ++page) EXPECT_TRUE(session->page(sequence, page).empty()) << page;
-}
-
-std::string refusal(const ModelConfig& config, const InferenceWish& wish) {
-  try {
-    validate(wish, config);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
-    return error.what();
-  }
-  return "accepted";
 }
 
 TEST(KeysPerChannelOfWishes, AreRefusedByNameWhereSomethingLooksAtStoredKeysOrMovesThem) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "engine/session.h"
+#include "engine/wish_refusal.h"
 #include "kernels/bit_equal.h"
 #include "memory/temp_folder.h"
 #include "models/test_models.h"
@@ -276,16 +277,6 @@ TEST_F(SelectingSessions, RotatedKeysAndValuesGiveTheSameAttentionUpToRounding) 
     for (std::size_t i = 0; same_positions && i < both.size(); ++i) ASSERT_NEAR(both[i], selected[i], 1e-3f) << i;
     EXPECT_THAT(logits(*make(plan(wish_)), tokens_, 560, 1), BitEqual(both)) << name(select);
   }
-}
-
-std::string refusal(const ModelConfig& config, const InferenceWish& wish) {
-  try {
-    validate(wish, config);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
-    return error.what();
-  }
-  return "accepted";
 }
 
 TEST(KvSelectionOfFamilies, RefusesByNameWhatHasNothingToSelectFrom) {
