@@ -114,14 +114,12 @@ MatrixView<float> TrainingLayout::weight(std::span<float> weights, Index index) 
   return {weights.data() + t.offset, t.rows, t.cols};
 }
 
-MatrixView<const float> TrainingLayout::weight(std::span<const float> weights, Index index) const {
-  const TrainedTensor& t = tensor(index);
-  return {weights.data() + t.offset, t.rows, t.cols};
-}
-
-std::span<const float> TrainingLayout::vector(std::span<const float> weights, Index index) const {
-  const TrainedTensor& t = tensor(index);
-  return weights.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size()));
+std::vector<StoredRows> TrainingLayout::weights(std::span<const float> weights) const {
+  std::vector<StoredRows> rows;
+  for (const TrainedTensor& t : tensors_) {
+    rows.emplace_back(MatrixView<const float>(weights.data() + t.offset, t.rows, t.cols));
+  }
+  return rows;
 }
 
 MatrixView<float> TrainingLayout::gradient(std::span<float> gradients, Index index, Index use) const {

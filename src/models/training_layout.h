@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "models/config.h"
+#include "ops/stored_rows.h"
 #include "tensor/view.h"
 
 namespace jericho {
@@ -59,8 +60,8 @@ class TrainingLayout {
   [[nodiscard]] Index gradient_values() const { return gradient_values_; }
 
   [[nodiscard]] MatrixView<float> weight(std::span<float> weights, Index index) const;
-  [[nodiscard]] MatrixView<const float> weight(std::span<const float> weights, Index index) const;
-  [[nodiscard]] std::span<const float> vector(std::span<const float> weights, Index index) const;
+  // Of all tensors, as a pass reads them.
+  [[nodiscard]] std::vector<StoredRows> weights(std::span<const float> weights) const;
   // Of use `use`; -1 is no tensor.
   [[nodiscard]] MatrixView<float> gradient(std::span<float> gradients, Index index, Index use) const;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "base/check.h"
 #include "kernels/training_kernels.h"
@@ -105,7 +106,7 @@ struct TrainingPass::Live {
   FloatRows normed, dx;        // [T, hidden], the latter a gradient in the compute type
   MatrixView<float> d;         // [T, hidden] gradient of the residual stream
   MatrixView<float> dnormed;   // [T, hidden]
-  std::span<float> norm_row, partial;
+  std::span<float> norm_row, partial, tiles;
   std::span<std::uint32_t> cells;
   // feed-forward
   MatrixView<float> dh;
@@ -129,6 +130,7 @@ struct TrainingPass::Live {
     b.dnormed = {scratch.template take<float>(T * std::max(C, c.query_size())).data(), T, C};
     b.norm_row = scratch.template take<float>(o.threads * C);
     b.partial = scratch.template take<float>(leaves * std::max(C, c.query_size()));
+    b.tiles = scratch.template take<float>(o.decodes ? o.threads * kTileValues : 0);
     b.cells = scratch.template take<std::uint32_t>(pack_cells(layout, o, T));
     {
       const ScratchScope scope(scratch);
@@ -172,14 +174,43 @@ struct TrainingPass::Head {
 struct TrainingPass::Run {
   const Context& context;
   const MicroBatch& batch;
-  std::span<const float> weights;
-  std::span<float> gradients;
+  std::span<const StoredRows> weights;
+  GradientSink* sink;
   Index rows = 0;
   std::vector<Index> blocks{}, leaves{};   // of tokens
   std::vector<AttentionSegment> unused{};  // rows of no segment: what they attend to is zero
   Saved saved{};
   Live live{};
   Head head{};
+
+  [[nodiscard]] const StoredRows& weight(Index tensor) const { return weights[static_cast<std::size_t>(tensor)]; }
+  [[nodiscard]] std::span<const float> vector(Index tensor) const { return weight(tensor).floats().row(0); }
+  [[nodiscard]] PackedRight pack(DType type, Index tensor, WeightSide side, std::span<std::uint32_t> cells) const {
+    return pack_weight(context, type, weight(tensor), side, cells, live.tiles);
+  }
+  // add(place) where the tensor is trained. Of several uses the backward pass comes to use 0 last.
+  template <class Add>
+  void gradient(Index tensor, Index use, const Add& add) const {
+    const std::optional<MatrixView<float>> place = sink->place(tensor, use);
+    if (!place) return;
+    add(*place);
+    if (use == 0) sink->complete(tensor);
+  }
+  void matrix_gradient(DType type, const FloatRows& dy, const FloatRows& x, Index tensor, Index use) const {
+    gradient(tensor, use,
+             [&](MatrixView<float> dw) { add_weight_gradient(context, type, dy, x, blocks, live.cells, dw); });
+  }
+  void norm_gradient(MatrixView<const float> x, float eps, MatrixView<const float> dy, MatrixView<float> dx,
+                     std::span<const Index> norm_leaves, Index tensor, Index use) const {
+    const std::optional<MatrixView<float>> place = sink->place(tensor, use);
+    rms_norm_backward(context, x, vector(tensor), eps, dy, dx, norm_leaves, live.partial,
+                      place ? values_of(*place) : std::span<float>());
+    if (place && use == 0) sink->complete(tensor);
+  }
+  void bias_gradient(const FloatRows& dy, Index tensor, Index use) const {
+    gradient(tensor, use,
+             [&](MatrixView<float> db) { add_column_sums(context, dy, leaves, live.partial, values_of(db)); });
+  }
 };
 
 TrainingPass::TrainingPass(const ModelConfig& config, const TrainingLayout& layout, const TrainingPassOptions& options)
@@ -246,7 +277,7 @@ void TrainingPass::prepare(Run& run, const MicroBatch& batch, const Memory& memo
 }
 
 void TrainingPass::forward(Run& run) const {
-  embedding_rows(run.context, layout_.weight(run.weights, layout_.embedding()), run.batch.tokens, run.saved.x[0]);
+  embedding_rows(run.context, run.weight(layout_.embedding()), run.batch.tokens, run.saved.x[0]);
   for (std::size_t step = 0; step < steps_.size(); ++step) {
     const bool again = options_.recompute == Recompute::kBlock;
     block_forward(run, step, run.saved.blocks[again ? 0 : step], true);
@@ -261,10 +292,9 @@ void TrainingPass::block_forward(Run& run, std::size_t step, const Block& b, boo
   const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(steps_[step].layer)];
   const Live& live = run.live;
   const MatrixView<float> x = run.saved.x[step];
-  const auto vector = [&](Index index) { return layout_.vector(run.weights, index); };
+  const auto vector = [&](Index index) { return run.vector(index); };
   const auto product = [&](const FloatRows& input, Index weight, DenseStore store, const FloatRows& y) {
-    dense(context, type, input,
-          pack_weight(context, type, layout_.weight(run.weights, weight), WeightSide::kOutput, live.cells), store, y);
+    dense(context, type, input, run.pack(type, weight, WeightSide::kOutput, live.cells), store, y);
   };
   rms_norm_rows(context, x, vector(layer.attention_norm), c.rms_norm_eps, live.normed, live.norm_row);
   // A head of queries or keys: bias, norm, rotation.
@@ -304,7 +334,8 @@ void TrainingPass::block_forward(Run& run, std::size_t step, const Block& b, boo
   product(live.h, layer.down, DenseStore::kAdd, as_rows(out));
 }
 
-// With d the gradient of x': dh = d Wd, dWd += d^T h; through the gate; dn = dg Wg + du Wu; d += norm'(dn).
+// With d the gradient of x': dh = d Wd, dWd += d^T h; through the gate; dn = dg Wg + du Wu; d += norm'(dn). A weight's
+// gradient is the last that is made with it: the sink may change the weight.
 void TrainingPass::block_backward(Run& run, std::size_t step, const Block& b) const {
   const Context& context = run.context;
   const DType type = options_.compute;
@@ -312,24 +343,19 @@ void TrainingPass::block_backward(Run& run, std::size_t step, const Block& b) co
   const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(s.layer)];
   const Live& live = run.live;
   const auto input_gradient = [&](const FloatRows& dy, Index weight, DenseStore store, const FloatRows& dx) {
-    dense(context, type, dy,
-          pack_weight(context, type, layout_.weight(run.weights, weight), WeightSide::kInput, live.cells), store, dx);
-  };
-  const auto weight_gradient = [&](const FloatRows& dy, const FloatRows& x, Index weight) {
-    add_weight_gradient(context, type, dy, x, run.blocks, live.cells, layout_.gradient(run.gradients, weight, s.use));
+    dense(context, type, dy, run.pack(type, weight, WeightSide::kInput, live.cells), store, dx);
   };
   convert_rows(context, as_rows(live.d), live.dx);
   input_gradient(live.dx, layer.down, DenseStore::kSet, as_rows(live.dh));
   glu_backward(context, config_.activation, b.gate, b.up, live.dh, live.dgate, live.dup, live.h);
-  weight_gradient(live.dx, live.h, layer.down);
-  const std::span<const float> norm = layout_.vector(run.weights, layer.feed_forward_norm);
-  rms_norm_rows(context, b.middle, norm, config_.rms_norm_eps, live.normed, live.norm_row);
-  weight_gradient(live.dgate, live.normed, layer.gate);
-  weight_gradient(live.dup, live.normed, layer.up);
+  run.matrix_gradient(type, live.dx, live.h, layer.down, s.use);
+  rms_norm_rows(context, b.middle, run.vector(layer.feed_forward_norm), config_.rms_norm_eps, live.normed,
+                live.norm_row);
   input_gradient(live.dgate, layer.gate, DenseStore::kSet, as_rows(live.dnormed));
+  run.matrix_gradient(type, live.dgate, live.normed, layer.gate, s.use);
   input_gradient(live.dup, layer.up, DenseStore::kAdd, as_rows(live.dnormed));
-  rms_norm_backward(context, b.middle, norm, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, live.partial,
-                    values_of(layout_.gradient(run.gradients, layer.feed_forward_norm, s.use)));
+  run.matrix_gradient(type, live.dup, live.normed, layer.up, s.use);
+  run.norm_gradient(b.middle, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, layer.feed_forward_norm, s.use);
   attention_backward(run, step, b);
 }
 
@@ -341,16 +367,12 @@ void TrainingPass::attention_backward(Run& run, std::size_t step, const Block& b
   const Step& s = steps_[step];
   const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(s.layer)];
   const Live& live = run.live;
-  const auto pack = [&](Index weight) {
-    return pack_weight(context, type, layout_.weight(run.weights, weight), WeightSide::kInput, live.cells);
-  };
-  const auto gradient = [&](Index weight) { return layout_.gradient(run.gradients, weight, s.use); };
-  const auto weight_gradient = [&](const FloatRows& dy, const FloatRows& x, Index weight) {
-    add_weight_gradient(context, type, dy, x, run.blocks, live.cells, gradient(weight));
+  const auto input_gradient = [&](const FloatRows& dy, Index weight, DenseStore store, const FloatRows& dx) {
+    dense(context, type, dy, run.pack(type, weight, WeightSide::kInput, live.cells), store, dx);
   };
   convert_rows(context, as_rows(live.d), live.dx);
-  dense(context, type, live.dx, pack(layer.o), DenseStore::kSet, live.dattended);
-  weight_gradient(live.dx, b.attended, layer.o);
+  input_gradient(live.dx, layer.o, DenseStore::kSet, live.dattended);
+  run.matrix_gradient(type, live.dx, b.attended, layer.o, s.use);
   for (const AttentionSegment& rows : run.unused) {
     for (const MatrixView<float> x : {live.q, live.k, live.v}) set_zero_rows(as_rows(x.rows(rows.first, rows.rows)));
   }
@@ -370,26 +392,24 @@ void TrainingPass::attention_backward(Run& run, std::size_t step, const Block& b
       std::vector<Index> leaves = run.leaves;
       for (Index& leaf : leaves) leaf *= heads;
       set_zero(context, values_of(dx));
-      rms_norm_backward(context, x, layout_.vector(run.weights, norm), c.rms_norm_eps, dnorm, dx, leaves, live.partial,
-                        values_of(gradient(norm)));
+      run.norm_gradient(x, c.rms_norm_eps, dnorm, dx, leaves, norm, s.use);
       convert_rows(context, as_rows(MatrixView<float>(dx.data(), dy.extent(0), dy.extent(1))), out);
     }
-    if (bias >= 0) add_column_sums(context, out, run.leaves, live.partial, values_of(gradient(bias)));
+    if (bias >= 0) run.bias_gradient(out, bias, s.use);
   };
   unrotated(live.q, layer.q_norm, b.raw_q, layer.q_bias, live.dq);
   unrotated(live.k, layer.k_norm, b.raw_k, layer.k_bias, live.dk);
   convert_rows(context, as_rows(live.v), live.dv);
-  if (layer.v_bias >= 0) add_column_sums(context, live.dv, run.leaves, live.partial, values_of(gradient(layer.v_bias)));
-  const std::span<const float> norm = layout_.vector(run.weights, layer.attention_norm);
-  rms_norm_rows(context, run.saved.x[step], norm, c.rms_norm_eps, live.normed, live.norm_row);
-  weight_gradient(live.dq, live.normed, layer.q);
-  weight_gradient(live.dk, live.normed, layer.k);
-  weight_gradient(live.dv, live.normed, layer.v);
-  dense(context, type, live.dq, pack(layer.q), DenseStore::kSet, as_rows(live.dnormed));
-  dense(context, type, live.dk, pack(layer.k), DenseStore::kAdd, as_rows(live.dnormed));
-  dense(context, type, live.dv, pack(layer.v), DenseStore::kAdd, as_rows(live.dnormed));
-  rms_norm_backward(context, run.saved.x[step], norm, c.rms_norm_eps, live.dnormed, live.d, run.leaves, live.partial,
-                    values_of(gradient(layer.attention_norm)));
+  if (layer.v_bias >= 0) run.bias_gradient(live.dv, layer.v_bias, s.use);
+  rms_norm_rows(context, run.saved.x[step], run.vector(layer.attention_norm), c.rms_norm_eps, live.normed,
+                live.norm_row);
+  input_gradient(live.dq, layer.q, DenseStore::kSet, as_rows(live.dnormed));
+  run.matrix_gradient(type, live.dq, live.normed, layer.q, s.use);
+  input_gradient(live.dk, layer.k, DenseStore::kAdd, as_rows(live.dnormed));
+  run.matrix_gradient(type, live.dk, live.normed, layer.k, s.use);
+  input_gradient(live.dv, layer.v, DenseStore::kAdd, as_rows(live.dnormed));
+  run.matrix_gradient(type, live.dv, live.normed, layer.v, s.use);
+  run.norm_gradient(run.saved.x[step], c.rms_norm_eps, live.dnormed, live.d, run.leaves, layer.attention_norm, s.use);
 }
 
 // Logits chunk by chunk, each turned into its loss and gradient at once: no more than a chunk of them exists.
@@ -397,14 +417,17 @@ void TrainingPass::head_pass(Run& run, std::span<double> losses) const {
   const Context& context = run.context;
   const DType type = options_.compute;
   const Live& live = run.live;
-  const bool backward = !run.gradients.empty();
+  const bool backward = run.sink != nullptr;
+  const Index head = layout_.head(), use = layout_.head_use();
   const MatrixView<float> x = run.saved.x.back();
-  const std::span<const float> norm = layout_.vector(run.weights, layout_.norm());
-  rms_norm_rows(context, x, norm, config_.rms_norm_eps, live.normed, live.norm_row);
-  const MatrixView<const float> head = layout_.weight(run.weights, layout_.head());
-  const PackedRight output = pack_weight(context, type, head, WeightSide::kOutput, run.head.output);
+  rms_norm_rows(context, x, run.vector(layout_.norm()), config_.rms_norm_eps, live.normed, live.norm_row);
+  const PackedRight output = run.pack(type, head, WeightSide::kOutput, run.head.output);
   PackedRight input;
-  if (backward) input = pack_weight(context, type, head, WeightSide::kInput, run.head.input);
+  std::optional<MatrixView<float>> dhead;
+  if (backward) {
+    input = run.pack(type, head, WeightSide::kInput, run.head.input);
+    dhead = run.sink->place(head, use);
+  }
   const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
   if (backward && type == DType::kBF16 && run.head.dz.stride != run.head.dz.cols) {  // pairs end in a zero
     for (Index t = 0; t < run.head.z.extent(0); ++t) {
@@ -430,43 +453,42 @@ void TrainingPass::head_pass(Run& run, std::span<double> losses) const {
     if (backward) {
       const FloatRows dz = run.head.dz.part(0, rows);
       dense(context, type, dz, input, DenseStore::kSet, as_rows(live.dnormed.rows(first, rows)));
-      add_weight_gradient(context, type, dz, normed, ends, live.cells,
-                          layout_.gradient(run.gradients, layout_.head(), layout_.head_use()));
+      if (dhead) add_weight_gradient(context, type, dz, normed, ends, live.cells, *dhead);
     }
     first += rows;
     ends.clear();
   }
   if (!backward) return;
+  if (dhead && use == 0) run.sink->complete(head);
   set_zero(context, values_of(live.d));
-  rms_norm_backward(context, x, norm, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, live.partial,
-                    values_of(layout_.gradient(run.gradients, layout_.norm(), 0)));
+  run.norm_gradient(x, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, layout_.norm(), 0);
 }
 
-void TrainingPass::run(const Context& context, const MicroBatch& batch, std::span<const float> weights,
-                       std::span<float> gradients, const Memory& memory, std::span<double> losses) const {
-  Run run{.context = context, .batch = batch, .weights = weights, .gradients = gradients};
+void TrainingPass::run(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
+                       GradientSink* sink, const Memory& memory, std::span<double> losses) const {
+  Run run{.context = context, .batch = batch, .weights = weights, .sink = sink};
   prepare(run, batch, memory);
   forward(run);
   head_pass(run, losses);
-  if (gradients.empty()) return;
+  if (sink == nullptr) return;
   const bool again = options_.recompute == Recompute::kBlock;
   for (std::size_t step = steps_.size(); step-- > 0;) {
     const Block& block = run.saved.blocks[again ? 0 : step];
     if (again && step + 1 < steps_.size()) block_forward(run, step, block, false);
     block_backward(run, step, block);
   }
-  embedding_backward(context, batch.tokens, run.live.d, layout_.gradient(gradients, layout_.embedding(), 0));
+  run.gradient(layout_.embedding(), 0,
+               [&](MatrixView<float> dtable) { embedding_backward(context, batch.tokens, run.live.d, dtable); });
 }
 
-void TrainingPass::logits(const Context& context, const MicroBatch& batch, std::span<const float> weights,
+void TrainingPass::logits(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
                           const Memory& memory, MatrixView<float> out) const {
-  Run run{.context = context, .batch = batch, .weights = weights, .gradients = {}};
+  Run run{.context = context, .batch = batch, .weights = weights, .sink = nullptr};
   prepare(run, batch, memory);
   forward(run);
-  rms_norm_rows(context, run.saved.x.back(), layout_.vector(weights, layout_.norm()), config_.rms_norm_eps,
-                run.live.normed, run.live.norm_row);
-  const PackedRight head = pack_weight(context, options_.compute, layout_.weight(weights, layout_.head()),
-                                       WeightSide::kOutput, run.head.output);
+  rms_norm_rows(context, run.saved.x.back(), run.vector(layout_.norm()), config_.rms_norm_eps, run.live.normed,
+                run.live.norm_row);
+  const PackedRight head = run.pack(options_.compute, layout_.head(), WeightSide::kOutput, run.head.output);
   dense(context, options_.compute, run.live.normed, head, DenseStore::kSet, as_rows(out));
 }
 

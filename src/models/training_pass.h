@@ -1,6 +1,8 @@
-// One micro-batch of training: the forward pass of a decoder over whole sequences, its loss and the gradients of all
-// weights. The mathematics of each block stands in training_pass.cc, forward and backward side by side, over the same
-// configuration and list of weights that inference goes by; a test holds the logits of both against each other.
+// One micro-batch of training: the forward pass of a decoder over whole sequences, its loss and the gradients of the
+// weights that are trained. Weights are read as they are stored (ops/stored_rows.h), gradients go to a sink
+// (gradient_sink.h) as soon as each is complete. The mathematics of each block stands in training_pass.cc, forward and
+// backward side by side, over the same configuration and list of weights that inference goes by; a test holds the
+// logits of both against each other.
 //
 // There is no recorded tape: a decoder's blocks follow one another, so the list of executed blocks is the tape, and
 // what a block keeps for its backward pass is a struct. Recompute::kBlock keeps a block's input only and runs the block
@@ -14,6 +16,7 @@
 
 #include "memory/arena.h"
 #include "models/config.h"
+#include "models/gradient_sink.h"
 #include "models/rope.h"
 #include "models/training_layout.h"
 #include "ops/causal_attention.h"
@@ -39,6 +42,7 @@ struct TrainingPassOptions {
   DType compute = DType::kBF16;
   Recompute recompute = Recompute::kNone;
   int threads = 1;
+  bool decodes = false;  // matrices may be stored in other types than fp32
 };
 
 struct TrainingMemory {  // what a pass takes, by purpose
@@ -58,12 +62,13 @@ class TrainingPass {
   struct Memory {  // blocks of memory() bytes
     std::span<std::byte> saved{}, live{}, logits{};
   };
-  // Adds the micro-batch's gradients to `gradients`; of a span without values, none are made. losses[t] is token t's.
-  void run(const Context& context, const MicroBatch& batch, std::span<const float> weights, std::span<float> gradients,
+  // `weights` are those of the layout's tensors, vectors in fp32. Without a sink, no gradients are made. losses[t] is
+  // token t's.
+  void run(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights, GradientSink* sink,
            const Memory& memory, std::span<double> losses) const;
   // The logits [T, vocab_size] alone, for tests.
-  void logits(const Context& context, const MicroBatch& batch, std::span<const float> weights, const Memory& memory,
-              MatrixView<float> out) const;
+  void logits(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
+              const Memory& memory, MatrixView<float> out) const;
 
  private:
   struct Block;

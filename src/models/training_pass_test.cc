@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <random>
+#include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -142,14 +143,16 @@ Result run(const ModelConfig& c, const TrainingLayout& layout, const std::vector
   result.losses.resize(data.ids.size());
   if (how.with_gradients) result.gradients.resize(static_cast<std::size_t>(layout.gradient_values()));
   result.logits.resize(data.ids.size() * static_cast<std::size_t>(c.vocab_size));
+  const std::vector<StoredRows> rows = layout.weights(weights);
+  GradientArena sink(layout, result.gradients);
   std::vector<AttentionSegment> segments;
   for (Index first = 0; first < data.sequences; first += at_once) {
     const Index count = std::min(at_once, data.sequences - first);
     const MicroBatch batch = data.batch(first, count, segments);
     const auto losses =
         std::span(result.losses).subspan(static_cast<std::size_t>(first * data.tokens), batch.tokens.size());
-    pass.run(machine.context, batch, weights, result.gradients, blocks, losses);
-    pass.logits(machine.context, batch, weights, blocks,
+    pass.run(machine.context, batch, rows, how.with_gradients ? &sink : nullptr, blocks, losses);
+    pass.logits(machine.context, batch, rows, blocks,
                 {result.logits.data() + first * data.tokens * c.vocab_size, count * data.tokens, c.vocab_size});
   }
   for (const double loss : result.losses) result.loss += loss;
@@ -372,6 +375,131 @@ TEST_P(EveryModel, InBf16StaysNearFp32) {
     size += std::pow(exact.gradients[i], 2);
   }
   EXPECT_LT(std::sqrt(apart / size), 0.03);  // operands are rounded to 8 bits, sums are not
+}
+
+// Of one micro-batch.
+std::vector<double> run_into(GradientSink& sink, const ModelConfig& c, const TrainingLayout& layout,
+                             std::span<const StoredRows> weights, const Data& data, const How& how) {
+  const TestMachine machine(how.threads);
+  const TrainingPassOptions options = {.sequences = data.sequences,
+                                       .sequence_tokens = data.tokens,
+                                       .compute = how.compute,
+                                       .recompute = how.recompute,
+                                       .threads = how.threads,
+                                       .decodes = true};
+  const TrainingPass pass(c, layout, options);
+  const TrainingMemory memory = TrainingPass::memory(c, layout, options);
+  Block saved(memory.saved), live(memory.live), logits(memory.logits);
+  std::vector<double> losses(data.ids.size());
+  std::vector<AttentionSegment> segments;
+  const MicroBatch batch = data.batch(0, data.sequences, segments);
+  pass.run(machine.context, batch, weights, &sink, {saved.get(), live.get(), logits.get()}, losses);
+  return losses;
+}
+
+// Ruins every weight whose gradient is complete, and takes none after that.
+class Ruin final : public GradientSink {
+ public:
+  Ruin(const TrainingLayout& layout, std::span<float> weights, std::span<float> gradients)
+      : layout_(layout), weights_(weights), arena_(layout, gradients) {}
+  std::optional<MatrixView<float>> place(Index tensor, Index use) override {
+    EXPECT_EQ(ruined_.count(tensor), 0u) << layout_.tensor(tensor).name;
+    return arena_.place(tensor, use);
+  }
+  void complete(Index tensor) override {
+    EXPECT_TRUE(ruined_.insert(tensor).second) << layout_.tensor(tensor).name;
+    const MatrixView<float> w = layout_.weight(weights_, tensor);
+    std::fill_n(w.data(), layout_.tensor(tensor).size(), std::nanf(""));
+  }
+  [[nodiscard]] std::size_t completed() const { return ruined_.size(); }
+
+ private:
+  const TrainingLayout& layout_;
+  std::span<float> weights_;
+  GradientArena arena_;
+  std::set<Index> ruined_{};
+};
+
+TEST_P(EveryModel, ReadsNoWeightWhoseGradientIsComplete) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 2, 70);
+  const std::vector<float> weights = random_weights(layout);
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kBlock}) {
+    const How how = {.recompute = recompute};
+    std::vector<float> ruined = weights, gradients(static_cast<std::size_t>(layout.gradient_values()));
+    Ruin sink(layout, ruined, gradients);
+    run_into(sink, c, layout, layout.weights(ruined), data, how);
+    EXPECT_EQ(sink.completed(), layout.tensors().size());
+    EXPECT_EQ(gradients, run(c, layout, weights, data, how).gradients);
+  }
+}
+
+// Has no place for every second tensor.
+class Frozen final : public GradientSink {
+ public:
+  Frozen(const TrainingLayout& layout, std::span<float> gradients, Index odd) : arena_(layout, gradients), odd_(odd) {}
+  [[nodiscard]] bool trains(Index tensor) const { return tensor % 2 == odd_; }
+  std::optional<MatrixView<float>> place(Index tensor, Index use) override {
+    return trains(tensor) ? arena_.place(tensor, use) : std::nullopt;
+  }
+  void complete(Index tensor) override { EXPECT_TRUE(trains(tensor)); }
+
+ private:
+  GradientArena arena_;
+  Index odd_;
+};
+
+TEST_P(EveryModel, GivesTrainedTensorsTheSameGradientsWhereOthersAreFrozen) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 2, 70);
+  const std::vector<float> weights = random_weights(layout);
+  const std::vector<float> all = run(c, layout, weights, data, {}).gradients;
+  for (const Index odd : {0, 1}) {
+    std::vector<float> some(all.size());
+    Frozen sink(layout, some, odd);
+    run_into(sink, c, layout, layout.weights(weights), data, {});
+    for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+      const TrainedTensor& t = layout.tensors()[i];
+      for (const Index use : t.gradients) {
+        for (Index k = use; k < use + t.size(); ++k) {
+          const float expected = sink.trains(static_cast<Index>(i)) ? all[static_cast<std::size_t>(k)] : 0.0f;
+          ASSERT_EQ(some[static_cast<std::size_t>(k)], expected) << t.name;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryModel, ReadsStoredWeightsAsTheirDecodedValues) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 2, 70);
+  for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kNF4}) {
+    std::vector<float> weights = random_weights(layout);
+    std::vector<std::vector<std::byte>> bytes;
+    std::vector<StoredRows> stored = layout.weights(weights);
+    for (std::size_t i = 0; i < stored.size(); ++i) {
+      const TrainedTensor& t = layout.tensors()[i];
+      if (!t.is_matrix()) continue;
+      auto& rows = bytes.emplace_back(stored_row_bytes(type, t.cols).size() * static_cast<std::size_t>(t.rows));
+      std::mt19937 random(static_cast<unsigned>(i));
+      for (std::byte& byte : rows) byte = static_cast<std::byte>(random() & 0x2fu);  // scales and halves below one
+      stored[i] = StoredRows(rows.data(), type, t.rows, t.cols);
+      for (Index r = 0; r < t.rows; ++r) {
+        decode_columns(file_row_kernels_for(chosen_cpu_path()), stored[i], r, 0, t.cols,
+                       weights.data() + t.offset + r * t.cols);
+      }
+    }
+    for (const DType compute : {DType::kF32, DType::kBF16}) {
+      const Result decoded = run(c, layout, weights, data, {.compute = compute});
+      std::vector<float> gradients(decoded.gradients.size());
+      GradientArena sink(layout, gradients);
+      EXPECT_EQ(run_into(sink, c, layout, stored, data, {.compute = compute}), decoded.losses) << name(type);
+      EXPECT_EQ(gradients, decoded.gradients) << name(type);
+    }
+  }
 }
 
 TEST(TrainingPass, FillsTheLogitsChunkTwiceWithoutChangingABit) {

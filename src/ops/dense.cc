@@ -13,20 +13,56 @@ constexpr Index kRowsPerPart = 96;   // whole tiles of every width of panel
 constexpr Index kPanelsPerPart = 4;  // that share the rows while they are in cache
 constexpr Index kLeftPanel = 48;     // columns of dy side by side, whole tiles again
 
+// A tile of the weight lies in one panel of outputs, or gives some rows of each of its panels of inputs.
+void pack_decoded(const Context& context, DType type, const StoredRows& w, WeightSide side, const PackedRight& packed,
+                  std::span<float> tiles) {
+  static_assert(kTileRows == kDensePanel && kTileCols % kDensePanel == 0);
+  JERICHO_CHECK(static_cast<Index>(tiles.size()) >= context.pool.threads() * kTileValues, "{} values for tiles",
+                tiles.size());
+  const FileRowKernels& decode = file_row_kernels_for(context.kernels.path);
+  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
+  const Index across = ceil_div(w.cols, kTileCols);
+  const auto tile = [&](Index index, int worker) {
+    const Index row = index / across * kTileRows, col = index % across * kTileCols;
+    const Index rows = std::min(kTileRows, w.rows - row), cols = std::min(kTileCols, w.cols - col);
+    float* const values = tiles.data() + worker * kTileValues;
+    for (Index r = 0; r < rows; ++r) decode_columns(decode, w, row + r, col, cols, values + r * kTileCols);
+    const ConstFloatRows x = {reinterpret_cast<const std::byte*>(values), DType::kF32, rows, cols, kTileCols};
+    const auto place = [&](Index panel, Index k, Index width) {
+      return packed.cells.data() + dense_panel_offset(packed.k_cells, panel) + dense_cells(type, k) * width;
+    };
+    if (side == WeightSide::kOutput) {
+      const Index panel = row / kDensePanel, width = dense_panel_width(w.rows, panel);
+      kernels.dense_transpose(type, x, place(panel, col, width), width);
+      return;
+    }
+    for (Index first = 0; first < cols; first += kDensePanel) {
+      const Index panel = (col + first) / kDensePanel, width = dense_panel_width(w.cols, panel);
+      kernels.dense_interleave(type, x.columns(first, std::min(width, cols - first)), width, place(panel, row, width),
+                               width);
+    }
+  };
+  context.pool.run(ceil_div(w.rows, kTileRows) * across, tile);
+}
+
 }  // namespace
 
 Index packed_weight_cells(DType type, Index rows, Index cols) {
   return std::max(dense_right_cells(dense_cells(type, cols), rows), dense_right_cells(dense_cells(type, rows), cols));
 }
 
-PackedRight pack_weight(const Context& context, DType type, MatrixView<const float> w, WeightSide side,
-                        std::span<std::uint32_t> cells) {
-  const Index rows = w.extent(0), cols = w.extent(1);
+PackedRight pack_weight(const Context& context, DType type, const StoredRows& w, WeightSide side,
+                        std::span<std::uint32_t> cells, std::span<float> tiles) {
+  const Index rows = w.rows, cols = w.cols;
   const bool output = side == WeightSide::kOutput;
   const PackedRight packed = {cells, dense_cells(type, output ? cols : rows), output ? rows : cols};
   JERICHO_CHECK(static_cast<Index>(cells.size()) >= dense_right_cells(packed.k_cells, packed.cols),
                 "{} cells for {} x {}", cells.size(), rows, cols);
-  const ConstFloatRows x = {reinterpret_cast<const std::byte*>(w.data()), DType::kF32, rows, cols, w.row_stride()};
+  if (w.dtype != DType::kF32) {
+    pack_decoded(context, type, w, side, packed, tiles);
+    return packed;
+  }
+  const ConstFloatRows x = {w.data, DType::kF32, rows, cols, w.row_stride.count / 4};
   const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
   const auto pack = [&](Index panel, int) {
     const Index first = panel * kDensePanel, width = dense_panel_width(packed.cols, panel);

@@ -10,6 +10,7 @@
 #include "kernels/dense.h"
 #include "memory/arena.h"
 #include "ops/context.h"
+#include "ops/stored_rows.h"
 #include "tensor/view.h"
 
 namespace jericho {
@@ -28,8 +29,10 @@ struct PackedRight {  // views of somebody's scratch
 // Cells that a weight [rows, cols] takes packed for either use.
 Index packed_weight_cells(DType type, Index rows, Index cols);
 
-PackedRight pack_weight(const Context& context, DType type, MatrixView<const float> w, WeightSide side,
-                        std::span<std::uint32_t> cells);
+// Weights that are not stored as fp32 are decoded tile by tile on the way: `tiles` has kTileValues per thread, none for
+// fp32 ones. The cells are those of the decoded weight.
+PackedRight pack_weight(const Context& context, DType type, const StoredRows& w, WeightSide side,
+                        std::span<std::uint32_t> cells, std::span<float> tiles = {});
 
 // y [T, w.cols] = x w, or y += x w for an fp32 y. x has `type`; bf16 rows are an even number of elements apart, and
 // after an odd number of columns there is a zero.

@@ -59,11 +59,11 @@ void rms_norm_rows(const Context& context, MatrixView<const float> x, std::span<
 void rms_norm_backward(const Context& context, MatrixView<const float> x, std::span<const float> weight, float eps,
                        MatrixView<const float> dy, MatrixView<float> dx, std::span<const Index> leaves,
                        std::span<float> partial, std::span<float> dweight) {
-  over_leaves(context, leaves, partial, dweight.size(), [&](Index first, Index count, std::span<float> row) {
+  over_leaves(context, leaves, partial, weight.size(), [&](Index first, Index count, std::span<float> row) {
     kernels_of(context).rms_norm_backward(x.rows(first, count), weight, eps, dy.rows(first, count),
                                           dx.rows(first, count), row);
   });
-  add_partials(partial, leaves.size(), dweight);
+  if (!dweight.empty()) add_partials(partial, leaves.size(), dweight);
 }
 
 void add_column_sums(const Context& context, const ConstFloatRows& x, std::span<const Index> leaves,
@@ -120,13 +120,12 @@ void add_bias(const Context& context, std::span<const float> bias, MatrixView<fl
   parallel_for(context.pool, x.extent(0), kGrain, range);
 }
 
-void embedding_rows(const Context& context, MatrixView<const float> table, std::span<const std::int32_t> ids,
+void embedding_rows(const Context& context, const StoredRows& table, std::span<const std::int32_t> ids,
                     MatrixView<float> x) {
+  const FileRowKernels& kernels = file_row_kernels_for(context.kernels.path);
   const auto range = [&](Index begin, Index end, int) {
-    for (Index t = begin; t < end; ++t) {
-      const auto row = table.row(ids[static_cast<std::size_t>(t)]);
-      std::copy(row.begin(), row.end(), x.row(t).begin());
-    }
+    for (Index t = begin; t < end; ++t)
+      decode_columns(kernels, table, ids[static_cast<std::size_t>(t)], 0, table.cols, x.row(t).data());
   };
   parallel_for(context.pool, x.extent(0), kGrain, range);
 }

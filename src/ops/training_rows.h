@@ -9,6 +9,7 @@
 #include "kernels/glu.h"
 #include "kernels/row_sums.h"
 #include "ops/context.h"
+#include "ops/stored_rows.h"
 #include "tensor/view.h"
 
 namespace jericho {
@@ -20,7 +21,7 @@ void rms_norm_rows(const Context& context, MatrixView<const float> x, std::span<
 inline constexpr Index kLeafTokens = 64;
 
 // dx += and dweight += of kernels/rms_norm_backward.h; `leaves` of token_blocks(.., kLeafTokens), `partial` a row per
-// leaf.
+// leaf. `dweight` of a weight that is not trained is empty.
 void rms_norm_backward(const Context& context, MatrixView<const float> x, std::span<const float> weight, float eps,
                        MatrixView<const float> dy, MatrixView<float> dx, std::span<const Index> leaves,
                        std::span<float> partial, std::span<float> dweight);
@@ -39,7 +40,7 @@ void convert_rows(const Context& context, const ConstFloatRows& x, const FloatRo
 void add_bias(const Context& context, std::span<const float> bias, MatrixView<float> x);
 
 // x[t] = table[ids[t]]; dtable[ids[t]] += dx[t], in the order of t.
-void embedding_rows(const Context& context, MatrixView<const float> table, std::span<const std::int32_t> ids,
+void embedding_rows(const Context& context, const StoredRows& table, std::span<const std::int32_t> ids,
                     MatrixView<float> x);
 void embedding_backward(const Context& context, std::span<const std::int32_t> ids, MatrixView<const float> dx,
                         MatrixView<float> dtable);

@@ -205,6 +205,8 @@ double Trainer::one_step(Index step, double& gradient_norm) {
   const std::span<float> gradients = floats(gradients_, layout_.gradient_values());
   set_zero(context_, gradients);
   const Index T = options_.sequence_tokens;
+  const std::vector<StoredRows> weights = layout_.weights(s.weights);
+  GradientArena sink(layout_, gradients);
   double loss = 0;
   std::vector<double> losses;
   std::vector<AttentionSegment> segments;
@@ -224,7 +226,7 @@ double Trainer::one_step(Index step, double& gradient_norm) {
                .targets = std::span(rows.targets).subspan(begin, size),
                .segments = segments,
                .factor = 1.0f / static_cast<float>(std::max<Index>(1, rows.trained))},
-              s.weights, gradients, memory(), losses);
+              weights, &sink, memory(), losses);
     for (const double each : losses) loss += each;
   }
   loss /= static_cast<double>(std::max<Index>(1, rows.trained));
@@ -273,6 +275,7 @@ EvalReport Trainer::evaluate(Index step) {
   const Index all = sampler.ordered_sequences(), sequences = std::min(all, options_.eval_sequences);
   const TrainedState s = state();
   EvalReport report{.step = step};
+  const std::vector<StoredRows> weights = layout_.weights(s.weights);
   SampleRows rows;
   std::vector<double> losses;
   for (Index first = 0; first < sequences; first += plan_.pass.sequences) {
@@ -286,7 +289,7 @@ EvalReport Trainer::evaluate(Index step) {
                .tokens = rows.tokens,
                .targets = rows.targets,
                .segments = rows.segments},
-              s.weights, {}, memory(), losses);
+              weights, nullptr, memory(), losses);
     for (const double each : losses) report.loss += each;
     report.tokens += rows.trained;
   }

@@ -227,7 +227,8 @@ TEST(Trainer, SeesTheModelThatInferenceSees) {
   std::vector<float> trained(static_cast<std::size_t>(30 * config.vocab_size));
   pass.logits(machine.context,
               {.sequences = 1, .sequence_tokens = 30, .tokens = tokens, .targets = tokens, .segments = segments},
-              values, {saved.bytes(), live.bytes(), logits.bytes()}, {trained.data(), 30, config.vocab_size});
+              layout.weights(values), {saved.bytes(), live.bytes(), logits.bytes()},
+              {trained.data(), 30, config.vocab_size});
   for (Index t = 0; t < 30; ++t) {
     for (Index v = 0; v < config.vocab_size; ++v) {
       // The same formulas in fp32, summed in another order.
