@@ -3,11 +3,15 @@
 //
 // A cell is 32 bits along k: one fp32 value, or two bf16 values that follow one another (the lower k in the low half).
 // The right operand lies in panels of up to 64 columns, cells[k][column]; the left one anywhere, given by two strides:
-// rows of activations as they are, or columns of them by interleave(). An output value is one chain over k from +0:
-//   F32   acc = fma(a[k], b[k], acc)
-//   BF16  acc = fma(a[2u], b[2u], fma(a[2u+1], b[2u+1], acc)): the odd one first, as vdpbf16ps has it
+// rows of activations as they are, or columns of them by interleave(). An output value is one chain over k:
+//   F32          acc = fma(a[k], b[k], acc)
+//   BF16 pairs   acc = fma(a[2u], b[2u], fma(a[2u+1], b[2u+1], acc)): the odd one first, as vdpbf16ps has it
+//   BF16 tiles   acc = acc + (even + odd): per 32 k (the last ones filled with zeros) an fma chain from +0 over the even
+//                k and one over the odd, as tdpbf16ps has it
 // so no cut of rows or columns changes a bit. Where k is cut into blocks (weight gradients over tokens,
-// docs/numerics.md 3), each block has a chain of its own, and they are added to c in order.
+// docs/numerics.md 3), chains begin anew with each: those of F32 and of pairs at +0, to be added to c in order; that of
+// tiles goes on from c, its 32 k from the begin of the block. Which of the two a bf16 product has is the CPU path's, and
+// part of what a run of training is (DenseOrder).
 #pragma once
 
 #include <cstddef>
@@ -69,14 +73,25 @@ struct DenseLeft {  // a[m,k] is cells[m * row_stride + k * k_stride], strides i
 
 enum class DenseStore {
   kSet,  // c = sum; one block
-  kAdd,  // c = c + sum, block by block; c is fp32
+  kAdd,  // c gains the sum, block by block; c is fp32
 };
 
-struct DensePanel {  // of the right operand
+struct DenseRight {  // some panels of the right operand, from the first column of c on
   const std::uint32_t* cells = nullptr;
-  Index width = 0;  // in cells
-  Index cols = 0;   // of c that it makes: at most width
+  Index k_cells = 0;  // of a whole column
+  Index cols = 0;     // of all these panels; c may have fewer
+  Index begin = 0;    // the cell of a column that meets a[m,0]
+
+  [[nodiscard]] Index width(Index panel) const { return dense_panel_width(cols, panel); }
+  [[nodiscard]] const std::uint32_t* panel(Index index) const {
+    return cells + dense_panel_offset(k_cells, index) + begin * width(index);
+  }
+  [[nodiscard]] DenseRight from(Index panel) const {
+    return {cells + dense_panel_offset(k_cells, panel), k_cells, cols - panel * kDensePanel, begin};
+  }
 };
+
+enum class DenseOrder { kPairs, kTiles };  // of bf16 products
 
 namespace ref {
 
@@ -87,9 +102,11 @@ void dense_interleave(DType type, const ConstFloatRows& x, Index padded_cols, st
 // out[u * width + n] is the cell of columns 2u and 2u + 1 (F32: of column u), row n. Zeros after the last row.
 void dense_transpose(DType type, const ConstFloatRows& x, std::uint32_t* out, Index width);
 
-// c [c.rows, b.cols]; the blocks of k end at `ends`, in cells.
-void dense_multiply(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends, DenseStore store,
+// c [rows, at most b.cols]; the blocks of k end at `ends`, in cells. In pairs, or in tiles.
+void dense_multiply(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends, DenseStore store,
                     const FloatRows& c);
+void dense_multiply_tiles(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
+                          DenseStore store, const FloatRows& c);
 
 }  // namespace ref
 }  // namespace jericho

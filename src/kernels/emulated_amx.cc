@@ -16,6 +16,7 @@
 
 #if HWY_TARGET == HWY_AVX3
 #include "kernels/cpu/attention_amx-inl.h"
+#include "kernels/cpu/dense_amx-inl.h"
 #include "kernels/cpu/matmul_amx-inl.h"
 
 HWY_PUSH_ATTRIBUTES(JERICHO_AMX_TARGET)
@@ -28,6 +29,11 @@ static void matmul_emulated(const PackedMatrix& w, const Activations& x, const f
 static void attention_emulated(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
                                MatrixView<const float> q, MatrixView<float> out) {
   attention_on_tiles<EmulatedTiles>(kv, tokens, logits, q, out);
+}
+
+static void dense_emulated(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
+                           DenseStore store_as, const FloatRows& c) {
+  dense_on_tiles<EmulatedTiles>(type, a, b, ends, store_as, c);
 }
 
 template <class Tiles>
@@ -68,6 +74,11 @@ void matmul_on_emulated_tiles(const PackedMatrix& w, const Activations& x, const
 void attention_on_emulated_tiles(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
                                  MatrixView<const float> q, MatrixView<float> out) {
   kernels::N_AVX3::attention_emulated(kv, tokens, logits, q, out);
+}
+
+void dense_on_emulated_tiles(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
+                             DenseStore store, const FloatRows& c) {
+  kernels::N_AVX3::dense_emulated(type, a, b, ends, store, c);
 }
 
 Index products_on_emulated_tiles() { return EmulatedTiles::products(); }

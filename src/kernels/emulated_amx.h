@@ -3,18 +3,23 @@
 #pragma once
 
 #include <ostream>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "kernels/dense.h"
 #include "kernels/kernels.h"
 
 namespace jericho {
 
-// As kernels::N_AVX3::matmul_amx() and attention_amx(). One thread at a time: the tiles are a static object.
+// As kernels::N_AVX3::matmul_amx(), attention_amx() and dense_multiply_amx(). One thread at a time: the tiles are a static object.
 void matmul_on_emulated_tiles(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                               Index strip_end, MatrixView<float> y);
 void attention_on_emulated_tiles(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,
                                  MatrixView<const float> q, MatrixView<float> out);
+
+void dense_on_emulated_tiles(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
+                             DenseStore store, const FloatRows& c);
 
 Index products_on_emulated_tiles();  // so far
 

@@ -50,6 +50,10 @@ class EmulatedTiles {
     }
   }
   template <int kTile>
+  static void load_streamed(const void* rows, Index stride) {
+    load<kTile>(rows, stride);
+  }
+  template <int kTile>
   static void store(void* rows, Index stride) {
     const Tile& tile = used("tilestored", kTile);
     for (Index r = 0; r < tile.rows; ++r) {

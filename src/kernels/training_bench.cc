@@ -35,15 +35,12 @@ void dense(benchmark::State& state, CpuPath path, DType type) {
   std::vector<float> y(static_cast<std::size_t>(kTokens * kSize));
   const std::vector<Index> ends = {k_cells};
   for (auto _ : state) {
-    for (Index panel = 0; panel < dense_panels(kSize); ++panel) {
-      kernels.dense_multiply(type, {left.data(), 1, kTokens},
-                             {right.data() + dense_panel_offset(k_cells, panel), kDensePanel, kDensePanel}, ends,
-                             DenseStore::kSet,
-                             float_rows(y.data(), kTokens, kSize).columns(panel * kDensePanel, kDensePanel));
-    }
+    kernels.dense_multiply(type, {left.data(), 1, kTokens}, {right.data(), k_cells, kSize}, ends, DenseStore::kSet,
+                           float_rows(y.data(), kTokens, kSize));
     benchmark::DoNotOptimize(y.data());
   }
   const PeakKind kind = type == DType::kF32                     ? PeakKind::kF32
+                        : has_units(PeakKind::kBF16, path)      ? PeakKind::kBF16
                         : has_units(PeakKind::kBF16Pairs, path) ? PeakKind::kBF16Pairs
                                                                 : PeakKind::kF32;
   report_operations(state, path, kind, 2.0 * kTokens * kSize * kSize);

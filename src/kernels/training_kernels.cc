@@ -32,11 +32,14 @@ const TrainingKernels& training_kernels_for(CpuPath path) {
   static const TrainingKernels scalar = scalar_table();
   static const TrainingKernels avx2 = kernels::avx2_training_table(scalar);
   static const TrainingKernels avx512 = kernels::avx512_training_table(avx2);
+  static const TrainingKernels amx = kernels::amx_training_table(avx512);
   switch (path) {
     case CpuPath::kScalar: return scalar;
     case CpuPath::kAvx2: return avx2;
-    default: return avx512;
+    case CpuPath::kAvx512: return avx512;
+    case CpuPath::kAmx: break;
   }
+  return amx;
 }
 
 }  // namespace jericho

@@ -19,8 +19,9 @@ struct TrainingKernels {
   void (*dense_interleave)(DType type, const ConstFloatRows& x, Index padded_cols, std::uint32_t* out,
                            Index out_stride) = nullptr;
   void (*dense_transpose)(DType type, const ConstFloatRows& x, std::uint32_t* out, Index width) = nullptr;
-  void (*dense_multiply)(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends,
+  void (*dense_multiply)(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
                          DenseStore store, const FloatRows& c) = nullptr;
+  DenseOrder dense_order = DenseOrder::kPairs;  // that dense_multiply has
   void (*rms_norm_backward)(MatrixView<const float> x, std::span<const float> weight, float eps,
                             MatrixView<const float> dy, MatrixView<float> dx, std::span<float> dweight) = nullptr;
   void (*glu_rows)(Activation activation, const ConstFloatRows& gate, const ConstFloatRows& up,

@@ -5,9 +5,11 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <string>
 
 #include "base/bytes.h"
 #include "kernels/bit_equal.h"
+#include "kernels/emulated_amx.h"
 
 namespace jericho {
 namespace {
@@ -71,32 +73,138 @@ TEST_P(TrainingKernelsOn, PackOperandsAsTheReference) {
   }
 }
 
+using DenseMultiply = decltype(TrainingKernels::dense_multiply);
+struct DenseProducts {
+  std::string name;
+  DenseMultiply multiply;
+  DenseMultiply reference;
+};
+
+// Of a path, and with AVX-512 those of AMX on emulated tiles.
+std::vector<DenseProducts> dense_products(CpuPath path) {
+  const TrainingKernels& kernels = training_kernels_for(path);
+  const bool tiles = kernels.dense_order == DenseOrder::kTiles;
+  std::vector<DenseProducts> all = {
+      {std::string(name(path)), kernels.dense_multiply, tiles ? ref::dense_multiply_tiles : ref::dense_multiply}};
+  if (path == CpuPath::kAvx512) all.push_back({"emulated tiles", dense_on_emulated_tiles, ref::dense_multiply_tiles});
+  return all;
+}
+
+struct DenseOperands {
+  DenseOperands(DType type, Index m, Index n, Index k, float width = 1.0f)
+      : a(type, m, type == DType::kF32 ? k : 2 * k, 1, width), b(type, n, a.view().cols, 2, width) {
+    right.resize(static_cast<std::size_t>(dense_right_cells(k, n)));
+    for (Index panel = 0; panel < dense_panels(n); ++panel) {
+      const Index first = panel * kDensePanel, panel_width = dense_panel_width(n, panel);
+      ref::dense_transpose(type, b.view().part(first, std::min(panel_width, n - first)),
+                           right.data() + dense_panel_offset(k, panel), panel_width);
+    }
+    columns.resize(static_cast<std::size_t>(round_up(m, 16) * k));
+    ref::dense_transpose(type, a.view(), columns.data(), round_up(m, 16));
+    as_rows = {reinterpret_cast<const std::uint32_t*>(a.view().data), k, 1};
+    as_columns = {columns.data(), 1, round_up(m, 16)};
+    packed = {right.data(), k, n};
+  }
+  Rows a, b;
+  std::vector<std::uint32_t> right, columns;
+  DenseLeft as_rows, as_columns;
+  DenseRight packed;
+};
+
 TEST_P(TrainingKernelsOn, MultiplyAsTheReferenceForEveryTail) {
   for (const DType type : kTypes) {
     for (const Index k : {1, 2, 31, 48}) {  // cells
       for (const Index m : {1, 3, 6, 13, 29}) {
         for (const Index n : {1, 16, 17, 32, 47, 50, 64}) {
-          const Index width = round_up(n, 16);
-          const Rows a(type, m, type == DType::kF32 ? k : 2 * k, 1, 1.0f);
-          const Rows b(type, width, type == DType::kF32 ? k : 2 * k, 2, 1.0f);
-          std::vector<std::uint32_t> packed(static_cast<std::size_t>(k * width));
-          ref::dense_transpose(type, b.view(), packed.data(), width);
-          const DenseLeft left = {reinterpret_cast<const std::uint32_t*>(a.view().data), k, 1};
-          const DensePanel right = {packed.data(), width, n};
-          for (const DType out : kTypes) {
-            Rows expected(out, m, n, n + 5), actual = expected;
-            ref::dense_multiply(type, left, right, std::array{k}, DenseStore::kSet, expected.view());
-            kernels().dense_multiply(type, left, right, std::array{k}, DenseStore::kSet, actual.view());
-            ASSERT_EQ(actual, expected) << m << " x " << n << " x " << k << " cells into " << name(out);
+          const DenseOperands x(type, m, n, k);
+          for (const DenseProducts& products : dense_products(GetParam())) {
+            for (const DType out : kTypes) {
+              Rows expected(out, m, n, n + 5), actual = expected;
+              products.reference(type, x.as_rows, x.packed, std::array{k}, DenseStore::kSet, expected.view());
+              products.multiply(type, x.as_rows, x.packed, std::array{k}, DenseStore::kSet, actual.view());
+              ASSERT_EQ(actual, expected)
+                  << products.name << ", " << m << " x " << n << " x " << k << " cells into " << name(out);
+            }
+            if (k < 31) continue;
+            Rows expected(DType::kF32, m, n, 4, 1.0f), actual = expected;
+            const std::array<Index, 3> ends = {7, 16, k};
+            products.reference(type, x.as_columns, x.packed, ends, DenseStore::kAdd, expected.view());
+            products.multiply(type, x.as_columns, x.packed, ends, DenseStore::kAdd, actual.view());
+            ASSERT_EQ(actual, expected) << products.name << ", " << m << " x " << n << " x " << k << " cells in blocks";
           }
-          if (k < 31) continue;
-          Rows expected(DType::kF32, m, n, 4, 1.0f), actual = expected;
-          const std::array<Index, 3> ends = {7, 16, k};
-          ref::dense_multiply(type, left, right, ends, DenseStore::kAdd, expected.view());
-          kernels().dense_multiply(type, left, right, ends, DenseStore::kAdd, actual.view());
-          ASSERT_EQ(actual, expected) << m << " x " << n << " x " << k << " cells in blocks";
         }
       }
+    }
+  }
+}
+
+TEST_P(TrainingKernelsOn, MultiplyAsTheReferenceOverManyRowsPanelsAndCells) {
+  const Index m = 67, n = 150, k = 530;
+  for (const DType type : kTypes) {
+    const DenseOperands x(type, m, n, k);
+    for (const DenseProducts& products : dense_products(GetParam())) {
+      for (const DType out : kTypes) {
+        Rows expected(out, m, n), actual = expected;
+        products.reference(type, x.as_rows, x.packed, std::array{k}, DenseStore::kSet, expected.view());
+        products.multiply(type, x.as_rows, x.packed, std::array{k}, DenseStore::kSet, actual.view());
+        ASSERT_EQ(actual, expected) << products.name << " into " << name(out);
+      }
+      // The panels from the second on, of which c has a part, and the cells from the 20th on.
+      DenseRight part = x.packed.from(1);
+      part.begin = 20;
+      const std::array<Index, 3> ends = {128, 400, k - 20};
+      for (const DenseLeft& left : {x.as_rows, x.as_columns}) {
+        Rows expected(DType::kF32, m, 70, 4, 1.0f), actual = expected;
+        products.reference(type, left, part, ends, DenseStore::kAdd, expected.view());
+        products.multiply(type, left, part, ends, DenseStore::kAdd, actual.view());
+        ASSERT_EQ(actual, expected) << products.name << " in blocks";
+      }
+    }
+  }
+}
+
+TEST_P(TrainingKernelsOn, ReadNothingOfTheRightOperandBehindABlock) {
+  const Index k = 21, behind = 11;
+  DenseOperands x(DType::kBF16, 3, 16, k + behind);
+  for (Index u = k; u < k + behind; ++u) {
+    for (Index n = 0; n < 16; ++n) x.right[static_cast<std::size_t>(u * 16 + n)] = 0x7f807f80u;  // infinities
+  }
+  for (const DenseProducts& products : dense_products(GetParam())) {
+    Rows expected(DType::kF32, 3, 16), actual = expected;
+    products.reference(DType::kBF16, x.as_rows, x.packed, std::array{k}, DenseStore::kSet, expected.view());
+    products.multiply(DType::kBF16, x.as_rows, x.packed, std::array{k}, DenseStore::kSet, actual.view());
+    ASSERT_EQ(actual, expected) << products.name;
+    for (const float value : actual.values()) ASSERT_TRUE(std::isfinite(value)) << products.name;
+  }
+}
+
+TEST(DenseMultiply, HasOtherBitsInTilesThanInPairs) {
+  const DenseOperands x(DType::kBF16, 16, 16, 48);
+  Rows pairs(DType::kF32, 16, 16), tiles = pairs;
+  ref::dense_multiply(DType::kBF16, x.as_rows, x.packed, std::array<Index, 1>{48}, DenseStore::kSet, pairs.view());
+  ref::dense_multiply_tiles(DType::kBF16, x.as_rows, x.packed, std::array<Index, 1>{48}, DenseStore::kSet,
+                            tiles.view());
+  EXPECT_NE(pairs.values(), tiles.values());
+}
+
+TEST(DenseMultiply, InTilesIsTheSumOfProducts) {
+  const Index m = 5, n = 18, k = 40;
+  const DenseOperands x(DType::kBF16, m, n, k);
+  Rows c(DType::kF32, m, n, 4, 1.0f);
+  const std::vector<float> before = c.values(), a = x.a.values(), b = x.b.values();
+  ref::dense_multiply_tiles(DType::kBF16, x.as_rows, x.packed, std::array<Index, 2>{9, k}, DenseStore::kAdd, c.view());
+  const std::vector<float> after = c.values();
+  for (Index i = 0; i < m; ++i) {
+    for (Index j = 0; j < n; ++j) {
+      const auto at = static_cast<std::size_t>(i * n + j);
+      double sum = static_cast<double>(before[at]), size = std::abs(sum);
+      for (Index t = 0; t < 2 * k; ++t) {
+        const double term = static_cast<double>(a[static_cast<std::size_t>(i * 2 * k + t)]) *
+                            static_cast<double>(b[static_cast<std::size_t>(j * 2 * k + t)]);
+        sum += term, size += std::abs(term);
+      }
+      // A term passes 16 fmas, the sum of two chains, and one addition for each of four units.
+      EXPECT_NEAR(static_cast<double>(after[at]), sum, 21 * 0x1p-24 * size) << i << ", " << j;
     }
   }
 }

@@ -17,10 +17,7 @@ struct Operand {  // packed; all of its panels
   Index k_cells = 0;
   Index cols = 0;
 
-  [[nodiscard]] DensePanel panel(Index index) const {
-    const Index width = dense_panel_width(cols, index);
-    return {cells.data() + dense_panel_offset(k_cells, index), width, std::min(width, cols - index * kDensePanel)};
-  }
+  [[nodiscard]] DenseRight right() const { return {cells.data(), k_cells, cols}; }
 };
 
 template <class S>
@@ -75,7 +72,6 @@ class Part {
     Index padded;         // columns that the rows of scores have
     VisibleKeys visible;  // relative to `column`
     [[nodiscard]] Index panel() const { return column / kDensePanel; }
-    [[nodiscard]] Index panels() const { return dense_panels(cols); }
   };
   [[nodiscard]] Tile tile(Index first) const {
     const Index rows = std::min(kQueryTile, segment_.rows - first);
@@ -96,16 +92,16 @@ class Part {
 
   void pack_transposed(const ConstFloatRows& x, Index head, const Operand& out) const {
     for (Index panel = 0; panel < dense_panels(out.cols); ++panel) {
-      const DensePanel p = out.panel(panel);
-      kernels_.dense_transpose(c_.type, rows_of(x, head, panel * kDensePanel, p.cols),
-                               out.cells.data() + dense_panel_offset(out.k_cells, panel), p.width);
+      const Index first = panel * kDensePanel, width = dense_panel_width(out.cols, panel);
+      kernels_.dense_transpose(c_.type, rows_of(x, head, first, std::min(width, out.cols - first)),
+                               out.cells.data() + dense_panel_offset(out.k_cells, panel), width);
     }
   }
   void pack_rows(const ConstFloatRows& x, const Operand& out) const {  // x [<= out's rows, D]
     for (Index panel = 0; panel < dense_panels(out.cols); ++panel) {
-      const DensePanel p = out.panel(panel);
-      kernels_.dense_interleave(c_.type, x.columns(panel * kDensePanel, p.cols), p.width,
-                                out.cells.data() + dense_panel_offset(out.k_cells, panel), p.width);
+      const Index first = panel * kDensePanel, width = dense_panel_width(out.cols, panel);
+      kernels_.dense_interleave(c_.type, x.columns(first, std::min(width, out.cols - first)), width,
+                                out.cells.data() + dense_panel_offset(out.k_cells, panel), width);
     }
   }
 
@@ -113,25 +109,17 @@ class Part {
   void scores(const Tile& t, const ConstFloatRows& x, const Operand& y, std::span<float> s) const {
     const FloatRows out = float_rows(s.data(), t.rows, t.padded);
     const DenseLeft left = {reinterpret_cast<const std::uint32_t*>(x.data), dense_cells(c_.type, x.stride), 1};
-    for (Index panel = 0; panel < t.panels(); ++panel) {
-      DensePanel right = y.panel(t.panel() + panel);
-      // Whole vectors: those beyond the tile are keys that no row sees, or zeros.
-      right.cols = std::min(right.width, t.padded - panel * kDensePanel);
-      kernels_.dense_multiply(c_.type, left, right, {&d_cells_, 1}, DenseStore::kSet,
-                              out.columns(panel * kDensePanel, right.cols));
-    }
+    // Whole vectors: those beyond the tile are keys that no row sees, or zeros.
+    kernels_.dense_multiply(c_.type, left, y.right().from(t.panel()), {&d_cells_, 1}, DenseStore::kSet, out);
   }
 
   // out [rows, D] = x y over the tile's keys; x [rows, padded], y [n, D].
   void over_keys(const Tile& t, const ConstFloatRows& x, const Operand& y, const FloatRows& out) const {
     const DenseLeft left = {reinterpret_cast<const std::uint32_t*>(x.data), dense_cells(c_.type, x.stride), 1};
-    const Index cells = dense_cells(c_.type, t.cols), skipped = dense_cells(c_.type, t.column);
-    for (Index panel = 0; panel < dense_panels(y.cols); ++panel) {
-      DensePanel right = y.panel(panel);
-      right.cells += skipped * right.width;
-      kernels_.dense_multiply(c_.type, left, right, {&cells, 1}, DenseStore::kSet,
-                              out.columns(panel * kDensePanel, right.cols));
-    }
+    const Index cells = dense_cells(c_.type, t.cols);
+    DenseRight right = y.right();
+    right.begin = dense_cells(c_.type, t.column);
+    kernels_.dense_multiply(c_.type, left, right, {&cells, 1}, DenseStore::kSet, out);
   }
 
   // out [keys of the tile, D] += x^T y over the tile's queries; x [rows, padded].
@@ -142,11 +130,7 @@ class Part {
       const Index count = std::min(kKeyPanel, t.cols - first);
       kernels_.dense_interleave(c_.type, x.columns(first, count), kKeyPanel, left_cells.data(), kKeyPanel);
       const DenseLeft left = {left_cells.data(), 1, kKeyPanel};
-      for (Index panel = 0; panel < dense_panels(y.cols); ++panel) {
-        const DensePanel right = y.panel(panel);
-        kernels_.dense_multiply(c_.type, left, right, {&cells, 1}, DenseStore::kAdd,
-                                out.part(first, count).columns(panel * kDensePanel, right.cols));
-      }
+      kernels_.dense_multiply(c_.type, left, y.right(), {&cells, 1}, DenseStore::kAdd, out.part(first, count));
     }
   }
 

@@ -91,12 +91,9 @@ void dense(const Context& context, DType type, const ConstFloatRows& x, const Pa
     const Index first = part / groups * kRowsPerPart, rows = std::min(kRowsPerPart, y.rows - first);
     const DenseLeft left = {reinterpret_cast<const std::uint32_t*>(x.row(first)), cells_per_row, 1};
     const Index begin = part % groups * kPanelsPerPart, end = std::min(begin + kPanelsPerPart, dense_panels(w.cols));
-    for (Index panel = begin; panel < end; ++panel) {
-      const Index column = panel * kDensePanel, width = dense_panel_width(w.cols, panel);
-      const Index count = std::min(width, w.cols - column);
-      const DensePanel right = {w.cells.data() + dense_panel_offset(w.k_cells, panel), width, count};
-      kernels.dense_multiply(type, left, right, {&w.k_cells, 1}, store, y.part(first, rows).columns(column, count));
-    }
+    const Index column = begin * kDensePanel, count = std::min(end * kDensePanel, w.cols) - column;
+    const DenseRight right = DenseRight{w.cells.data(), w.k_cells, w.cols}.from(begin);
+    kernels.dense_multiply(type, left, right, {&w.k_cells, 1}, store, y.part(first, rows).columns(column, count));
   };
   context.pool.run(ceil_div(y.rows, kRowsPerPart) * groups, multiply);
 }
@@ -148,11 +145,9 @@ void add_weight_gradient(const Context& context, DType type, const ConstFloatRow
     const Index row = part / groups * kLeftPanel, rows = std::min(kLeftPanel, out - row);
     const DenseLeft a = {left + k_cells * row, 1, kLeftPanel};
     const Index begin = part % groups * kPanelsPerPart, end = std::min(begin + kPanelsPerPart, right_panels);
-    for (Index panel = begin; panel < end; ++panel) {
-      const Index column = panel * kDensePanel, width = dense_panel_width(in, panel);
-      const DensePanel b = {right + dense_panel_offset(k_cells, panel), width, std::min(width, in - column)};
-      kernels.dense_multiply(type, a, b, cell_ends, DenseStore::kAdd, c.part(row, rows).columns(column, b.cols));
-    }
+    const Index column = begin * kDensePanel, count = std::min(end * kDensePanel, in) - column;
+    kernels.dense_multiply(type, a, DenseRight{right, k_cells, in}.from(begin), cell_ends, DenseStore::kAdd,
+                           c.part(row, rows).columns(column, count));
   };
   context.pool.run(left_panels * groups, multiply);
 }

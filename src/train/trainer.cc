@@ -11,7 +11,9 @@
 #include "base/error.h"
 #include "base/normals.h"
 #include "base/philox.h"
+#include "kernels/training_kernels.h"
 #include "ops/training_rows.h"
+#include "train/run_identity.h"
 #include "train/shuffle.h"
 #include "train/start_model.h"
 
@@ -308,23 +310,21 @@ void Trainer::save(Index step, const TrainWatch& watch) {
                              {"index", position_.index},
                              {"tokens", tokens_},
                              {"data_hash", fmt::format("{:016x}", data_hash_)},
-                             {"identity", options_.identity()}};
+                             {"identity", identity()}};
   if (best_) progress["best"] = {{"step", best_->step}, {"loss", best_->loss}};
   checkpoints_.save(step, state(), progress, side_files_);
   saved_step_ = step;
   if (watch.saved) watch.saved(step, checkpoints_.folder(step), seconds_since(start));
 }
 
+nlohmann::json Trainer::identity() const {
+  return run_identity(options_, training_kernels_for(context_.kernels.path).dense_order);
+}
+
 bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
   Index step = 0;
   if (const auto progress = checkpoints_.latest_progress()) {
-    const nlohmann::json now = options_.identity(), then = progress->value("identity", nlohmann::json());
-    for (const auto& [key, value] : now.items()) {
-      if (then.value(key, nlohmann::json()) == value) continue;
-      throw Error(ErrorKind::kUsage,
-                  fmt::format("{}: its checkpoints were trained with another '{}' ({}, now {}); give another output",
-                              options_.output.string(), key, then.value(key, nlohmann::json()).dump(), value.dump()));
-    }
+    require_same_run(options_.output, progress->value("identity", nlohmann::json()), identity());
     if (progress->value("data_hash", "") != fmt::format("{:016x}", data_hash_)) {
       throw Error(ErrorKind::kUsage,
                   fmt::format("{}: its checkpoints were trained on other texts or with another tokenizer; "

@@ -89,6 +89,7 @@ class Trainer {  // one thread
   void new_weights();
   double one_step(Index step, double& gradient_norm);
   EvalReport evaluate(Index step);
+  [[nodiscard]] nlohmann::json identity() const;
   void save(Index step, const TrainWatch& watch);
   [[nodiscard]] TrainedState state();
   [[nodiscard]] TrainingPass::Memory memory() const;

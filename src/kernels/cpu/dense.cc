@@ -118,10 +118,10 @@ void dense_transpose(DType type, const ConstFloatRows& x, std::uint32_t* out, In
   }
 }
 
-void dense_multiply(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends,
+void dense_multiply(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
                     DenseStore store_as, const FloatRows& c) {
-  if (type == DType::kF32) return multiply_panel<F32Product>(a, b, ends, store_as, c);
-  multiply_panel<PairProduct>(a, b, ends, store_as, c);
+  if (type == DType::kF32) return multiply_panels<F32Product>(a, b, ends, store_as, c);
+  multiply_panels<PairProduct>(a, b, ends, store_as, c);
 }
 
 }  // namespace jericho::kernels::HWY_NAMESPACE

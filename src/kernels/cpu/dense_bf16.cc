@@ -28,10 +28,10 @@ struct BF16Product {
 
 }  // namespace
 
-void dense_multiply_bf16(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends,
+void dense_multiply_bf16(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
                          DenseStore store_as, const FloatRows& c) {
   if (type == DType::kF32) return dense_multiply(type, a, b, ends, store_as, c);
-  multiply_panel<BF16Product>(a, b, ends, store_as, c);
+  multiply_panels<BF16Product>(a, b, ends, store_as, c);
 }
 
 }  // namespace jericho::kernels::HWY_NAMESPACE

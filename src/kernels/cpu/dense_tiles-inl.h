@@ -1,7 +1,7 @@
 // The inner loop of dense products (kernels/dense.h): a tile of c in registers, a row of the panel against a column of
 // the left operand per step. Templates over Product, the arithmetic of one cell, which lives in an unnamed namespace:
 // each file instantiates its own, under its own target attributes.
-// Start at multiply_panel().
+// Start at multiply_panels().
 #include <algorithm>
 #include <span>
 
@@ -32,6 +32,12 @@ HWY_INLINE void store_tile_row(F32x16 sum, DenseStore store_as, const FloatRows&
   if (store_as == DenseStore::kAdd) sum = add(load_values(c, m, n, count), sum);
   store_values(sum, c, m, n, count);
 }
+
+struct DensePanel {  // of the right operand
+  const std::uint32_t* cells;
+  Index width;  // in cells
+  Index cols;   // of c that it makes: at most width
+};
 
 // kRows rows of c from `m` on, kVectors vectors of columns from `n` on.
 template <class Product, int kRows, int kVectors>
@@ -93,6 +99,15 @@ void multiply_panel(const DenseLeft& a, const DensePanel& b, std::span<const Ind
     }
   } else {
     for (Index n = 0; n < b.width; n += 16) multiply_columns<Product, 4, 1>(a, b, ends, store_as, c, n);
+  }
+}
+
+template <class Product>
+void multiply_panels(const DenseLeft& a, const DenseRight& b, std::span<const Index> ends, DenseStore store_as,
+                     const FloatRows& c) {
+  for (Index panel = 0; panel * kDensePanel < c.cols; ++panel) {
+    const Index first = panel * kDensePanel, cols = std::min(b.width(panel), c.cols - first);
+    multiply_panel<Product>(a, {b.panel(panel), b.width(panel), cols}, ends, store_as, c.columns(first, cols));
   }
 }
 

@@ -37,51 +37,82 @@ HWY_INLINE TileConfig bf16_config(Index rows) {
   return config;
 }
 
+// Where the operands of unit after unit lie, in bytes.
+struct UnitLayout {
+  Index stride = 64;  // between rows of a tile
+  Index step = 1024;  // from a unit to the next
+};
+
+// How strips are read: to be met again soon, or once, past the first cache, where the rows stay.
+enum class StripUse { kKept, kStreamed };
+
+template <class Tiles, int kTile, StripUse kUse>
+HWY_INLINE void load_strip(const char* at, Index stride) {
+  if constexpr (kUse == StripUse::kKept) {
+    Tiles::template load<kTile>(at, stride);
+  } else {
+    Tiles::template load_streamed<kTile>(at, stride);
+  }
+}
+
 // kRowTiles tiles of rows times kStrips strips, `units` units on from x: tile 2 t + s sums tile t and strip s, 4 + t
 // holds rows, 6 + s pairs. An operand is loaded for the next unit as soon as its last product has started.
-template <class Tiles, int kRowTiles, int kStrips>
-HWY_INLINE void add_units(const BF16* const* x, Index stride, const UnitPairs* const* w, Index units) {
-  Tiles::template load<4>(x[0], stride);
-  Tiles::template load<6>(w[0], 64);
-  if constexpr (kStrips > 1) Tiles::template load<7>(w[1], 64);
-  if constexpr (kRowTiles > 1) Tiles::template load<5>(x[1], stride);
+template <class Tiles, int kRowTiles, int kStrips, StripUse kUse = StripUse::kKept, class X, class W>
+HWY_INLINE void add_units(const X* const* x, UnitLayout x_layout, const W* const* w, UnitLayout w_layout, Index units) {
+  const char* rows[2] = {reinterpret_cast<const char*>(x[0]), reinterpret_cast<const char*>(x[kRowTiles - 1])};
+  const char* pairs[2] = {reinterpret_cast<const char*>(w[0]), reinterpret_cast<const char*>(w[kStrips - 1])};
+  Tiles::template load<4>(rows[0], x_layout.stride);
+  load_strip<Tiles, 6, kUse>(pairs[0], w_layout.stride);
+  if constexpr (kStrips > 1) load_strip<Tiles, 7, kUse>(pairs[1], w_layout.stride);
+  if constexpr (kRowTiles > 1) Tiles::template load<5>(rows[1], x_layout.stride);
   for (Index u = 0; u < units; ++u) {
     const Index next = std::min(u + 1, units - 1);  // the last unit's operands are loaded once too often
     Tiles::template dot_bf16<0, 4, 6>();
     if constexpr (kStrips > 1) Tiles::template dot_bf16<1, 4, 7>();
-    Tiles::template load<4>(x[0] + kUnit * next, stride);
+    Tiles::template load<4>(rows[0] + next * x_layout.step, x_layout.stride);
     if constexpr (kRowTiles > 1) Tiles::template dot_bf16<2, 5, 6>();
-    Tiles::template load<6>(w[0] + next, 64);
+    load_strip<Tiles, 6, kUse>(pairs[0] + next * w_layout.step, w_layout.stride);
     if constexpr (kRowTiles > 1 && kStrips > 1) Tiles::template dot_bf16<3, 5, 7>();
-    if constexpr (kStrips > 1) Tiles::template load<7>(w[1] + next, 64);
-    if constexpr (kRowTiles > 1) Tiles::template load<5>(x[1] + kUnit * next, stride);
+    if constexpr (kStrips > 1) load_strip<Tiles, 7, kUse>(pairs[1] + next * w_layout.step, w_layout.stride);
+    if constexpr (kRowTiles > 1) Tiles::template load<5>(rows[1] + next * x_layout.step, x_layout.stride);
   }
 }
 
 enum class Sums { kFromZero, kGoOn };
 
-// The same on to sums in memory: those of tile t and strip s at to[2 t + s], rows `to_stride` bytes apart. The tiles of
-// rows may share some: all sums are read before any is written.
+// Sums begin at zero, or as those in memory: of tile t and strip s at from[2 t + s], rows `stride` bytes apart.
 template <class Tiles, int kRowTiles, int kStrips>
-HWY_INLINE void add_products(Sums from, const BF16* const* x, Index stride, const UnitPairs* const* w, Index units,
-                             float* const* to, Index to_stride) {
+HWY_INLINE void begin_sums(Sums how, float* const* from, Index stride) {
   constexpr bool kFour = kRowTiles > 1 && kStrips > 1;
-  if (from == Sums::kFromZero) {
+  if (how == Sums::kFromZero) {
     Tiles::template zero<0>();
     if constexpr (kStrips > 1) Tiles::template zero<1>();
     if constexpr (kRowTiles > 1) Tiles::template zero<2>();
     if constexpr (kFour) Tiles::template zero<3>();
   } else {
-    Tiles::template load<0>(to[0], to_stride);
-    if constexpr (kStrips > 1) Tiles::template load<1>(to[1], to_stride);
-    if constexpr (kRowTiles > 1) Tiles::template load<2>(to[2], to_stride);
-    if constexpr (kFour) Tiles::template load<3>(to[3], to_stride);
+    Tiles::template load<0>(from[0], stride);
+    if constexpr (kStrips > 1) Tiles::template load<1>(from[1], stride);
+    if constexpr (kRowTiles > 1) Tiles::template load<2>(from[2], stride);
+    if constexpr (kFour) Tiles::template load<3>(from[3], stride);
   }
-  add_units<Tiles, kRowTiles, kStrips>(x, stride, w, units);
-  Tiles::template store<0>(to[0], to_stride);
-  if constexpr (kStrips > 1) Tiles::template store<1>(to[1], to_stride);
-  if constexpr (kRowTiles > 1) Tiles::template store<2>(to[2], to_stride);
-  if constexpr (kFour) Tiles::template store<3>(to[3], to_stride);
+}
+
+template <class Tiles, int kRowTiles, int kStrips>
+HWY_INLINE void store_sums(float* const* to, Index stride) {
+  Tiles::template store<0>(to[0], stride);
+  if constexpr (kStrips > 1) Tiles::template store<1>(to[1], stride);
+  if constexpr (kRowTiles > 1) Tiles::template store<2>(to[2], stride);
+  if constexpr (kRowTiles > 1 && kStrips > 1) Tiles::template store<3>(to[3], stride);
+}
+
+// The products of rows, `stride` bytes apart, with strips of UnitPairs, on to sums in memory. The tiles of rows may
+// share some: all sums are read before any is written.
+template <class Tiles, int kRowTiles, int kStrips>
+HWY_INLINE void add_products(Sums from, const BF16* const* x, Index stride, const UnitPairs* const* w, Index units,
+                             float* const* to, Index to_stride) {
+  begin_sums<Tiles, kRowTiles, kStrips>(from, to, to_stride);
+  add_units<Tiles, kRowTiles, kStrips>(x, {stride, kUnit * 2}, w, {}, units);
+  store_sums<Tiles, kRowTiles, kStrips>(to, to_stride);
 }
 
 // --- int8 ---------------------------------------------------------------------------------------------------------

@@ -48,6 +48,11 @@ struct HardwareTiles {
   static HWY_INLINE void load(const void* rows, Index stride) {  // in bytes
     __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(rows), "r"(stride) : "memory");
   }
+  // Of rows that are read once: the first cache may leave them out.
+  template <int kTile>
+  static HWY_INLINE void load_streamed(const void* rows, Index stride) {
+    __asm__ volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(rows), "r"(stride) : "memory");
+  }
   template <int kTile>
   static HWY_INLINE void store(void* rows, Index stride) {
     __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(rows), "r"(stride) : "memory");

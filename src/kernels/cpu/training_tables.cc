@@ -45,4 +45,11 @@ TrainingKernels avx512_training_table(const TrainingKernels& below) {
   return table;
 }
 
+TrainingKernels amx_training_table(const TrainingKernels& below) {
+  TrainingKernels table = below;
+  table.dense_multiply = N_AVX3::dense_multiply_amx;
+  table.dense_order = DenseOrder::kTiles;
+  return table;
+}
+
 }  // namespace jericho::kernels

@@ -11,7 +11,7 @@ namespace jericho::kernels {
   void adamw(const AdamWStep& step, const float* gradient, Index count, float* weight, float* m, float* v);            \
   void dense_interleave(DType type, const ConstFloatRows& x, Index padded_cols, std::uint32_t* out, Index out_stride); \
   void dense_transpose(DType type, const ConstFloatRows& x, std::uint32_t* out, Index width);                          \
-  void dense_multiply(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends,                \
+  void dense_multiply(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,                \
                       DenseStore store, const FloatRows& c);                                                           \
   void rms_norm_backward(MatrixView<const float> x, std::span<const float> weight, float eps,                          \
                          MatrixView<const float> dy, MatrixView<float> dx, std::span<float> dweight);                  \
@@ -38,11 +38,15 @@ JERICHO_TARGET_KERNELS(N_AVX3)
 
 namespace N_AVX3 {
 // With the processor's bf16 product.
-void dense_multiply_bf16(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends,
+void dense_multiply_bf16(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
                          DenseStore store, const FloatRows& c);
+// With AMX tiles, in the order of tiles.
+void dense_multiply_amx(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
+                        DenseStore store, const FloatRows& c);
 }  // namespace N_AVX3
 
 TrainingKernels avx2_training_table(const TrainingKernels& below);
 TrainingKernels avx512_training_table(const TrainingKernels& below);
+TrainingKernels amx_training_table(const TrainingKernels& below);
 
 }  // namespace jericho::kernels

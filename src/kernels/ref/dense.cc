@@ -44,35 +44,81 @@ void dense_transpose(DType type, const ConstFloatRows& x, std::uint32_t* out, In
   }
 }
 
-void dense_multiply(DType type, const DenseLeft& a, const DensePanel& b, std::span<const Index> ends, DenseStore store,
-                    const FloatRows& c) {
+namespace {
+
+// One block's sum of cells a(k) and b(k), k in [begin, end), on from `sum`.
+template <class A, class B>
+float add_chain(DType type, Index begin, Index end, const A& a, const B& b, float sum) {
+  for (Index k = begin; k < end; ++k) {
+    if (type == DType::kF32) {
+      sum = std::fma(std::bit_cast<float>(a(k)), std::bit_cast<float>(b(k)), sum);
+    } else {
+      sum = std::fma(high(a(k)), high(b(k)), sum);
+      sum = std::fma(low(a(k)), low(b(k)), sum);
+    }
+  }
+  return sum;
+}
+
+template <class A, class B>
+float add_units(Index begin, Index end, const A& a, const B& b, float sum) {
+  constexpr Index kUnit = 16;  // cells
+  for (Index first = begin; first < end; first += kUnit) {
+    float even = 0, odd = 0;
+    for (Index k = first; k < first + kUnit; ++k) {
+      const std::uint32_t x = k < end ? a(k) : 0, w = k < end ? b(k) : 0;
+      even = std::fma(low(x), low(w), even);
+      odd = std::fma(high(x), high(w), odd);
+    }
+    sum = sum + (even + odd);
+  }
+  return sum;
+}
+
+// c[m,n] = sum_of(c[m,n], begin, end, a, b) block by block, where a(k) and b(k) are cells.
+template <class Sum>
+void multiply(const DenseLeft& a, const DenseRight& b, std::span<const Index> ends, DenseStore store,
+              const FloatRows& c, const Sum& sum_of) {
   JERICHO_CHECK(store == DenseStore::kAdd ? c.dtype == DType::kF32 : ends.size() == 1, "{} blocks into type {}",
                 ends.size(), name(c.dtype));
   for (Index m = 0; m < c.rows; ++m) {
-    for (Index n = 0; n < b.cols; ++n) {
+    for (Index n = 0; n < c.cols; ++n) {
+      const Index panel = n / kDensePanel, width = b.width(panel);
+      const std::uint32_t* column = b.panel(panel) + n % kDensePanel;
+      const auto left = [&](Index k) { return a.cells[m * a.row_stride + k * a.k_stride]; };
+      const auto right = [&](Index k) { return column[k * width]; };
       Index begin = 0;
       for (const Index end : ends) {
-        float sum = 0;
-        for (Index k = begin; k < end; ++k) {
-          const std::uint32_t x = a.cells[m * a.row_stride + k * a.k_stride];
-          const std::uint32_t w = b.cells[k * b.width + n];
-          if (type == DType::kF32) {
-            sum = std::fma(std::bit_cast<float>(x), std::bit_cast<float>(w), sum);
-          } else {
-            sum = std::fma(high(x), high(w), sum);
-            sum = std::fma(low(x), low(w), sum);
-          }
-        }
+        float before = 0;
+        if (store == DenseStore::kAdd) before = reinterpret_cast<const float*>(c.row(m))[n];
+        const float sum = sum_of(before, begin, end, left, right);
         begin = end;
         if (c.dtype == DType::kF32) {
-          float& out = reinterpret_cast<float*>(c.row(m))[n];
-          out = store == DenseStore::kAdd ? out + sum : sum;
+          reinterpret_cast<float*>(c.row(m))[n] = sum;
         } else {
           reinterpret_cast<BF16*>(c.row(m))[n] = to_bf16(sum);
         }
       }
     }
   }
+}
+
+}  // namespace
+
+void dense_multiply(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends, DenseStore store,
+                    const FloatRows& c) {
+  multiply(a, b, ends, store, c, [&](float before, Index begin, Index end, const auto& x, const auto& w) {
+    const float sum = add_chain(type, begin, end, x, w, 0);
+    return store == DenseStore::kAdd ? before + sum : sum;
+  });
+}
+
+void dense_multiply_tiles(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
+                          DenseStore store, const FloatRows& c) {
+  if (type == DType::kF32) return dense_multiply(type, a, b, ends, store, c);
+  multiply(a, b, ends, store, c, [](float before, Index begin, Index end, const auto& x, const auto& w) {
+    return add_units(begin, end, x, w, before);
+  });
 }
 
 }  // namespace jericho::ref
