@@ -81,25 +81,29 @@ class BudgetOfOneModel:
                 self.assertLessEqual(abs(ledger - kernel), max(32 * MIB, 0.02 * kernel))
                 self.assertLessEqual(kernel, memory["budget_bytes"])
 
-    def test_a_cgroup_five_percent_above_the_budget_kills_nothing(self):
-        try:
-            with cgroup.MemoryCgroup(int(1.05 * self.smallest)) as group:
-                result = group.run([verbs.jericho, *self.command(self.argument)], env=verbs.environment)
-        except cgroup.CgroupUnavailable as reason:
-            self.skipTest(str(reason))
-        self.assertEqual(result.oom_kills, 0)
-        self.assertEqual(result.exit_code, 0, result.stderr)
-        self.assertEqual(len(json.loads(result.stdout)["tokens"]), 24)
-
-    def test_any_budget_gives_the_same_text(self):
-        results = [self.result_of(memory) for memory in
-                   (self.argument, memory_flag(int(1.25 * self.smallest)), memory_flag(2 * self.smallest), "auto")]
+    def test_every_budget_of_the_ladder_holds_inside_a_cgroup_with_the_same_text(self):
+        results = []
+        for factor in (1, 1.25, 2, 4):
+            budget = int(factor * self.smallest)
+            command = [verbs.jericho, *self.command(self.argument if factor == 1 else memory_flag(budget))]
+            try:
+                with cgroup.MemoryCgroup(int(1.05 * budget)) as group:
+                    done = group.run(command, env=verbs.environment)
+            except cgroup.CgroupUnavailable as reason:
+                self.skipTest(str(reason))
+            self.assertEqual(done.oom_kills, 0)
+            self.assertEqual(done.exit_code, 0, done.stderr)
+            results.append(json.loads(done.stdout))
+            self.assertLessEqual(results[-1]["memory"]["kernel_peak_bytes"], budget)
         self.assertEqual(len(results[0]["tokens"]), 24)
         for result in results[1:]:
             self.assertEqual(result["tokens"], results[0]["tokens"])
             self.assertEqual(result["text"], results[0]["text"])
         self.assertGreater(len(set(results[0]["tokens"])), 4)  # not one token over and over
         self.assertGreaterEqual(results[2]["context"], results[0]["context"])
+
+    def test_no_budget_at_all_gives_the_same_text(self):
+        self.assertEqual(self.result_of("auto")["tokens"], self.result_of(self.argument)["tokens"])
 
     def test_other_threads_and_kv_types_keep_to_their_smallest_budget_too(self):
         for flags in (("-t", "4"), ("--kv-type", "q8"), ("--kv-type", "f32", "-c", "300"), ("--chunk", "7"),

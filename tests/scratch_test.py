@@ -5,6 +5,7 @@ prompts that a store of prefixes knows are read from it, with the same text, wha
 usage: scratch_test.py JERICHO MAKE_MODEL FOLDER
 """
 import json
+import os
 import pathlib
 import random
 import re
@@ -24,7 +25,7 @@ TEXT = "the cat sat on the mat and the dog lay by the door while rain fell on th
 
 
 class Verb(unittest.TestCase):
-    sizes = {"layers": 8, "context": 4096}
+    sizes = {"layers": 8, "context": 8192}
 
     @classmethod
     def setUpClass(cls):
@@ -33,9 +34,9 @@ class Verb(unittest.TestCase):
         cls.folder = verbs.folder / cls.__name__
         cls.folder.mkdir(exist_ok=True)
 
-    def command(self, *more, prompt=TEXT, kv_type="f32"):
-        return ["run", "-m", self.model, "-p", prompt, "-n", "24", "--temp", "0", "--ignore-eos", "-t", "2", "-c", "3000",
-                "--kv-type", kv_type, "--json", *more]
+    def command(self, *more, prompt=TEXT, kv_type="f32", length=3000):
+        return ["run", "-m", self.model, "-p", prompt * (length // 3000), "-n", "24", "--temp", "0", "--ignore-eos", "-t", "2",
+                "-c", length, "--kv-type", kv_type, "--json", *more]
 
     def result(self, *more, **how):
         done = verbs.run(*self.command(*more, **how))
@@ -47,8 +48,8 @@ class Verb(unittest.TestCase):
 
 
 class Scratch(Verb):
-    def smallest(self):
-        refusal = verbs.run(*self.command("--memory", "1MiB"))
+    def smallest(self, **how):
+        refusal = verbs.run(*self.command("--memory", "1MiB", **how))
         self.assertEqual(refusal.returncode, 3)
         match = re.search(r"--scratch FOLDER --memory ([0-9.]+)(\w+)$", refusal.stderr, re.M)
         self.assertIsNotNone(match, refusal.stderr)
@@ -69,16 +70,40 @@ class Scratch(Verb):
                     self.assertGreater(result["memory"]["disk_bytes"], 0)
                     self.assertEqual(self.left(), [])
 
-    def test_nothing_is_left_when_the_process_is_killed(self):
-        command = self.command("--memory", f"{self.smallest()}B", "--scratch", self.folder)
+    def test_a_context_four_times_the_keys_and_values_in_memory_gives_the_same_text(self):
+        expected = self.result(length=6000)
+        result = self.result("--memory", f"{self.smallest(length=6000)}B", "--scratch", self.folder, length=6000)
+        all_pages = expected["memory"]["purposes"]["kv.pages"]["peak_bytes"]
+        self.assertGreaterEqual(all_pages, 4 * result["memory"]["purposes"]["kv.pages"]["planned_bytes"])
+        self.assertEqual(result["tokens"], expected["tokens"])
+
+    def test_nothing_is_left_when_the_process_is_killed_while_it_spills(self):
+        command = [verbs.jericho, *map(str, self.command("--memory", f"{self.smallest()}B", "--scratch", self.folder))]
         generator = random.Random(3)
         for _ in range(50):
-            process = subprocess.Popen([verbs.jericho, *map(str, command)], stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, env=verbs.environment)
-            time.sleep(generator.uniform(0.02, 0.4))
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=verbs.environment)
+            while True:
+                self.assertIsNone(process.poll(), "ended before it spilled")
+                scratch = self.scratch_file_of(process.pid)
+                if scratch is not None and scratch.stat().st_blocks > 0:
+                    break
+                time.sleep(0.001)
+            self.assertEqual(self.left(), [], "the file has a name")
+            time.sleep(generator.uniform(0, 0.1))
             process.kill()
             process.wait()
             self.assertEqual(self.left(), [])
+
+    def scratch_file_of(self, pid):
+        """Its open file without a name in the folder, by the way the kernel offers; None: there is none."""
+        folder = pathlib.Path(f"/proc/{pid}/fd")
+        try:
+            for link in folder.iterdir():
+                if os.readlink(link).startswith(f"{self.folder.resolve()}/") and os.readlink(link).endswith("(deleted)"):
+                    return link
+        except FileNotFoundError:  # it ended, or closed the file meanwhile
+            pass
+        return None
 
     def test_audit_plans_what_runs_and_says_what_a_token_reads(self):
         read = self.result()["prompt_tokens"] + 24
@@ -135,16 +160,19 @@ class PrefixStore(Verb):
     def test_a_run_that_was_killed_leaves_a_store_that_opens(self):
         generator = random.Random(4)
         folder = self.folder / "killed"
-        for i in range(10):
-            prompt = f"{i} {TEXT}"
-            command = self.command("--prefix-store", folder, "--chunk", "32", prompt=prompt)
+        hits = 0
+        for i in range(50):
+            prompt = f"{i} {TEXT[:700]}"
+            command = self.command("--prefix-store", folder, "--chunk", "16", prompt=prompt)
             process = subprocess.Popen([verbs.jericho, *map(str, command)], stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL, env=verbs.environment)
-            time.sleep(generator.uniform(0.05, 0.5))
+            time.sleep(generator.uniform(0.02, 0.25))
             process.kill()
             process.wait()
-            self.assertEqual(self.result("--prefix-store", folder, prompt=prompt)["tokens"],
-                             self.result(prompt=prompt)["tokens"])
+            again = self.result("--prefix-store", folder, prompt=prompt)
+            hits += again["stored_tokens"] > 0
+            self.assertEqual(again["tokens"], self.result(prompt=prompt)["tokens"])
+        self.assertGreater(hits, 0, "no kill came after a page was stored")
 
     def test_a_smaller_context_in_ram_takes_from_the_store_too(self):
         folder = self.folder / "both"
