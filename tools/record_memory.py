@@ -7,11 +7,11 @@ usage: record_memory.py JERICHO MAKE_MODEL FOLDER OUT [PART...]
 PART is ladder, streaming, context or verify; by default all. FOLDER, on the disk to be measured, holds the model meanwhile
 (about 1.2 GB). Run it on a machine that does nothing else; it takes about ten minutes.
 """
+import ctypes
 import json
 import mmap
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -60,24 +60,27 @@ class Bench:
 
 def direct_read_gbps(path, seconds=1.0):
     """What the disk gives of this file: requests of 1 MiB by 16 threads into huge pages, past the page cache."""
+    workers, huge = 16, 2 * MIB
     size = path.stat().st_size // MIB * MIB
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    done = []
+    memory = mmap.mmap(-1, (workers + 1) * huge, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    begin_of_page = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % huge
+    view = memoryview(memory)
+    for at in range(0, len(view), 4096):
+        view[at] = 1  # backed before the clock runs
+    done = [0] * workers
 
     def read(worker):
-        with mmap.mmap(-1, 2 * MIB) as memory:
-            memory.madvise(mmap.MADV_HUGEPAGE)
-            view = memoryview(memory)[:MIB]
-            count, at = 0, worker * MIB
-            while time.monotonic() < end:
-                count += os.preadv(descriptor, [view], at % size)
-                at += 16 * MIB
-            done.append(count)
-            view.release()
+        buffer = [view[begin_of_page + worker * huge:][:MIB]]
+        at = worker * MIB
+        while time.monotonic() < end:
+            done[worker] += os.preadv(descriptor, buffer, at % size)
+            at += workers * MIB
 
     begin = time.monotonic()
     end = begin + seconds
-    threads = [threading.Thread(target=read, args=(worker,)) for worker in range(16)]
+    threads = [threading.Thread(target=read, args=(worker,)) for worker in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -101,7 +104,7 @@ def ladder(bench, model):
         result = json.loads(done.stdout)
         texts.add(tuple(result["tokens"]))
         peak = result["memory"]["kernel_peak_bytes"]
-        bench.add(f"tg24 ladder, least budget x {factor}", [result["tokens_per_second"]], budget_bytes=budget,
+        bench.add(f"tg24 ladder, least budget x {factor}", [result["decode_tokens_per_second"]], budget_bytes=budget,
                   kernel_peak_bytes=peak, of_budget=round(peak / budget, 3), cgroup_peak_bytes=done.peak_bytes,
                   at_98_percent=refused.returncode if factor == 1 else None)
     return {"same_tokens_at_all_budgets": len(texts) == 1}
@@ -132,7 +135,7 @@ def streaming(bench, model):
             page_cache.drop(model)
             read, result = run_counted(bench, bench.command(model, many, memory))
             cached = max(cached, page_cache.cached_bytes(model))
-            speeds.append(result["tokens_per_second"])
+            speeds.append(result["decode_tokens_per_second"])
             direct.append(direct_read_gbps(model))
             texts.add(tuple(result["tokens"]))
         per_token = (read - base) / (many - few)
@@ -182,14 +185,14 @@ def context(bench):
     results = [result] + [cold(memory) for _ in range(RUNS - 1)]
     direct = [direct_read_gbps(model) for _ in range(RUNS)]
     arithmetic = results[0]["cold"]["bytes_per_token"] / (statistics.median(direct) * 1e9)
-    in_memory = 1 / whole["tokens_per_second"]
+    in_memory = 1 / whole["decode_tokens_per_second"]
     for key in ("median_seconds", "p99_seconds", "slowest_seconds"):
         if key not in results[0]["cold"]:
             raise SystemExit(f"run --json has no cold.{key}")
-    bench.add("tg200 context 4 x its memory", [each["tokens_per_second"] for each in results], budget_bytes=memory,
+    bench.add("tg200 context 4 x its memory", [each["decode_tokens_per_second"] for each in results], budget_bytes=memory,
               prompt_tokens=whole["prompt_tokens"], kv_bytes=all_pages, kv_in_memory_bytes=int(all_pages / part(result)),
               bytes_per_token=results[0]["cold"]["bytes_per_token"],
-              in_memory_ts=round(whole["tokens_per_second"], 2), direct_read_gbps=[round(each, 2) for each in direct],
+              in_memory_ts=round(whole["decode_tokens_per_second"], 2), direct_read_gbps=[round(each, 2) for each in direct],
               arithmetic_seconds=round(max(arithmetic, in_memory), 5),
               **{key: [round(each["cold"][key], 5) for each in results]
                  for key in ("median_seconds", "p99_seconds", "slowest_seconds")},
@@ -226,10 +229,9 @@ def main():
     parts = sys.argv[5:] or ["ladder", "streaming", "context", "verify"]
     folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(jericho, make_model, folder)
-    cpu = re.search(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
-    bench.cpu = cpu.group(1) if cpu else "unknown"
+    machine = bench.json_of([jericho, "bench", "-p", "8", "-n", "0", "-r", "1", "--json"])[0]
+    bench.cpu, bench.path = machine["cpu"], machine["path"]
     model = bench.model("1b.gguf", **SHAPE)
-    bench.path = bench.json_of(bench.command(model, 4, "4GiB"))["path"]
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout
     record = {"what": __doc__.split("\n\n")[0], "commit": commit.strip(), "shape": SHAPE, "deep_shape": DEEP}
     for part in parts:

@@ -81,12 +81,13 @@ Starvation find_starvation(const ModelView& model, const Device& device, KvTypes
 Verdict verdict_of(const Utilization& u) {
   constexpr double kHalf = 0.5;
   if (u.bandwidth >= kHalf) return u.compute >= kHalf ? Verdict::kBalanced : Verdict::kMemoryBound;
-  return u.compute >= kHalf ? Verdict::kComputeBound : Verdict::kOverheadBound;
+  if (u.compute >= kHalf) return Verdict::kComputeBound;
+  return u.disk >= kHalf ? Verdict::kDiskBound : Verdict::kOverheadBound;
 }
 
 std::string_view name(Verdict verdict) {
-  constexpr std::array<std::string_view, 4> kNames = {"memory-bound", "compute-bound", "bound by latency and overhead",
-                                                      "balanced"};
+  constexpr std::array<std::string_view, 5> kNames = {"memory-bound", "compute-bound", "bound by latency and overhead",
+                                                      "balanced", "disk-bound"};
   return kNames[static_cast<std::size_t>(verdict)];
 }
 
@@ -104,6 +105,9 @@ std::string_view explanation(const Utilization& u) {
   if (u.compute >= 0.5) {
     return "bound by arithmetic: fewer operations or narrower ones help (8-bit weights and activations), more "
            "bandwidth does not";
+  }
+  if (u.disk >= 0.5) {
+    return "bound by the disk: more --memory keeps more weights, several sequences at once share what is read";
   }
   return "not bound by memory: latency, too few threads, remote memory, small pages, slow unpacking, or throttling";
 }

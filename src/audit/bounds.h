@@ -55,12 +55,13 @@ inline constexpr Index kMostSequences = 4096;
 Starvation find_starvation(const ModelView& model, const Device& device, KvTypes type, Index batch, Index context,
                            Index model_context, const Fits& fits);
 
-// Both parts of a machine's work held against its roofs, each 0 to 1 and a little above.
+// The parts of a machine's work held against its roofs, each 0 to 1 and a little above.
 struct Utilization {
   double bandwidth = 0;
   double compute = 0;
+  double disk = 0;  // of weights that stream
 };
-enum class Verdict { kMemoryBound, kComputeBound, kOverheadBound, kBalanced };
+enum class Verdict { kMemoryBound, kComputeBound, kOverheadBound, kBalanced, kDiskBound };
 Verdict verdict_of(const Utilization& utilization);
 std::string_view name(Verdict verdict);                        // "memory-bound", ...
 std::string_view explanation(const Utilization& utilization);  // what that level of use means, and what helps

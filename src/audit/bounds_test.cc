@@ -99,6 +99,8 @@ TEST(Verdict, IsByWhichResourceIsHalfUsed) {
   EXPECT_EQ(verdict_of({.bandwidth = 0.2, .compute = 0.6}), Verdict::kComputeBound);
   EXPECT_EQ(verdict_of({.bandwidth = 0.2, .compute = 0.1}), Verdict::kOverheadBound);
   EXPECT_EQ(verdict_of({.bandwidth = 0.5, .compute = 0.5}), Verdict::kBalanced);
+  EXPECT_EQ(verdict_of({.bandwidth = 0.2, .compute = 0.1, .disk = 0.9}), Verdict::kDiskBound);
+  EXPECT_EQ(verdict_of({.bandwidth = 0.2, .compute = 0.6, .disk = 0.6}), Verdict::kComputeBound);
 }
 
 TEST(Verdict, IsExplainedAtEveryLevel) {

@@ -168,7 +168,9 @@ Json verification_json(const Verification& v) {
   for (const Checked& c : v.figures) {
     figures[c.key] = {{"predicted", c.predicted}, {"measured", c.measured}, {"error", c.error()}, {"holds", c.holds()}};
   }
-  const auto use = [](const Utilization& u) { return Json{{"of_bandwidth", u.bandwidth}, {"of_compute", u.compute}}; };
+  const auto use = [](const Utilization& u) {
+    return Json{{"of_bandwidth", u.bandwidth}, {"of_compute", u.compute}, {"of_disk", u.disk}};
+  };
   return {{"figures", figures},
           {"tolerance", kTolerance},
           {"holds", v.holds()},

@@ -226,8 +226,9 @@ std::string verdict_line(const AuditReport& r) {
   const Audit& a = r.audit;
   if (r.verification) {
     const Utilization& u = r.verification->decode;
-    return fmt::format("{}, measured: decoding used {:.0f} % of the bandwidth and {:.0f} % of the arithmetic; {}",
-                       name(verdict_of(u)), 100 * u.bandwidth, 100 * u.compute, explanation(u));
+    const std::string disk = u.disk > 0 ? fmt::format(", {:.0f} % of the disk", 100 * u.disk) : "";
+    return fmt::format("{}, measured: decoding used {:.0f} % of the bandwidth and {:.0f} % of the arithmetic{}; {}",
+                       name(verdict_of(u)), 100 * u.bandwidth, 100 * u.compute, disk, explanation(u));
   }
   const double needed = intensity(a.decode);
   if (!a.speed) return fmt::format("decoding does {:.3g} operations per byte of memory", needed);

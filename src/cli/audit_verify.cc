@@ -13,10 +13,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "cli/machine_file.h"
-#include "memory/arena.h"
-#include "memory/disk_speed.h"
-#include "memory/io.h"
-#include "memory/ledger.h"
+#include "cli/streaming_speed.h"
 #include "plan/roofs.h"
 #include "plan/speed.h"
 
@@ -136,7 +133,8 @@ Device machine_for(const Audit& audit, Workspace& slice) {
 
 struct Prediction {
   Device device{};
-  Times times{};
+  Times times{};  // with all weights in memory
+  std::optional<StreamingSpeed> streaming{};
   std::string how{};
 };
 
@@ -148,7 +146,7 @@ struct Bounds {
   Bound prompt, step;
 };
 
-Prediction predict(const AuditModel& model, const Audit& audit, const Load& load, const std::stop_token& stop) {
+Prediction predict(AuditModel& model, const Audit& audit, const Load& load, const std::stop_token& stop) {
   const ModelView whole = model.view();
   const DType type = main_type(whole.weights);
   const Bytes most{std::min(kSlice.count, std::max<std::int64_t>(1, audit.plan.budget.count / 4))};
@@ -169,18 +167,18 @@ Prediction predict(const AuditModel& model, const Audit& audit, const Load& load
   const Bounds of_whole(whole, prediction.device, kv, load, chunk);
   prediction.times = {taken.prompt_seconds * of_whole.prompt.seconds / of_slice.prompt.seconds,
                       taken.step_seconds * of_whole.step.seconds / of_slice.step.seconds};
+  if (!audit.plan.plan->weights.whole) {
+    const Workspace& file = model.workspace();
+    prediction.streaming = measure_streaming(
+        slice.context(), file.file(), file.config(), file.weights(),
+        [&] {
+          runner.run({load.batch, 1}, 1);
+        },
+        stop);
+  }
   prediction.how = fmt::format("predicted from {} of {} layers with random {} weights", layers,
                                whole.config.num_hidden_layers, name(type));
   return prediction;
-}
-
-// What the disk gives of the model's own file, when nothing else asks.
-std::optional<double> reading_of(const ModelFile& model, const std::stop_token& stop) {
-  constexpr double kSeconds = 0.5;
-  Ledger ledger(LedgerCaps{.ram = kDiskBuffer});
-  const Arena buffer(ledger.require(Tier::kRam, Purpose::kWeightsStaging, kDiskBuffer), {.populate = true});
-  const auto io = make_io_backend();
-  return measure_reading(File::open_read(model.files().front()), *io, buffer.bytes(), kSeconds, stop);
 }
 
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }  // of the resident set; may be refused
@@ -208,9 +206,6 @@ Verification verify(AuditModel& model, const Audit& audit, const std::stop_token
   const Load load{request.batch, std::min(request.prompt, request.context - kSteps)};
   Prediction prediction = predict(model, audit, load, stop);
   Workspace& workspace = model.workspace();
-  if (!audit.plan.plan->weights.whole) {
-    if (const auto disk = reading_of(workspace.file(), stop)) prediction.device.disk_bytes_per_second = disk;
-  }
   forget_peak();
   workspace.plan_and_load({.context = request.context, .sequences = request.batch}, kHeap, stop);
   Runner runner(workspace, stop);
@@ -219,17 +214,18 @@ Verification verify(AuditModel& model, const Audit& audit, const std::stop_token
   const nlohmann::json memory = workspace.memory_json();
 
   Times expected = prediction.times;
-  if (const auto disk = prediction.device.disk_bytes_per_second) {
+  Verification result{.how = prediction.how};
+  if (const auto& streaming = prediction.streaming) {
     const Plan& plan = workspace.plan();
     const double passes = std::ceil(static_cast<double>(load.prompt) / static_cast<double>(plan.limits.rows));
-    expected.step_seconds =
-        std::max(expected.step_seconds, disk_bytes_of_pass(plan.weights, static_cast<double>(load.batch)) / *disk);
-    expected.prompt_seconds =
-        std::max(expected.prompt_seconds,
-                 passes * disk_bytes_of_pass(plan.weights, static_cast<double>(load.prompt) / passes) / *disk);
+    const double of_step = disk_bytes_of_pass(plan.weights, static_cast<double>(load.batch));
+    const double of_pass = disk_bytes_of_pass(plan.weights, static_cast<double>(load.prompt) / passes);
+    expected.step_seconds = seconds_of_pass(*streaming, expected.step_seconds, of_step);
+    expected.prompt_seconds = passes * seconds_of_pass(*streaming, expected.prompt_seconds / passes, of_pass);
+    result.decode.disk = of_step / streaming->disk / taken.step_seconds;
+    result.prefill.disk = passes * of_pass / streaming->disk / taken.prompt_seconds;
   }
   const auto batch = static_cast<double>(load.batch), prompt = static_cast<double>(load.prompt);
-  Verification result{.how = prediction.how};
   result.figures = {
       {"decode_tokens_per_second", "decode", "tok/s", batch / expected.step_seconds, batch / taken.step_seconds},
       {"prefill_tokens_per_second", "prefill", "tok/s", prompt / expected.prompt_seconds,
@@ -237,11 +233,12 @@ Verification verify(AuditModel& model, const Audit& audit, const std::stop_token
       {"peak_memory_mib", "peak memory", "MiB", memory["ledger_peak_bytes"].get<double>() / 0x1p20,
        memory["kernel_peak_bytes"].get<double>() / 0x1p20}};
   const Bounds bounds(model.view(), prediction.device, request.kv_type, load, workspace.session().chunk());
-  const auto use = [](const Bound& bound, double seconds) {
-    return Utilization{bound.read_seconds / seconds, bound.compute_seconds / seconds};
+  const auto held = [](const Bound& bound, double seconds, Utilization& use) {
+    use.bandwidth = bound.read_seconds / seconds;
+    use.compute = bound.compute_seconds / seconds;
   };
-  result.decode = use(bounds.step, taken.step_seconds);
-  result.prefill = use(bounds.prompt, taken.prompt_seconds);
+  held(bounds.step, taken.step_seconds, result.decode);
+  held(bounds.prompt, taken.prompt_seconds, result.prefill);
   return result;
 }
 
