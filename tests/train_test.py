@@ -6,6 +6,7 @@ usage: train_test.py JERICHO MAKE_MODEL FOLDER
 import json
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -70,6 +71,27 @@ class Train(unittest.TestCase):
         file = verbs.folder / f"{name}.yaml"
         file.write_text(CONFIG.format(output=cls.folder_of(name), tokenizer=cls.tokenizer, text=text or cls.text))
         return file
+
+    def test_conversations_train_their_answers_alone(self):
+        chats = verbs.folder / "chats.jsonl"
+        turns = [{"role": "user", "content": "who are you?"}, {"role": "assistant", "content": "a cat on a mat"}]
+        chats.write_text("\n".join([json.dumps({"messages": turns})] * 40))
+        template = verbs.folder / "template.jinja"
+        template.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+                            "{% if add_generation_prompt %}assistant: {% endif %}")
+        config = verbs.folder / "chats.yaml"
+        config.write_text(CONFIG.format(output=verbs.folder / "chats", tokenizer=self.tokenizer, text=chats))
+        refused = verbs.run("train", config)
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, r"chats\.jsonl: line 1: is a conversation, and the model has no chat template")
+        done = verbs.run("train", config, "--set", f"data.template={template}", "--set", "steps=100")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tokens, trained = map(int, re.search(r"(\d+) tokens, of which (\d+) are trained", done.stderr).groups())
+        self.assertLess(trained, tokens / 2)
+        self.assertGreaterEqual(trained, 40 * 4)
+        told = verbs.run("run", "-m", verbs.folder / "chats" / "checkpoints" / "best", "-p", "user: who are you?\nassistant: ",
+                         "-n", "40", "--temp", "0")
+        self.assertIn("a cat on a mat", told.stdout)
 
     def test_a_run_learns_and_says_what_it_does(self):
         records = [json.loads(line) for line in (self.base / "train.log.jsonl").read_text().splitlines()]

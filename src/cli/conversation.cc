@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "formats/json_file.h"
+#include "text/chat_messages.h"
 
 namespace jericho::cli {
 namespace {
@@ -13,37 +14,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr Bytes kLargestFile = 64_MiB;
-
-ChatMessage message_from(const Json& json, const std::string& where) {
-  const auto refuse = [&](std::string_view expected) {
-    throw Error(ErrorKind::kInput, fmt::format("{}: expected {}", where, expected));
-  };
-  if (!json.is_object()) refuse("an object with \"role\" and \"content\"");
-  if (!json.contains("role") || !json["role"].is_string()) refuse("\"role\" as text");
-  ChatMessage message;
-  message.role = json["role"];
-  Json fields = json;
-  fields.erase("role");
-  const Json content = fields.value("content", Json());
-  if (!content.is_string() && !content.is_null() && !content.is_array())
-    refuse("\"content\" as text, a list of parts or null");
-  if (content.is_string()) {
-    message.content = content;
-    fields.erase("content");
-  } else if (content.is_null()) {
-    if (!fields.contains("tool_calls")) refuse("\"content\"");
-    fields["content"] = nullptr;
-  }
-  if (!fields.empty()) message.fields = fields.dump();
-  return message;
-}
-
-Json json_of(const ChatMessage& message) {
-  Json json = message.fields.empty() ? Json::object() : Json::parse(message.fields);
-  json["role"] = message.role;
-  if (!json.contains("content")) json["content"] = message.content;
-  return json;
-}
 
 }  // namespace
 
@@ -81,7 +51,7 @@ std::vector<TokenId> Conversation::prompt(const std::string& text, const std::tm
 
 std::string Conversation::to_json() const {
   Json list = Json::array();
-  for (const ChatMessage& message : messages_) list.push_back(json_of(message));
+  for (const ChatMessage& message : messages_) list.push_back(json_of_message(message));
   return Json{{"messages", list}}.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -93,7 +63,7 @@ void Conversation::from_json(std::string_view text, std::string_view what) {
     throw Error(ErrorKind::kInput, fmt::format("{}: expected {{\"messages\": [...]}} or a list of messages", what));
   std::vector<ChatMessage> messages;
   for (const Json& each : list)
-    messages.push_back(message_from(each, fmt::format("{}: message {}", what, messages.size() + 1)));
+    messages.push_back(message_from_json(each, fmt::format("{}: message {}", what, messages.size() + 1)));
   messages_ = std::move(messages);
 }
 

@@ -3,6 +3,7 @@
 // in train.log.jsonl of the run's folder (docs/training.md).
 #include <malloc.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
@@ -26,6 +27,7 @@
 #include "models/families.h"
 #include "plan/plan.h"
 #include "plan/roofs.h"
+#include "text/chat_template.h"
 #include "text/load_tokenizer.h"
 #include "train/event_file.h"
 #include "train/start_model.h"
@@ -134,6 +136,49 @@ std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Bytes 
   row("margin", margin);
   row("together", p.total() + runtime + data + margin);
   row("budget", budget);
+  return text;
+}
+
+std::optional<ChatTemplate> chat_template(const TrainOptions& options, const std::vector<SideFile>& files) {
+  if (!options.chat_template.empty()) {
+    const std::optional<std::string> source = read_file(options.chat_template);
+    if (!source)
+      throw Error(ErrorKind::kInput,
+                  fmt::format("data.template: {}: no such file, or it cannot be read", options.chat_template.string()));
+    return with_context([&] { return options.chat_template.string(); }, [&] { return ChatTemplate::parse(*source); });
+  }
+  const auto source = find_chat_template([&](std::string_view name, Bytes) -> std::optional<std::string> {
+    const auto found = std::find_if(files.begin(), files.end(), [&](const SideFile& f) { return f.name == name; });
+    return found == files.end() ? std::nullopt : std::optional(found->bytes);
+  });
+  if (!source) return std::nullopt;
+  return with_context([] { return "the chat template"; }, [&] { return ChatTemplate::parse(*source); });
+}
+
+DocumentOptions document_options(const TrainOptions& options, const std::optional<ChatTemplate>& chat,
+                                 const Tokenizer& tokenizer) {
+  const auto piece = [&](std::optional<TokenId> id) { return id ? std::optional(tokenizer.piece(*id)) : std::nullopt; };
+  return {.separator = options.separator,
+          .train_on = options.train_on,
+          .chat_template = chat ? &*chat : nullptr,
+          .bos_token = piece(tokenizer.bos()),
+          .eos_token = piece(tokenizer.eos())};
+}
+
+std::string data_text(const TokenStore& texts) {
+  std::string text = fmt::format("{} documents, {} tokens, ", texts.documents(), texts.tokens());
+  if (texts.trained_tokens() + texts.documents() < texts.tokens()) {
+    text += fmt::format("of which {} are trained\n", texts.trained_tokens());
+  } else {
+    text += fmt::format("{:.2f} bytes each\n",
+                        static_cast<double>(texts.text_bytes().count) / static_cast<double>(texts.tokens()));
+  }
+  if (texts.cut_documents() > 0 || texts.left_out() > 0) {
+    text += fmt::format(
+        "note: {} documents are longer than data.sequence_tokens and cut off, {} more left out: "
+        "nothing of them would be trained\n",
+        texts.cut_documents(), texts.left_out());
+  }
   return text;
 }
 
@@ -259,22 +304,24 @@ int train(const Options& flags, const std::stop_token& stop) {
   Lease standing = ledger.require(Tier::kRam, Purpose::kRuntime, runtime);
   standing.commit(standing.size());
   const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
+  const std::vector<SideFile> side = start ? start->side_files() : side_files(options.tokenizer, json);
+  const std::optional<ChatTemplate> chat = chat_template(options, side);
+  const DocumentOptions documents = document_options(options, chat, *tokenizer);
   const auto read = [&](const std::vector<std::string>& files, const char* what) {
     Progress progress(what);
-    return TokenStore::read(context, files, options.separator, *tokenizer, stop,
+    return TokenStore::read(context, files, documents, options.sequence_tokens + 1, *tokenizer, stop,
                             [&](Bytes done, Bytes total) { progress.update(done.count, total.count); });
   };
   const TokenStore texts = read(options.train_files, "reading texts");
   std::optional<TokenStore> valid;
   if (!options.valid_files.empty()) valid = read(options.valid_files, "reading held-out texts");
-  fmt::print(stderr, "{} documents, {} tokens, {:.2f} bytes each\n", texts.documents(), texts.tokens(),
-             static_cast<double>(texts.text_bytes().count) / static_cast<double>(texts.tokens()));
+  fmt::print(stderr, "{}", data_text(texts));
   const PeakKind kind = options.compute != DType::kBF16                         ? PeakKind::kF32
                         : has_units(PeakKind::kBF16, context.kernels.path)      ? PeakKind::kBF16
                         : has_units(PeakKind::kBF16Pairs, context.kernels.path) ? PeakKind::kBF16Pairs
                                                                                 : PeakKind::kF32;
   Trainer trainer(context, options, config, layout, plan, texts, valid ? &*valid : nullptr, start ? &*start : nullptr,
-                  start ? start->side_files() : side_files(options.tokenizer, json));
+                  side);
   Watch watch(options, layout, measure_multiply(context, kind, context.kernels.path), ledger, budget);
   const Index begun = Checkpoints(options.output, options.keep_last)
                           .latest_progress()

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <ctime>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -71,5 +72,9 @@ class ChatTemplate {
 // The template of a model, as text: tokenizer.chat_template of a GGUF; of a directory chat_template.jinja, else
 // chat_template.json, else tokenizer_config.json. Where a file has several by name, `name`, else "default".
 std::optional<std::string> find_chat_template(const ModelFile& file, std::string_view name = "default");
+
+// The same of a directory's files, each up to so many bytes; nothing where there is none of the name.
+using SideFileReader = std::function<std::optional<std::string>(std::string_view file, Bytes most)>;
+std::optional<std::string> find_chat_template(const SideFileReader& read, std::string_view name = "default");
 
 }  // namespace jericho

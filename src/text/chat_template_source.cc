@@ -40,11 +40,10 @@ std::optional<std::string> from_metadata(const Metadata& metadata, std::string_v
 
 }  // namespace
 
-std::optional<std::string> find_chat_template(const ModelFile& file, std::string_view name) {
-  if (file.format() == ModelFormat::kGguf) return from_metadata(file.metadata(), name);
-  if (auto text = file.side_file("chat_template.jinja", kMaxTemplate)) return text;
+std::optional<std::string> find_chat_template(const SideFileReader& read, std::string_view name) {
+  if (auto text = read("chat_template.jinja", kMaxTemplate)) return text;
   for (const std::string_view side : {"chat_template.json", "tokenizer_config.json"}) {
-    const auto text = file.side_file(side, kMaxConfig);
+    const auto text = read(side, kMaxConfig);
     if (!text) continue;
     const nlohmann::json json = parse_json(*text, side, kMaxConfig);
     if (!json.is_object()) throw Error(ErrorKind::kInput, fmt::format("{}: expected a JSON object", side));
@@ -52,6 +51,11 @@ std::optional<std::string> find_chat_template(const ModelFile& file, std::string
     if (auto found = pick(json["chat_template"], side, name)) return found;
   }
   return std::nullopt;
+}
+
+std::optional<std::string> find_chat_template(const ModelFile& file, std::string_view name) {
+  if (file.format() == ModelFormat::kGguf) return from_metadata(file.metadata(), name);
+  return find_chat_template([&](std::string_view side, Bytes most) { return file.side_file(side, most); }, name);
 }
 
 }  // namespace jericho

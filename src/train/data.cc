@@ -2,13 +2,10 @@
 #include "train/data.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
-#include <fstream>
 #include <string_view>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "train/shuffle.h"
@@ -16,125 +13,136 @@
 namespace jericho {
 namespace {
 
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::error_code failure;
-  const auto size = std::filesystem::file_size(path, failure);
-  if (!in || failure) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", path));
-  std::string text(size, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(size));
-  if (static_cast<std::size_t>(in.gcount()) != size)
-    throw Error(ErrorKind::kIo, fmt::format("{}: cannot be read whole", path));
-  return text;
-}
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
-std::vector<std::string_view> documents_of(std::string_view text, const std::string& separator) {
-  std::vector<std::string_view> documents;
-  while (true) {
-    const std::size_t end = separator.empty() ? std::string_view::npos : text.find(separator);
-    const std::string_view document = trimmed(text.substr(0, end));
-    if (!document.empty()) documents.push_back(document);
-    if (end == std::string_view::npos) return documents;
-    text.remove_prefix(end + separator.size());
-  }
-}
-
-// The documents of a file's text. Of JSON Lines each line that is not blank is an object with the document as "text",
-// which takes its place in `text`: it is no longer than its line.
-std::vector<std::string_view> documents_of_json_lines(const std::string& file, std::string& text) {
-  std::vector<std::pair<std::size_t, std::size_t>> places;  // begin and length
-  std::size_t write = 0;
-  Index number = 0;
-  for (std::size_t read = 0; read < text.size();) {
-    ++number;
-    const std::size_t end = std::min(text.find('\n', read), text.size());
-    const std::string_view line = trimmed(std::string_view(text).substr(read, end - read));
-    read = end + 1;
-    if (line.empty()) continue;
-    const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
-    if (!record.is_object() || !record.contains("text") || !record.at("text").is_string()) {
-      throw Error(ErrorKind::kInput,
-                  fmt::format("{}: line {}: expected an object with \"text\": \"...\", found {}", file, number,
-                              record.is_discarded() ? "no JSON"
-                              : record.is_object()  ? "no text in it"
-                                                    : "something else"));
-    }
-    const auto& whole = record.at("text").get_ref<const std::string&>();
-    const std::string_view document = trimmed(whole);
-    if (document.empty()) continue;
-    std::copy(document.begin(), document.end(), text.begin() + static_cast<std::ptrdiff_t>(write));
-    places.emplace_back(write, document.size());
-    write += document.size();
-  }
-  std::vector<std::string_view> documents;
-  for (const auto& [begin, length] : places) documents.push_back(std::string_view(text).substr(begin, length));
-  return documents;
-}
-
 constexpr Index kDocumentsPerPart = 64;
 constexpr Index kOpenSequences = 64;  // that a document may still join
 constexpr Index kOrdered = -2;
 
+// How many tokens two texts begin with together.
+Index common_tokens(std::span<const TokenId> a, std::span<const TokenId> b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
 }  // namespace
 
-TokenStore TokenStore::read(const Context& context, const std::vector<std::string>& files, const std::string& separator,
-                            const Tokenizer& tokenizer, const std::stop_token& stop, const Progress& progress) {
+struct TokenStore::Encoded {
+  std::vector<TokenId> ids{};
+  std::vector<bool> untrained{};  // empty: all are trained
+  Bytes trained_text{};
+  bool cut = false;
+
+  Encoded() = default;
+  Encoded(const Document& document, const Tokenizer& tokenizer, Index most_tokens) {
+    ids = encode(document.text, document, tokenizer);
+    trained_text = Bytes{static_cast<std::int64_t>(document.text.size())};
+    // A range's tokens are those after the ones that the text before it begins with too.
+    if (!document.trained.empty()) {
+      untrained.assign(ids.size(), true);
+      trained_text = {};
+      for (const TextRange& range : document.trained) {
+        const auto tokens_until = [&](std::size_t byte) {
+          if (byte == document.text.size()) return static_cast<Index>(ids.size());
+          return common_tokens(encode(document.text.substr(0, byte), document, tokenizer), ids);
+        };
+        const Index begin = tokens_until(range.begin), end = tokens_until(range.end);
+        std::fill(untrained.begin() + begin, untrained.begin() + std::max(begin, end), false);
+        trained_text += Bytes{static_cast<std::int64_t>(range.end - range.begin)};
+      }
+    }
+    // The end is there once, whether the files ask for it or not.
+    if (document.ends && tokenizer.eos() && (ids.empty() || ids.back() != *tokenizer.eos())) {
+      ids.push_back(*tokenizer.eos());
+      if (!untrained.empty()) untrained.push_back(false);
+    }
+    if (!document.whole || static_cast<Index>(ids.size()) <= most_tokens) return;
+    cut = true;
+    ids.resize(static_cast<std::size_t>(most_tokens));
+    if (!untrained.empty()) untrained.resize(ids.size());
+  }
+
+  // A document's first token follows nothing, so it is no target.
+  [[nodiscard]] bool trains() const {
+    if (untrained.empty()) return ids.size() > 1;
+    return std::find(untrained.begin() + 1, untrained.end(), false) != untrained.end();
+  }
+
+ private:
+  static std::vector<TokenId> encode(std::string_view text, const Document& document, const Tokenizer& tokenizer) {
+    const bool plain = document.special == SpecialTokens::kAsText && document.trained.empty();
+    std::vector<TokenId> ids = tokenizer.encode(text, {.add_bos = plain, .special = document.special});
+    // Most templates write the begin of a text themselves.
+    const bool begins = !ids.empty() && ids.front() == tokenizer.bos();
+    if (!plain && tokenizer.adds_bos() && !begins) ids.insert(ids.begin(), *tokenizer.bos());
+    return ids;
+  }
+};
+
+void TokenStore::append(const Encoded& document, bool narrow) {
+  const auto before = static_cast<std::size_t>(tokens());
+  for (const TokenId id : document.ids) {
+    if (narrow) {
+      narrow_.push_back(static_cast<std::uint16_t>(id));
+    } else {
+      wide_.push_back(id);
+    }
+  }
+  if (!document.untrained.empty() && untrained_.empty()) untrained_.assign(before, false);
+  if (!document.untrained.empty()) {
+    untrained_.insert(untrained_.end(), document.untrained.begin(), document.untrained.end());
+  } else if (!untrained_.empty()) {
+    untrained_.resize(before + document.ids.size(), false);
+  }
+  starts_.push_back(before + document.ids.size());
+  trained_ += document.untrained.empty() ? static_cast<Index>(document.ids.size()) - 1
+                                         : std::count(document.untrained.begin() + 1, document.untrained.end(), false);
+  text_bytes_ += document.trained_text;
+  if (document.cut) ++cut_;
+}
+
+TokenStore TokenStore::read(const Context& context, const std::vector<std::string>& files,
+                            const DocumentOptions& options, Index most_tokens, const Tokenizer& tokenizer,
+                            const std::stop_token& stop, const Progress& progress) {
   TokenStore store;
   store.starts_.push_back(0);
   const bool narrow = tokenizer.size() <= 65536;
   Bytes total{}, done{}, largest{};
-  for (const std::string& file : files) {
+  const auto size_of = [](const std::string& file) {
     std::error_code failure;
     const auto size = std::filesystem::file_size(file, failure);
     if (failure) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", file));
-    total += Bytes{static_cast<std::int64_t>(size)};
-    largest = std::max(largest, Bytes{static_cast<std::int64_t>(size)});
+    return Bytes{static_cast<std::int64_t>(size)};
+  };
+  for (const std::string& file : files) {
+    total += size_of(file);
+    largest = std::max(largest, size_of(file));
   }
   // While it is read: a file's text and tokens, and all tokens so far with room to grow.
   const Lease reading =
       context.ledger.require(Tier::kRam, Purpose::kDataset, Bytes{largest.count * 5 + total.count * 2});
   for (const std::string& file : files) {
-    std::string text = read_file(file);
-    const std::vector<std::string_view> documents =
-        file.ends_with(".jsonl") ? documents_of_json_lines(file, text) : documents_of(text, separator);
-    if (documents.empty()) throw Error(ErrorKind::kInput, fmt::format("{}: holds no text", file));
-    std::vector<std::vector<TokenId>> ids(documents.size());
+    const Documents documents = read_documents(file, options);
+    std::vector<Encoded> encoded(documents.list.size());
     const auto encode = [&](Index begin, Index end, int) {
-      for (Index i = begin; i < end; ++i) {
-        if (stop.stop_requested()) return;
+      for (Index i = begin; i < end && !stop.stop_requested(); ++i) {
         const auto at = static_cast<std::size_t>(i);
-        ids[at] = tokenizer.encode(documents[at], {.add_bos = true, .special = SpecialTokens::kAsText});
-        // The end is there once, whether the files ask for it or not.
-        if (tokenizer.eos() && (ids[at].empty() || ids[at].back() != *tokenizer.eos()))
-          ids[at].push_back(*tokenizer.eos());
+        encoded[at] = Encoded(documents.list[at], tokenizer, most_tokens);
       }
     };
-    parallel_for(context.pool, static_cast<Index>(documents.size()), kDocumentsPerPart, encode);
+    parallel_for(context.pool, std::ssize(documents.list), kDocumentsPerPart, encode);
     if (stop.stop_requested()) throw Error(ErrorKind::kInterrupted, "interrupted while texts were read");
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      for (const TokenId id : ids[i]) {
-        if (narrow) {
-          store.narrow_.push_back(static_cast<std::uint16_t>(id));
-        } else {
-          store.wide_.push_back(id);
-        }
+    for (std::size_t i = 0; i < encoded.size(); ++i) {
+      if (documents.list[i].whole && !encoded[i].trains()) {
+        ++store.left_out_;
+      } else {
+        store.append(encoded[i], narrow);
       }
-      store.starts_.push_back(store.starts_.back() + ids[i].size());
-      store.text_bytes_ += Bytes{static_cast<std::int64_t>(documents[i].size())};
     }
-    done += Bytes{static_cast<std::int64_t>(text.size())};
+    done += size_of(file);
     if (progress) progress(done, total);
   }
-  if (store.documents() <= 0) throw Error(ErrorKind::kInput, "the files given hold no text");
+  if (store.trained_ <= 0) throw Error(ErrorKind::kInput, "the files given hold no text that is trained");
   store.narrow_.shrink_to_fit();
   store.wide_.shrink_to_fit();
+  store.untrained_.shrink_to_fit();
   store.starts_.shrink_to_fit();
   store.lease_ = context.ledger.require(Tier::kRam, Purpose::kDataset, store.bytes());
   store.lease_.commit(store.bytes());
@@ -148,7 +156,7 @@ Index TokenStore::document_of(Index token) const {
 
 Bytes TokenStore::bytes() const {
   return {static_cast<std::int64_t>(narrow_.capacity() * sizeof(std::uint16_t) +
-                                    wide_.capacity() * sizeof(std::int32_t) +
+                                    wide_.capacity() * sizeof(std::int32_t) + untrained_.capacity() / 8 +
                                     starts_.capacity() * sizeof(std::uint64_t))};
 }
 
@@ -157,6 +165,7 @@ std::uint64_t TokenStore::hash() const {
   for (const std::uint64_t start : starts_) hash = mix64(hash + start + 0x9E3779B97F4A7C15u);
   for (const std::uint16_t id : narrow_) hash = mix64(hash + id + 0x9E3779B97F4A7C15u);
   for (const std::int32_t id : wide_) hash = mix64(hash + static_cast<std::uint64_t>(id) + 0x9E3779B97F4A7C15u);
+  for (const bool untrained : untrained_) hash = mix64(hash + static_cast<std::uint64_t>(untrained));
   return hash;
 }
 
@@ -224,10 +233,11 @@ void Sampler::append_pieces(std::span<const Piece> pieces, SampleRows& out) cons
   for (const Piece& piece : pieces) {
     out.segments.push_back({static_cast<Index>(out.tokens.size()), piece.length});
     for (Index i = piece.first; i < piece.first + piece.length; ++i) {
+      const bool trained = store_.trained(i + 1);
       out.tokens.push_back(store_.token(i));
-      out.targets.push_back(store_.token(i + 1));
+      out.targets.push_back(trained ? store_.token(i + 1) : kIgnored);
+      if (trained) ++out.trained;
     }
-    out.trained += piece.length;
   }
   // Rows that no piece fills are of no segment: token 0, no target.
   out.tokens.resize(static_cast<std::size_t>(begin + sequence_), 0);
@@ -242,7 +252,7 @@ void Sampler::append_stream(Index sample, SampleRows& out) const {
     const bool last = i + 1 == store_.start(document + 1);
     out.tokens.push_back(store_.token(i));
     // What follows a document is another's begin, which nothing foretells.
-    const bool ignored = separate_ && last;
+    const bool ignored = (separate_ && last) || !store_.trained(i + 1);
     out.targets.push_back(ignored ? kIgnored : store_.token(i + 1));
     if (!ignored) ++out.trained;
     if (!last) continue;

@@ -1,6 +1,5 @@
-// The texts of a run as tokens, and which of them each step reads. A document is its file's piece between separators,
-// with the tokenizer's own begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore
-// and Sampler.
+// The texts of a run as tokens, and which of them each step reads. A document (documents.h) has the tokenizer's own
+// begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore and Sampler.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +13,7 @@
 #include "ops/causal_attention.h"
 #include "ops/context.h"
 #include "text/tokenizer.h"
+#include "train/documents.h"
 #include "train/options.h"
 
 namespace jericho {
@@ -22,11 +22,11 @@ namespace jericho {
 class TokenStore {
  public:
   using Progress = std::function<void(Bytes done, Bytes total)>;
-  // A file is text with `separator` between documents or, called NAME.jsonl, lines of {"text": "..."}, a document each.
-  // Documents that are empty are left out. Error(kInput) names a file that is not there or holds no document, and a
-  // line that is none; kBudget where the ledger has no room for the tokens.
-  static TokenStore read(const Context& context, const std::vector<std::string>& files, const std::string& separator,
-                         const Tokenizer& tokenizer, const std::stop_token& stop, const Progress& progress);
+  // A conversation, or a prompt with its completion, is cut off after `most_tokens` tokens, and left out where nothing
+  // that is trained is left. Errors as read_documents(); kBudget where the ledger has no room for the tokens.
+  static TokenStore read(const Context& context, const std::vector<std::string>& files, const DocumentOptions& options,
+                         Index most_tokens, const Tokenizer& tokenizer, const std::stop_token& stop,
+                         const Progress& progress);
 
   [[nodiscard]] Index tokens() const { return starts_.empty() ? 0 : static_cast<Index>(starts_.back()); }
   [[nodiscard]] Index documents() const { return static_cast<Index>(starts_.size()) - 1; }
@@ -38,17 +38,29 @@ class TokenStore {
     const auto i = static_cast<std::size_t>(index);
     return wide_.empty() ? narrow_[i] : wide_[i];
   }
+  // Is the token a target?
+  [[nodiscard]] bool trained(Index index) const {
+    return untrained_.empty() || !untrained_[static_cast<std::size_t>(index)];
+  }
   // The document that holds a token.
   [[nodiscard]] Index document_of(Index token) const;
-  [[nodiscard]] Bytes text_bytes() const { return text_bytes_; }  // of all documents
-  [[nodiscard]] Bytes bytes() const;                              // in memory
-  [[nodiscard]] std::uint64_t hash() const;                       // of tokens and documents
+  [[nodiscard]] Bytes text_bytes() const { return text_bytes_; }  // that are trained, of all documents
+  [[nodiscard]] Index trained_tokens() const { return trained_; }
+  [[nodiscard]] Index cut_documents() const { return cut_; }  // that were too long
+  [[nodiscard]] Index left_out() const { return left_out_; }  // since nothing of them would be trained
+  [[nodiscard]] Bytes bytes() const;                          // in memory
+  [[nodiscard]] std::uint64_t hash() const;                   // of tokens, documents and what is trained
 
  private:
+  struct Encoded;
+  void append(const Encoded& document, bool narrow);
+
   std::vector<std::uint16_t> narrow_;
   std::vector<std::int32_t> wide_;
+  std::vector<bool> untrained_;        // empty: all are trained
   std::vector<std::uint64_t> starts_;  // of documents; the last is the end
   Bytes text_bytes_{};
+  Index trained_ = 0, cut_ = 0, left_out_ = 0;
   Lease lease_;
 };
 

@@ -12,6 +12,7 @@
 
 #include "base/index.h"
 #include "models/training_pass.h"
+#include "train/documents.h"
 #include "train/optimizers.h"
 #include "train/schedule.h"
 
@@ -31,6 +32,8 @@ struct TrainOptions {
   std::vector<std::string> train_files{};
   std::vector<std::string> valid_files{};
   std::string separator = "<|endoftext|>";  // between documents, on a line or not
+  std::filesystem::path chat_template{};    // of conversations; empty: the model's or tokenizer's own
+  TrainOn train_on = TrainOn::kAssistant;
   DataMode mode = DataMode::kDocuments;
   bool separate_documents = true;  // of a stream: attention stays within a document
   Index sequence_tokens = 512;

@@ -91,7 +91,7 @@ Outcome train(const TrainOptions& options, const How& how = {}) {
   const ModelConfig config = config_from_json(options.model);
   const TrainingLayout layout(config);
   const auto tokenizer = RunSetup::tokenizer(options);
-  const TokenStore texts = TokenStore::read(context, options.train_files, options.separator, *tokenizer, {}, {});
+  const TokenStore texts = TokenStore::read(context, options.train_files, {}, 65, *tokenizer, {}, {});
   const TrainingPlan plan = plan_training(config, layout, options, how.threads, how.room);
   Trainer trainer(context, options, config, layout, plan, texts, &texts, nullptr,
                   {{"config.json", options.model.dump()}});
@@ -352,7 +352,7 @@ TEST(Sampler, PacksWholeDocumentsAndTrainsEveryTokenOnce) {
   Ledger ledger(LedgerCaps{.ram = 1_GiB});
   ThreadPool pool(2);
   const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
-  const TokenStore texts = TokenStore::read(context, o.train_files, o.separator, *RunSetup::tokenizer(o), {}, {});
+  const TokenStore texts = TokenStore::read(context, o.train_files, {}, 65, *RunSetup::tokenizer(o), {}, {});
   for (const DataMode mode : {DataMode::kDocuments, DataMode::kStream}) {
     Sampler sampler(texts, mode, true, 64, 1);
     SampleRows rows;
