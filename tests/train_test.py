@@ -77,8 +77,8 @@ class Train(unittest.TestCase):
         turns = [{"role": "user", "content": "who are you?"}, {"role": "assistant", "content": "a cat on a mat"}]
         chats.write_text("\n".join([json.dumps({"messages": turns})] * 40))
         template = verbs.folder / "template.jinja"
-        template.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-                            "{% if add_generation_prompt %}assistant: {% endif %}")
+        template.write_text("{% for m in messages %}{{ m.role }}\n{{ m.content }}\n{% endfor %}"
+                            "{% if add_generation_prompt %}assistant\n{% endif %}")
         config = verbs.folder / "chats.yaml"
         config.write_text(CONFIG.format(output=verbs.folder / "chats", tokenizer=self.tokenizer, text=chats))
         refused = verbs.run("train", config)
@@ -89,7 +89,7 @@ class Train(unittest.TestCase):
         tokens, trained = map(int, re.search(r"(\d+) tokens, of which (\d+) are trained", done.stderr).groups())
         self.assertLess(trained, tokens / 2)
         self.assertGreaterEqual(trained, 40 * 4)
-        told = verbs.run("run", "-m", verbs.folder / "chats" / "checkpoints" / "best", "-p", "user: who are you?\nassistant: ",
+        told = verbs.run("run", "-m", verbs.folder / "chats" / "checkpoints" / "best", "-p", "user\nwho are you?\nassistant\n",
                          "-n", "40", "--temp", "0")
         self.assertIn("a cat on a mat", told.stdout)
 
