@@ -91,6 +91,7 @@ ModelResult evaluate_text(const WorkspaceOptions& options, const EvalTask& task,
   if (!task.reference.empty()) {
     WorkspaceOptions beside = options;
     beside.model = task.reference;
+    beside.adapters.clear();  // what an adapter changes is seen beside its base
     // What fewer bits or a selection cost shows only beside keys and values that are kept as ever and all read.
     if (options.parsed_kv_type() != KvType::kF32) beside.kv_type = WorkspaceOptions{}.kv_type;
     beside.kv_type_k = beside.kv_type_v = beside.kv_select = {};

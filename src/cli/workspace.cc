@@ -57,6 +57,8 @@ void WorkspaceOptions::add_flags(CLI::App& verb) {
       ->capture_default_str();
   verb.add_flag("--memory-overcommit", overcommit, "Allow a budget above what the machine has");
   add_threads_flag(verb, threads);
+  verb.add_option("--adapter", adapters,
+                  "FOLDER[:SCALE] with a low-rank adapter to run beside the model; may be given again");
   verb.add_option("-c,--context", context, "Tokens of context [the model's own, or what fits]");
   verb.add_option("--chunk", chunk, "Tokens of a prompt computed at once [512, less where memory is short]");
   verb.add_option("--scratch", scratch,
@@ -81,6 +83,7 @@ void WorkspaceOptions::add_prefix_flags(CLI::App& verb) {
 void WorkspaceOptions::validate() const {
   static_cast<void>(parsed_kv_type());
   static_cast<void>(parsed_kv_select());
+  for (const std::string& adapter : adapters) static_cast<void>(parse_adapter_choice(adapter));
   if (!scratch.empty() && !std::filesystem::is_directory(scratch))
     throw Error(ErrorKind::kUsage, fmt::format("--scratch {}: expected a folder on a disk", scratch));
   static_cast<void>(thread_count(threads));
@@ -114,6 +117,7 @@ Workspace::Workspace(const WorkspaceOptions& options, NeedsTokenizer needs_token
   file_ = open_model(options_.model);
   config_ = with_context([&] { return name_; }, [&] { return read_config(*file_); });
   weights_ = WeightLayout::of_file(config_, *file_);
+  open_adapters(file_->format());
   if (needs_tokenizer == NeedsTokenizer::kYes) {
     tokenizer_ = load_tokenizer(*file_);
     for (const std::string& note : tokenizer_->notes()) fmt::print(stderr, "note: {}\n", note);
@@ -133,6 +137,14 @@ Workspace::Workspace(const WorkspaceOptions& options, ModelConfig config, DType 
   options_.validate();
   pool_ = make_pool(options_);
   io_ = make_io_backend();
+  open_adapters(ModelFormat::kHuggingFace);
+}
+
+void Workspace::open_adapters(ModelFormat base) {
+  if (options_.adapters.empty()) return;
+  std::vector<AdapterChoice> choices;
+  for (const std::string& adapter : options_.adapters) choices.push_back(parse_adapter_choice(adapter));
+  adapters_.emplace(choices, config_, base);
 }
 
 Workspace::~Workspace() = default;
@@ -189,6 +201,7 @@ InferenceWish Workspace::with_flags(InferenceWish wish) const {
   wish.kv_rotate = options_.kv_rotate;
   wish.kv_select = options_.parsed_kv_select();
   wish.scratch = !options_.scratch.empty();
+  if (adapters_) wish.adapters = adapters_->shape(weights_, pool_->threads());
   wish.prefix_store = !options_.prefix_store.empty() && config_.state_space_layers() == 0;
   return wish;
 }
@@ -227,11 +240,16 @@ void Workspace::plan_and_load(const InferenceWish& wish, Bytes growth, const std
   model_ =
       file_ ? with_context([&] { return "load " + name_; },
                            [&] { return Model::load(*context_, config_, weights_, *file_, plan_, *io_, stop, show); })
-            : Model::random(*context_, config_, weights_, 1);
+            : Model::random(*context_, config_, weights_, 1, plan_.limits.adapter_rank);
+  if (adapters_) {
+    adapters_->load(*context_, config_, weights_, file_.get(), *io_, stop);
+    fmt::print(stderr, "{}", adapters_->describe());
+  }
   // A budget that was named is a promise: its memory is taken now. What `auto` chose is taken as it is used.
   session_ = std::make_unique<Session>(*context_, *model_, plan_,
                                        budget_.automatic ? KvBacking::kOnDemand : KvBacking::kPopulate,
                                        ScratchOptions{.dir = options_.scratch, .encrypt = options_.scratch_encrypt});
+  if (adapters_) session_->adapt_by_default(adapters_->list());
   open_prefix_store();
   least_context_ = options_.context ? plan_.context : std::min(plan_.context, wish.context_needed);
   if (beside_ == nullptr) pressure_ = std::make_unique<PressureWatch>();
@@ -246,8 +264,9 @@ void Workspace::open_prefix_store() {
     return;
   }
   const Sha256 model = model_fingerprint(*file_), kv = kv_fingerprint(plan_.kv, plan_.long_context);
+  const std::string adapter = adapters_ ? adapters_->fingerprint() : std::string();
   const PrefixStoreOptions options = {options_.prefix_store, *plan_.prefix,
-                                      root_key({.model = model, .kv = kv, .adapter = {}, .tenant = {}})};
+                                      root_key({.model = model, .kv = kv, .adapter = adapter, .tenant = {}})};
   Arena buffer(ledger_->require(Tier::kRam, Purpose::kKvPrefix, arena_bytes(options.shape.record_bytes())),
                {.populate = true});
   prefix_index_ = ledger_->require(Tier::kRam, Purpose::kKvPrefix, options.shape.meta_bytes());
@@ -256,7 +275,7 @@ void Workspace::open_prefix_store() {
       options, std::move(buffer), ledger_->require(Tier::kDisk, Purpose::kKvPrefix, options.shape.disk_bytes()),
       make_io_backend());
   prefixes_.emplace(*prefix_store_, *session_,
-                    root_key({.model = model, .kv = kv, .adapter = {}, .tenant = options_.tenant}));
+                    root_key({.model = model, .kv = kv, .adapter = adapter, .tenant = options_.tenant}));
 }
 
 void Workspace::relieve() {

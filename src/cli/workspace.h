@@ -8,10 +8,12 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/thread_pool.h"
+#include "engine/adapters.h"
 #include "engine/model.h"
 #include "engine/prefix_store.h"
 #include "engine/session.h"
@@ -36,21 +38,22 @@ class Option;
 namespace jericho::cli {
 
 struct WorkspaceOptions {
-  std::string model = "builtin";   // -m, formats/model_file.h
-  std::string memory = "auto";     // --memory, memory/budget.h
-  bool overcommit = false;         // --memory-overcommit
-  int threads = 0;                 // 0: as many as can be kept busy
-  std::optional<Index> context{};  // -c
-  std::optional<Index> chunk{};    // --chunk
-  std::string kv_type = "f16";     // --kv-type, of keys and values
-  std::string kv_type_k{};         // --kv-type-k; empty: that
-  std::string kv_type_v{};         // --kv-type-v; empty: that
-  bool kv_rotate = false;          // --kv-rotate
-  std::string kv_select{};         // --kv-select, ops/kv_select.h; empty: every token reads all keys and values
-  std::string scratch{};           // --scratch: a folder for keys and values beyond RAM; empty: they must fit
-  bool scratch_encrypt = false;    // --scratch-encrypt
-  std::string prefix_store{};      // --prefix-store: a folder of pages of earlier prompts; empty: none
-  std::string tenant{};            // --tenant: whose prompts they are
+  std::string model = "builtin";        // -m, formats/model_file.h
+  std::string memory = "auto";          // --memory, memory/budget.h
+  bool overcommit = false;              // --memory-overcommit
+  int threads = 0;                      // 0: as many as can be kept busy
+  std::optional<Index> context{};       // -c
+  std::optional<Index> chunk{};         // --chunk
+  std::string kv_type = "f16";          // --kv-type, of keys and values
+  std::string kv_type_k{};              // --kv-type-k; empty: that
+  std::string kv_type_v{};              // --kv-type-v; empty: that
+  bool kv_rotate = false;               // --kv-rotate
+  std::string kv_select{};              // --kv-select, ops/kv_select.h; empty: every token reads all keys and values
+  std::string scratch{};                // --scratch: a folder for keys and values beyond RAM; empty: they must fit
+  bool scratch_encrypt = false;         // --scratch-encrypt
+  std::string prefix_store{};           // --prefix-store: a folder of pages of earlier prompts; empty: none
+  std::string tenant{};                 // --tenant: whose prompts they are
+  std::vector<std::string> adapters{};  // --adapter: FOLDER[:SCALE], in the order in which they are added
   bool json = false;
 
   CLI::Option* add_model_flag(CLI::App& verb);
@@ -115,6 +118,7 @@ class Workspace {
  private:
   [[nodiscard]] Budget parsed_budget() const;
   [[nodiscard]] InferenceWish with_flags(InferenceWish wish) const;
+  void open_adapters(ModelFormat base);
   void open_prefix_store();
   void refuse(DoesNotFit refusal, Bytes kept) const;
 
@@ -132,6 +136,7 @@ class Workspace {
   std::shared_ptr<Ledger> ledger_;
   std::optional<Context> context_;
   std::vector<Lease> standing_;  // runtime, tokenizer, margin
+  std::optional<AdapterSet> adapters_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Session> session_;
   Lease prefix_index_;

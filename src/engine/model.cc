@@ -35,15 +35,17 @@ std::unique_ptr<Model> Model::load(const Context& context, ModelConfig config, c
     weights.stream(config, layout, plan.weights, file, std::move(ring), std::move(slots), make_io,
                    context.kernels.path);
   }
-  return std::unique_ptr<Model>(new Model(std::move(config), std::move(weights), layout.forms()));
+  return std::unique_ptr<Model>(
+      new Model(std::move(config), std::move(weights), with_adapters(layout.forms(), plan.limits.adapter_rank)));
 }
 
 std::unique_ptr<Model> Model::random(const Context& context, ModelConfig config, const WeightLayout& layout,
-                                     std::uint64_t seed) {
+                                     std::uint64_t seed, Index adapter_rank) {
   Arena weights = arena_of(context, Purpose::kWeightsResident, layout.bytes());
   weights.populate();
   ModelWeights drawn = ModelWeights::random(context, config, layout, std::move(weights), seed);
-  return std::unique_ptr<Model>(new Model(std::move(config), std::move(drawn), layout.forms()));
+  return std::unique_ptr<Model>(
+      new Model(std::move(config), std::move(drawn), with_adapters(layout.forms(), adapter_rank)));
 }
 
 }  // namespace jericho

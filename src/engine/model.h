@@ -25,7 +25,7 @@ class Model {  // thread-safe for reading once made; shared by all sessions over
       const MakeIo& make_io = [] { return make_io_backend(); });
   // Random weights of a shape, for benchmarks.
   static std::unique_ptr<Model> random(const Context& context, ModelConfig config, const WeightLayout& layout,
-                                       std::uint64_t seed);
+                                       std::uint64_t seed, Index adapter_rank = 0);
 
   // ModelWeights::give_back(); no session is in a step.
   Bytes give_back(Bytes wanted) { return weights_.give_back(wanted); }

@@ -73,6 +73,23 @@ Sha256 model_fingerprint(const ModelFile& model) {
   return hash.result();
 }
 
+Sha256 files_hash(std::span<const std::filesystem::path> files) {
+  Hash hash;
+  std::vector<std::byte> buffer((1_MiB).size());
+  for (const std::filesystem::path& path : files) {
+    const File file = File::open_read(path, FileCache::kUse);
+    const std::int64_t size = file.size().count;
+    hash.add(&size, sizeof size);
+    for (std::int64_t at = 0; at < size; at += std::ssize(buffer)) {
+      const std::span<std::byte> part =
+          std::span(buffer).first(static_cast<std::size_t>(std::min(std::ssize(buffer), size - at)));
+      file.read_exactly(at, part);
+      hash.add(part.data(), part.size());
+    }
+  }
+  return hash.result();
+}
+
 Sha256 kv_fingerprint(const KvLayout& layout, bool long_context) {
   Hash hash;
   hash.add(kNumericsVersion).add(static_cast<std::uint32_t>(kPageTokens));

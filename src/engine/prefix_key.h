@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string_view>
 
@@ -31,6 +32,9 @@ Sha256 block_key(const Sha256& parent, std::span<const std::int32_t> tokens);
 // Of what a model's files hold: their sizes, their first 8 MiB, where headers are, 1024 blocks of 4 KiB across the
 // rest, and config.json. Weights that were trained further differ in nearly every block.
 Sha256 model_fingerprint(const ModelFile& file);
+
+// Of all that these files hold.
+Sha256 files_hash(std::span<const std::filesystem::path> files);
 
 // Of how keys and values are kept and which values they are.
 Sha256 kv_fingerprint(const KvLayout& layout, bool long_context);

@@ -47,6 +47,20 @@ std::unique_ptr<ColdKv> make_cold(const Context& context, const ModelConfig& con
       std::make_unique<ScratchFile>(options, plan.cold.scratch, std::move(disk), std::move(io)));
 }
 
+// Neighbours with the same adapters are one run.
+void add_run(std::vector<AdapterRun>& runs, const AdapterRun& run) {
+  if (run.adapters.empty()) return;
+  if (!runs.empty()) {
+    AdapterRun& last = runs.back();
+    const bool follows = last.first + last.rows == run.first;
+    if (follows && std::equal(last.adapters.begin(), last.adapters.end(), run.adapters.begin(), run.adapters.end())) {
+      last.rows += run.rows;
+      return;
+    }
+  }
+  runs.push_back(run);
+}
+
 }  // namespace
 
 Session::Session(const Context& context, const Model& model, const Plan& plan, KvBacking backing,
@@ -87,11 +101,16 @@ Session::Session(const Context& context, const Model& model, const Plan& plan, K
 
 Session::~Session() = default;
 
-SequenceId Session::open() {
+SequenceId Session::open(AdapterList adapters) {
   const auto free = std::find_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return !s.open; });
   JERICHO_CHECK(free != sequences_.end(), "the plan has {} sequences", sequences_.size());
   free->open = true;
   free->opened = ++opened_;
+  free->adapters = adapters;
+  for (const AdapterWeights* adapter : adapters) {
+    JERICHO_CHECK(adapter->largest_rank <= plan_.limits.adapter_rank, "an adapter of rank {}, the plan has {}",
+                  adapter->largest_rank, plan_.limits.adapter_rank);
+  }
   if (states_) {
     const auto page = states_->allocate();  // zeros: nothing read yet
     JERICHO_CHECK(page.has_value(), "the plan has states of {} sequences", states_->capacity());
@@ -508,10 +527,12 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
   std::vector<std::byte*> states;
   std::vector<ColdKv::Reader> readers;
   std::vector<std::int32_t> numbers;
+  std::vector<AdapterRun> adapters;
   for (const BatchItem& item : items) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
     const auto count = static_cast<Index>(item.tokens.size());
     readers.push_back({item.sequence, sequence.length, count});
+    add_run(adapters, {static_cast<Index>(tokens.size()), count, sequence.adapters});
     for (Index i = 0; i < count; ++i) {
       const bool wanted = item.logits == LogitRows::kAll || (item.logits == LogitRows::kLast && i + 1 == count);
       if (wanted) logit_rows.push_back(static_cast<Index>(tokens.size()));
@@ -541,7 +562,7 @@ MatrixView<const float> Session::step(std::span<const BatchItem> items, Index fi
   all_pages.full_keys = full;
   model_.transformer().forward(context_, plan_.kv,
                                {tokens, rows, logit_rows, all_pages, states, selection_ ? &*selection_ : nullptr,
-                                votes_ ? &*votes_ : nullptr, cold, plan_.long_context},
+                                votes_ ? &*votes_ : nullptr, cold, plan_.long_context, adapters},
                                scratch_.bytes(), logits);
   write_behind();
   if (cold != nullptr) cold_->end_step();

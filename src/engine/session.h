@@ -51,8 +51,12 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // An empty sequence. At most plan.sequences are open at once; opening more is a bug.
-  SequenceId open();
+  // An empty sequence, whose tokens all have these adapters, of ranks up to what the plan says; they outlive it. At
+  // most plan.sequences are open at once; opening more is a bug.
+  SequenceId open(AdapterList adapters);
+  SequenceId open() { return open(default_adapters_); }
+  // Those of sequences that are opened without any of their own.
+  void adapt_by_default(AdapterList adapters) { default_adapters_ = adapters; }
   void close(SequenceId sequence);                        // its pages and state return to their pools
   [[nodiscard]] Index length(SequenceId sequence) const;  // tokens read so far
   [[nodiscard]] bool failed(SequenceId sequence) const;
@@ -109,6 +113,7 @@ class Session {
     std::vector<PageId> full;               // of keys in two forms: those that are seen in full, likewise
     std::vector<std::byte*> full_data;
     PageId state = kNullPage;
+    AdapterList adapters{};
   };
   void check(std::span<const BatchItem> items) const;
   void extend(Sequence& sequence, Index tokens);
@@ -157,6 +162,7 @@ class Session {
   std::optional<KvSelection> selection_;
   std::optional<KvVotes> votes_;
   bool keeps_tokens_ = false;
+  AdapterList default_adapters_{};
   Preemption how_ = Preemption::kCheapest;
   Preemptions preemptions_{};
   Index opened_ = 0;

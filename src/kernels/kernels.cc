@@ -23,7 +23,8 @@ const Kernels& kernels_for(CpuPath path) {
                                  ref::causal_conv1d,
                                  ref::time_steps,
                                  ref::mamba_scan,
-                                 ref::mamba2_scan};
+                                 ref::mamba2_scan,
+                                 ref::low_rank_add};
   static const Kernels avx2 = kernels::avx2_table(scalar);
   static const Kernels avx512 = kernels::avx512_table(avx2);
   static const Kernels amx = kernels::amx_table(avx512);

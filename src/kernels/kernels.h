@@ -11,6 +11,7 @@
 #include "kernels/attention_steps.h"
 #include "kernels/glu.h"
 #include "kernels/kv_tile.h"
+#include "kernels/low_rank.h"
 #include "kernels/matmul.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/soft_cap.h"
@@ -41,6 +42,8 @@ struct Kernels {
   void (*time_steps)(const float* bias, float lowest, float highest, MatrixView<float> dt) = nullptr;
   void (*mamba_scan)(const SelectiveScan& scan, float* state, MatrixView<float> x) = nullptr;
   void (*mamba2_scan)(const SelectiveScan& scan, float* state, MatrixView<float> x) = nullptr;
+  void (*low_rank_add)(MatrixView<const float> u, MatrixView<const float> m, const RowGains& gains,
+                       MatrixView<float> y) = nullptr;
 };
 
 // The table of a path; it must be one of usable_cpu_paths().

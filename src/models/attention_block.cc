@@ -80,6 +80,11 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
               std::array{projection(w.q, c.multipliers.q, b.q), projection(w.k, c.multipliers.k, b.k),
                          projection(w.v, c.multipliers.v, b.v)},
               x);
+  adapt(pass, step,
+        std::array{AdaptedProduct{&LayerAdapter::q, &w.q, c.multipliers.q, b.q},
+                   AdaptedProduct{&LayerAdapter::k, &w.k, c.multipliers.k, b.k},
+                   AdaptedProduct{&LayerAdapter::v, &w.v, c.multipliers.v, b.v}},
+        x);
   KvSelection* selection = pass.batch.selection;
   if (selection != nullptr && !selection->selects(step.kv)) selection = nullptr;
   MatrixView<float> sink_q = b.q;
@@ -102,6 +107,7 @@ void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, 
   if (c.sub_norms) rms_norm(pass.context, b.attended, w.attention_sub_norm, c.rms_norm_eps, b.attended);
   const LinearInput attended(pass.context, b.attended, pass.forms, b.attended_input);
   project(pass, w.o, attended, c.multipliers.attention_out, out);
+  adapt(pass, step, std::array{AdaptedProduct{&LayerAdapter::o, &w.o, c.multipliers.attention_out, out}}, attended);
 }
 
 }  // namespace jericho

@@ -6,12 +6,20 @@
 #include <span>
 
 #include "base/index.h"
+#include "models/adapter.h"
 #include "ops/kv_votes.h"
 #include "ops/paged_attention.h"
 #include "ops/selected_attention.h"
 #include "ops/tiered_attention.h"
 
 namespace jericho {
+
+// Rows that follow one another and have the same adapters.
+struct AdapterRun {
+  Index first = 0;
+  Index rows = 0;
+  AdapterList adapters{};
+};
 
 struct Batch {                             // views of the caller's arrays
   std::span<const std::int32_t> tokens{};  // ids, one per row
@@ -25,11 +33,13 @@ struct Batch {                             // views of the caller's arrays
   KvVotes* votes = nullptr;          // of what their queries attend to, where a selection drops the rest
   ColdPages* cold = nullptr;         // of the sequences whose pages are not all in RAM, where there are any
   bool long_context = false;         // longrope: of all its sequences, from their first token on
+  std::span<const AdapterRun> adapters{};  // of the rows that have some, ascending
 };
 
 struct BatchLimits {
-  Index rows = 0;        // tokens in one forward()
-  Index logit_rows = 0;  // of them with logits
+  Index rows = 0;          // tokens in one forward()
+  Index logit_rows = 0;    // of them with logits
+  Index adapter_rank = 0;  // the largest of adapters that rows may have; 0: none has any
 };
 
 }  // namespace jericho

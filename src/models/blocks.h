@@ -4,6 +4,7 @@
 #pragma once
 
 #include "memory/arena.h"
+#include "models/adapter.h"
 #include "models/batch.h"
 #include "models/config.h"
 #include "models/weight_list.h"
@@ -29,6 +30,13 @@ struct Step {
 
 class WeightPass;
 
+// What adapters of the batch's rows add goes through a room of [T, kAdaptedTogether * rank].
+inline constexpr Index kAdaptedTogether = 3;
+struct AdapterPass {
+  std::span<const AdapterRun> runs{};
+  MatrixView<float> room{nullptr, 0, 0};
+};
+
 struct Pass {  // what the blocks of one forward pass share; views
   const Context& context;
   const ModelConfig& config;
@@ -42,6 +50,8 @@ struct Pass {  // what the blocks of one forward pass share; views
       sink_angles{};  // where a selection streams: of the position from which rows look at the sinks, the same for all
   StateLayout state{};
   std::span<const SequenceRows> sequences{};  // of the batch, where the model has states
+
+  AdapterPass adapters{};
 
   [[nodiscard]] const LayerConfig& layer(const Step& step) const {
     return config.layers[static_cast<std::size_t>(step.layer)];
@@ -60,6 +70,16 @@ inline LinearTask projection(const LinearWeight& w, float factor, MatrixView<flo
   return {&w.matrix, 0, y, w.bias, factor};
 }
 void project(const Pass& pass, const LinearWeight& w, const LinearInput& x, float factor, MatrixView<float> y);
+
+// A product of an adapted module that is complete: y = factor * (w x + bias).
+struct AdaptedProduct {
+  LowRankWeight LayerAdapter::*part;
+  const LinearWeight* w;
+  float factor;
+  MatrixView<float> y;
+};
+// What the rows' adapters make of the products, at most kAdaptedTogether of the same input.
+void adapt(const Pass& pass, const Step& step, std::span<const AdaptedProduct> products, const LinearInput& x);
 
 // Attention with keys and values per head (Vaswani et al. 2017, arXiv:1706.03762; grouped: arXiv:2305.13245).
 void attention_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
@@ -86,8 +106,8 @@ void mamba2_block(const Pass& pass, const Step& step, const DecoderLayer& w, con
 void mamba2_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 
 // Wd (act(Wg x) * (Wu x)) (Shazeer 2020, arXiv:2002.05202).
-void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
-                        MatrixView<float> out);
+void feed_forward_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x,
+                        Scratch& scratch, MatrixView<float> out);
 void feed_forward_block_scratch(ScratchSize& scratch, const ModelConfig& config, ActivationForms forms, Index rows);
 // The same for weights of another width.
 void feed_forward_scratch(ScratchSize& scratch, Index intermediate_size, ActivationForms forms, Index rows);

@@ -203,7 +203,7 @@ void experts_block(const Pass& pass, const Step& step, const DecoderLayer& w, co
     linear(pass.context, w.shared_router, x, {}, b.shared_scale);
     sigmoid(pass.context, b.shared_scale);
   }
-  feed_forward_block(pass, w, x, scratch, out);  // writes `out`, where x may lie, last
+  feed_forward_block(pass, step, w, x, scratch, out);  // writes `out`, where x may lie, last
   if (m.shared_gate) scale_rows(pass.context, b.shared_scale, out);
   add(pass.context, b.sum, out);
 }

@@ -1,4 +1,6 @@
 // The dense feed-forward of one layer: see blocks.h.
+#include <array>
+
 #include "models/blocks.h"
 #include "ops/rows.h"
 
@@ -27,15 +29,25 @@ void feed_forward_block_scratch(ScratchSize& scratch, const ModelConfig& config,
   feed_forward_scratch(scratch, config.intermediate_size, forms, rows);
 }
 
-void feed_forward_block(const Pass& pass, const DecoderLayer& w, const LinearInput& x, Scratch& scratch,
-                        MatrixView<float> out) {
+void feed_forward_block(const Pass& pass, const Step& step, const DecoderLayer& w, const LinearInput& x,
+                        Scratch& scratch, MatrixView<float> out) {
   const ModelConfig& c = pass.config;
   const Buffers b = Buffers::take(scratch, w.gate.matrix.rows, pass.forms, pass.rows());
   const GatedTask task = {projection(w.gate, c.multipliers.gate, b.gate), projection(w.up, 1, b.up)};
-  linear_gated(pass.context, c.activation, {&task, 1}, x);
+  if (pass.adapters.runs.empty()) {
+    linear_gated(pass.context, c.activation, {&task, 1}, x);
+  } else {  // what adapters add comes before the gate
+    linear_each(pass.context, std::array{task.gate, task.up}, x);
+    adapt(pass, step,
+          std::array{AdaptedProduct{&LayerAdapter::gate, &w.gate, c.multipliers.gate, b.gate},
+                     AdaptedProduct{&LayerAdapter::up, &w.up, 1, b.up}},
+          x);
+    glu(pass.context, c.activation, b.gate, b.up, b.gate);
+  }
   if (c.sub_norms) rms_norm(pass.context, b.gate, w.feed_forward_sub_norm, c.rms_norm_eps, b.gate);
   const LinearInput gated(pass.context, b.gate, pass.forms, b.gated_input);
   project(pass, w.down, gated, c.multipliers.down, out);
+  adapt(pass, step, std::array{AdaptedProduct{&LayerAdapter::down, &w.down, c.multipliers.down, out}}, gated);
 }
 
 }  // namespace jericho

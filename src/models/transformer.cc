@@ -2,6 +2,7 @@
 #include "models/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <utility>
 
@@ -52,7 +53,64 @@ void take_blocks(ScratchSize& scratch, const ModelConfig& config, ActivationForm
   block(has(config, FeedForward::kExperts), experts_block_scratch);
 }
 
+Index largest_rank(std::span<const AdapterRun> runs) {
+  Index rank = 0;
+  for (const AdapterRun& run : runs) {
+    for (const AdapterWeights* adapter : run.adapters) rank = std::max(rank, adapter->largest_rank);
+  }
+  return rank;
+}
+
+// Runs `add(tasks)` for the first adapters of all runs, then for the second ones: a row's terms are added in order.
+// task_of(run, adapter, product) is one of them, or has no weight.
+template <class TaskOf>
+void add_in_order(const Pass& pass, const LinearInput& x, Index products, TaskOf task_of) {
+  std::array<LowRankTask, 32> tasks;
+  std::size_t most = 0;
+  for (const AdapterRun& run : pass.adapters.runs) most = std::max(most, run.adapters.size());
+  for (std::size_t k = 0; k < most; ++k) {
+    std::size_t count = 0;
+    const auto add = [&] {
+      if (count > 0) add_low_rank_each(pass.context, std::span(tasks).first(count), x);
+      count = 0;
+    };
+    for (const AdapterRun& run : pass.adapters.runs) {
+      for (Index i = 0; i < products && k < run.adapters.size(); ++i) {
+        LowRankTask task = task_of(run, *run.adapters[k], i);
+        if (task.w == nullptr || !task.w->any() || task.rows == 0) continue;
+        const Index rank = pass.adapters.room.extent(1) / kAdaptedTogether;
+        task.u = pass.adapters.room.rows(task.first, task.rows).cols(i * rank, task.w->rank());
+        tasks[count++] = task;
+        if (count == tasks.size()) add();
+      }
+    }
+    add();
+  }
+}
+
+// Of the rows that have logits, which moved up.
+void adapt_head(const Pass& pass, const LinearInput& x, MatrixView<float> logits) {
+  const std::span<const Index> rows = pass.batch.logit_rows;
+  add_in_order(pass, x, 1, [&](const AdapterRun& run, const AdapterWeights& adapter, Index) {
+    const auto first = std::lower_bound(rows.begin(), rows.end(), run.first);
+    const auto last = std::lower_bound(first, rows.end(), run.first + run.rows);
+    return LowRankTask{.w = &adapter.head, .first = first - rows.begin(), .rows = last - first, .y = logits};
+  });
+}
+
 }  // namespace
+
+void adapt(const Pass& pass, const Step& step, std::span<const AdaptedProduct> products, const LinearInput& x) {
+  add_in_order(pass, x, std::ssize(products), [&](const AdapterRun& run, const AdapterWeights& adapter, Index i) {
+    const AdaptedProduct& product = products[static_cast<std::size_t>(i)];
+    return LowRankTask{.w = &(adapter.layers[static_cast<std::size_t>(step.layer)].*product.part),
+                       .first = run.first,
+                       .rows = run.rows,
+                       .y = product.y,
+                       .bias = product.w->bias,
+                       .factor = product.factor};
+  });
+}
 
 // What lives through a layer; the blocks take the rest.
 struct Transformer::Buffers {
@@ -62,16 +120,18 @@ struct Transformer::Buffers {
   Angles angles, local_angles;
   LinearBuffers input;
   std::span<SequenceRows> sequences;
+  MatrixView<float> adapted;  // [T, kAdaptedTogether * the largest rank]
 
   template <class S>
-  static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows) {
+  static Buffers take(S& scratch, const ModelConfig& c, ActivationForms forms, Index rows, Index adapter_rank) {
     Buffers b{.x = take_matrix(scratch, rows, c.hidden_size),
               .normed = take_matrix(scratch, rows, c.hidden_size),
               .branch = {nullptr, 0, 0},
               .angles = {},
               .local_angles = {},
               .input = {},
-              .sequences = {}};
+              .sequences = {},
+              .adapted = take_matrix(scratch, rows, kAdaptedTogether * adapter_rank)};
     const bool side_by_side = std::any_of(c.layers.begin(), c.layers.end(), [](const LayerConfig& layer) {
       return layer.attention && layer.state_space != StateSpace::kNone;
     });
@@ -143,7 +203,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
 
 Bytes Transformer::scratch_bytes(const ModelConfig& config, ActivationForms forms, BatchLimits limits) {
   ScratchSize size;
-  Buffers::take(size, config, forms, limits.rows);
+  Buffers::take(size, config, forms, limits.rows, limits.adapter_rank);
   take_blocks(size, config, forms, limits.rows);
   return size.peak();
 }
@@ -153,11 +213,12 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   const auto T = static_cast<Index>(batch.tokens.size());
   JERICHO_CHECK(static_cast<Index>(batch.rows.size()) == T, "{} rows for {} tokens", batch.rows.size(), T);
   Scratch bump(scratch);
-  const Buffers b = Buffers::take(bump, config_, forms_, T);
+  const Buffers b = Buffers::take(bump, config_, forms_, T, largest_rank(batch.adapters));
   const auto R = static_cast<Index>(batch.logit_rows.size());
   WeightPass weights(context, weights_, T, R > 0);
   Pass pass = {context, config_, forms_, layout, batch, weights, b.angles, b.local_angles};
   pass.state = state_layout(config_, layout.type.keys);
+  pass.adapters = {batch.adapters, b.adapted};
   if (pass.state.layers > 0) pass.sequences = sequences_of(batch.rows, b.sequences);
   weights.embedding(batch.tokens, b.x);
   const float embedding_scale = config_.embedding_scale * config_.multipliers.embedding;
@@ -197,6 +258,7 @@ void Transformer::forward(const Context& context, const KvLayout& layout, const 
   weights.head(
       [&](const PackedMatrix& rows, Index first) { linear(context, rows, input, {}, logits.cols(first, rows.rows)); });
   weights.end();
+  adapt_head(pass, input, logits);
   const float logit_scale = config_.logit_scale * config_.multipliers.head;
   if (logit_scale != 1) scale(context, logit_scale, logits);
   if (config_.final_softcap > 0) soft_cap(context, config_.final_softcap, logits);
@@ -241,7 +303,7 @@ void Transformer::run_layer(const Pass& pass, const WeightPass& weights, const S
   if (layer.feed_forward == FeedForward::kExperts) {
     experts_block(pass, step, w, input, scratch, b.branch);
   } else {
-    feed_forward_block(pass, w, input, scratch, b.branch);
+    feed_forward_block(pass, step, w, input, scratch, b.branch);
   }
   waiting = {true, w.feed_forward_post_norm};
 }

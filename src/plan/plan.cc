@@ -96,6 +96,7 @@ class InferencePlanner {
     p.context = choice.context;
     p.sequences = wish_.sequences;
     p.limits.rows = std::max(choice.chunk, wish_.sequences);
+    p.limits.adapter_rank = wish_.adapters.rank;
     p.limits.logit_rows = wish_.all_logits ? p.limits.rows : wish_.sequences;
     p.kv = kv_layout(config_, wish_.kv_type);
     p.kv.rotated = wish_.kv_rotate;
@@ -119,7 +120,9 @@ class InferencePlanner {
                 {Purpose::kTokenizer, machine_.tokenizer},
                 {Purpose::kIoRing, machine_.io_ring + machine_.scratch_io * more_io},
                 {Purpose::kWeightsResident, arena_bytes(p.weights.resident)}};
-    p.load = {{Purpose::kWeightsStaging, arena_bytes(ModelWeights::staging_bytes(weights_, machine_.threads))}};
+    p.load = {{Purpose::kWeightsStaging,
+               arena_bytes(std::max(ModelWeights::staging_bytes(weights_, machine_.threads), wish_.adapters.staging))}};
+    if (wish_.adapters.rank > 0) p.always.push_back({Purpose::kAdapter, wish_.adapters.bytes});
     const Index full_listed = p.kv.has_full_keys() ? p.sequences * p.table_pages() : 0;
     p.run = {
         {Purpose::kKvPages,
@@ -128,7 +131,8 @@ class InferencePlanner {
         {Purpose::kKvMeta,
          table_bytes(p.pages, p.sequences * p.table_pages()) + table_bytes(p.full_key_pages(), full_listed) +
              table_bytes(state_pages(p), state_pages(p)) + cold_meta_bytes(p) + token_bytes(p) + p.selection_bytes()},
-        {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(config_, weights_.forms(), p.limits))},
+        {Purpose::kAct, arena_bytes(Transformer::scratch_bytes(
+                            config_, with_adapters(weights_.forms(), p.limits.adapter_rank), p.limits))},
         {Purpose::kLogits, arena_bytes({p.limits.logit_rows * config_.vocab_size * 4})}};
     if (const Bytes staging = units_.staging_bytes(p.weights, machine_.threads); staging > 0_B)
       p.run.push_back({Purpose::kWeightsStaging, arena_bytes(staging)});

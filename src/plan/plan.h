@@ -38,6 +38,13 @@ struct Machine {
   int threads = 1;
 };
 
+// What adapters beside the base take.
+struct AdapterShape {
+  Bytes bytes{};    // of all of them
+  Bytes staging{};  // while they are loaded
+  Index rank = 0;   // the largest; 0: there are none
+};
+
 struct InferenceWish {
   std::optional<Index> context{};  // tokens per sequence; unset: as many as fit, up to the model's own
   Index context_needed = 1;        // when unset, at least this many
@@ -50,7 +57,8 @@ struct InferenceWish {
   bool all_logits = false;       // logits of every row, not only of the last of each sequence
   bool scratch = false;          // there is a folder for keys and values that do not fit in RAM
   bool prefix_store = false;     // pages of earlier prompts are kept on a disk
-  bool preempt = false;          // not all sequences need their pages in RAM at once
+  AdapterShape adapters{};
+  bool preempt = false;  // not all sequences need their pages in RAM at once
 };
 
 // Keys and values beyond RAM: the oldest pages of a sequence go to a scratch file a group at a time, and come back a

@@ -23,6 +23,7 @@ Kernels avx2_table(const Kernels& below) {
   table.time_steps = N_AVX2::time_steps;
   table.mamba_scan = N_AVX2::mamba_scan;
   table.mamba2_scan = N_AVX2::mamba2_scan;
+  table.low_rank_add = N_AVX2::low_rank_add;
   return table;
 }
 
@@ -44,6 +45,7 @@ Kernels avx512_table(const Kernels& below) {
   table.time_steps = N_AVX3::time_steps;
   table.mamba_scan = N_AVX3::mamba_scan;
   table.mamba2_scan = N_AVX3::mamba2_scan;
+  table.low_rank_add = N_AVX3::low_rank_add;
   return table;
 }
 

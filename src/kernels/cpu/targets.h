@@ -32,6 +32,7 @@ namespace jericho::kernels {
   void time_steps(const float* bias, float lowest, float highest, MatrixView<float> dt);                               \
   void mamba_scan(const SelectiveScan& scan, float* state, MatrixView<float> x);                                       \
   void mamba2_scan(const SelectiveScan& scan, float* state, MatrixView<float> x);                                      \
+  void low_rank_add(MatrixView<const float> u, MatrixView<const float> m, const RowGains& gains, MatrixView<float> y); \
   }
 JERICHO_TARGET_KERNELS(N_AVX2)
 JERICHO_TARGET_KERNELS(N_AVX3)
