@@ -6,12 +6,12 @@
 // rows of activations as they are, or columns of them by interleave(). An output value is one chain over k:
 //   F32          acc = fma(a[k], b[k], acc)
 //   BF16 pairs   acc = fma(a[2u], b[2u], fma(a[2u+1], b[2u+1], acc)): the odd one first, as vdpbf16ps has it
-//   BF16 tiles   acc = acc + (even + odd): per 32 k (the last ones filled with zeros) an fma chain from +0 over the even
-//                k and one over the odd, as tdpbf16ps has it
+//   BF16 tiles   acc = acc + (even + odd): per 32 k, the last ones filled with zeros, an fma chain from +0 over the
+//                even k and one over the odd, as tdpbf16ps has it
 // so no cut of rows or columns changes a bit. Where k is cut into blocks (weight gradients over tokens,
 // docs/numerics.md 3), chains begin anew with each: those of F32 and of pairs at +0, to be added to c in order; that of
-// tiles goes on from c, its 32 k from the begin of the block. Which of the two a bf16 product has is the CPU path's, and
-// part of what a run of training is (DenseOrder).
+// tiles goes on from c, its 32 k from the begin of the block. Which of the two a bf16 product has is the CPU path's,
+// and part of what a run of training is (DenseOrder).
 #pragma once
 
 #include <cstddef>
@@ -69,6 +69,8 @@ struct DenseLeft {  // a[m,k] is cells[m * row_stride + k * k_stride], strides i
   const std::uint32_t* cells = nullptr;
   Index row_stride = 0;
   Index k_stride = 1;
+  // For tiles, in place of cells: bf16 rows whose columns are a's rows, so that a[m,k] is columns[2k][m], [2k+1][m].
+  ConstFloatRows columns{};
 };
 
 enum class DenseStore {

@@ -12,7 +12,8 @@
 
 namespace jericho {
 
-// As kernels::N_AVX3::matmul_amx(), attention_amx() and dense_multiply_amx(). One thread at a time: the tiles are a static object.
+// As kernels::N_AVX3::matmul_amx(), attention_amx() and dense_multiply_amx(). One thread at a time: the tiles are a
+// static object.
 void matmul_on_emulated_tiles(const PackedMatrix& w, const Activations& x, const float* bias, Index strip_begin,
                               Index strip_end, MatrixView<float> y);
 void attention_on_emulated_tiles(const KvHead& kv, const QueryTokens& tokens, AttentionLogits logits,

@@ -105,6 +105,18 @@ struct DenseOperands {
     as_columns = {columns.data(), 1, round_up(m, 16)};
     packed = {right.data(), k, n};
   }
+  // The first `tokens` columns of a, as rows.
+  [[nodiscard]] Rows turned(Index tokens) const {
+    Rows out(a.view().dtype, tokens, a.view().rows);
+    const std::vector<float> values = a.values();
+    for (Index t = 0; t < tokens; ++t) {
+      for (Index i = 0; i < a.view().rows; ++i) {
+        const float* value = values.data() + i * a.view().cols + t;
+        ref::scale_rows(float_rows(value, 1, 1), nullptr, out.view().part(t, 1).columns(i, 1));
+      }
+    }
+    return out;
+  }
   Rows a, b;
   std::vector<std::uint32_t> right, columns;
   DenseLeft as_rows, as_columns;
@@ -153,7 +165,11 @@ TEST_P(TrainingKernelsOn, MultiplyAsTheReferenceOverManyRowsPanelsAndCells) {
       DenseRight part = x.packed.from(1);
       part.begin = 20;
       const std::array<Index, 3> ends = {128, 400, k - 20};
-      for (const DenseLeft& left : {x.as_rows, x.as_columns}) {
+      std::vector<DenseLeft> lefts = {x.as_rows, x.as_columns};
+      const Rows turned = x.turned(2 * k - 41);  // rows of tokens, of which the last has no other half
+      const bool tiles = products.reference == DenseMultiply{ref::dense_multiply_tiles};
+      if (tiles && type == DType::kBF16) lefts.push_back({.columns = turned.view()});
+      for (const DenseLeft& left : lefts) {
         Rows expected(DType::kF32, m, 70, 4, 1.0f), actual = expected;
         products.reference(type, left, part, ends, DenseStore::kAdd, expected.view());
         products.multiply(type, left, part, ends, DenseStore::kAdd, actual.view());

@@ -9,9 +9,35 @@
 namespace jericho {
 namespace {
 
-constexpr Index kRowsPerPart = 96;   // whole tiles of every width of panel
-constexpr Index kPanelsPerPart = 4;  // that share the rows while they are in cache
-constexpr Index kLeftPanel = 48;     // columns of dy side by side, whole tiles again
+// How a product is cut: some panels are in the second cache while they meet a part's rows. On tiles these are many.
+struct Cut {
+  Index rows, panels;
+};
+
+// Of a product with so many rows and panels; of whole tiles of every width of panel (48 rows in pairs, 32 on tiles).
+Cut cut(const TrainingKernels& kernels, Index rows, Index panels, int threads) {
+  if (kernels.dense_order == DenseOrder::kPairs) return {96, 4};
+  constexpr Index kPanels = 8;
+  Cut parts = {256, std::min(kPanels, panels)};
+  // Several parts for each thread.
+  const auto count = [&] { return ceil_div(rows, parts.rows) * ceil_div(panels, parts.panels); };
+  while (parts.rows > 64 && count() < 2 * threads) parts.rows /= 2;
+  return parts;
+}
+
+constexpr Index kLeftPanel = 48;         // columns of dy side by side: whole tiles again
+constexpr Index kInterleavedRows = 128;  // at once
+
+// Rows from `first` on of what the panels hold, as cells.
+void interleave(const TrainingKernels& kernels, DType type, const ConstFloatRows& x, const PackedRight& packed,
+                Index first) {
+  for (Index panel = 0; panel < dense_panels(packed.cols); ++panel) {
+    const Index column = panel * kDensePanel, width = dense_panel_width(packed.cols, panel);
+    std::uint32_t* cells = packed.cells.data() + dense_panel_offset(packed.k_cells, panel);
+    kernels.dense_interleave(type, x.columns(column, std::min(width, packed.cols - column)), width,
+                             cells + dense_cells(type, first) * width, width);
+  }
+}
 
 // A tile of the weight lies in one panel of outputs, or gives some rows of each of its panels of inputs.
 void pack_decoded(const Context& context, DType type, const StoredRows& w, WeightSide side, const PackedRight& packed,
@@ -64,17 +90,20 @@ PackedRight pack_weight(const Context& context, DType type, const StoredRows& w,
   }
   const ConstFloatRows x = {w.data, DType::kF32, rows, cols, w.row_stride.count / 4};
   const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
-  const auto pack = [&](Index panel, int) {
-    const Index first = panel * kDensePanel, width = dense_panel_width(packed.cols, panel);
-    const Index count = std::min(width, packed.cols - first);
-    std::uint32_t* out = cells.data() + dense_panel_offset(packed.k_cells, panel);
-    if (output) {
-      kernels.dense_transpose(type, x.part(first, count), out, width);
-    } else {
-      kernels.dense_interleave(type, x.columns(first, count), width, out, width);
-    }
-  };
-  context.pool.run(dense_panels(packed.cols), pack);
+  if (output) {
+    const auto pack = [&](Index panel, int) {
+      const Index first = panel * kDensePanel, width = dense_panel_width(rows, panel);
+      kernels.dense_transpose(type, x.part(first, std::min(width, rows - first)),
+                              cells.data() + dense_panel_offset(packed.k_cells, panel), width);
+    };
+    context.pool.run(dense_panels(rows), pack);
+  } else {
+    const auto pack = [&](Index part, int) {
+      const Index first = part * kInterleavedRows;
+      interleave(kernels, type, x.part(first, std::min(kInterleavedRows, rows - first)), packed, first);
+    };
+    context.pool.run(ceil_div(rows, kInterleavedRows), pack);
+  }
   return packed;
 }
 
@@ -85,17 +114,18 @@ void dense(const Context& context, DType type, const ConstFloatRows& x, const Pa
                 y.cols);
   JERICHO_CHECK(type == DType::kF32 || x.stride % 2 == 0, "rows {} apart are no pairs", x.stride);
   const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
-  const Index groups = ceil_div(dense_panels(w.cols), kPanelsPerPart);
+  const Cut parts = cut(kernels, y.rows, dense_panels(w.cols), context.pool.threads());
+  const Index bands = ceil_div(y.rows, parts.rows);
   const Index cells_per_row = dense_cells(type, x.stride);
   const auto multiply = [&](Index part, int) {
-    const Index first = part / groups * kRowsPerPart, rows = std::min(kRowsPerPart, y.rows - first);
+    const Index first = part % bands * parts.rows, rows = std::min(parts.rows, y.rows - first);
     const DenseLeft left = {reinterpret_cast<const std::uint32_t*>(x.row(first)), cells_per_row, 1};
-    const Index begin = part % groups * kPanelsPerPart, end = std::min(begin + kPanelsPerPart, dense_panels(w.cols));
+    const Index begin = part / bands * parts.panels, end = std::min(begin + parts.panels, dense_panels(w.cols));
     const Index column = begin * kDensePanel, count = std::min(end * kDensePanel, w.cols) - column;
     const DenseRight right = DenseRight{w.cells.data(), w.k_cells, w.cols}.from(begin);
     kernels.dense_multiply(type, left, right, {&w.k_cells, 1}, store, y.part(first, rows).columns(column, count));
   };
-  context.pool.run(ceil_div(y.rows, kRowsPerPart) * groups, multiply);
+  context.pool.run(bands * ceil_div(dense_panels(w.cols), parts.panels), multiply);
 }
 
 std::vector<Index> token_blocks(Index sequences, Index sequence_tokens, Index block) {
@@ -124,32 +154,37 @@ void add_weight_gradient(const Context& context, DType type, const ConstFloatRow
     JERICHO_CHECK(type == DType::kF32 || end % 2 == 0, "a block ends at token {}", end);
     return dense_cells(type, end);
   });
-  const Index left_panels = ceil_div(out, kLeftPanel), right_panels = dense_panels(in);
+  const Index left_panels = ceil_div(out, kLeftPanel);
   std::uint32_t* left = cells.data();
-  std::uint32_t* right = left + k_cells * left_panels * kLeftPanel;
+  const PackedRight packed = {cells.subspan(static_cast<std::size_t>(k_cells * left_panels * kLeftPanel)), k_cells, in};
   const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
+  // Tiles take columns of dy as they lie, in pairs they are interleaved first.
+  const bool as_they_lie = kernels.dense_order == DenseOrder::kTiles && dy.dtype == DType::kBF16;
+  const Index bands = ceil_div(tokens, kInterleavedRows);
   const auto pack = [&](Index part, int) {
-    if (part < left_panels) {
-      const Index first = part * kLeftPanel, count = std::min(kLeftPanel, out - first);
-      kernels.dense_interleave(type, dy.columns(first, count), kLeftPanel, left + k_cells * first, kLeftPanel);
+    if (part < bands) {
+      const Index token = part * kInterleavedRows;
+      interleave(kernels, type, x.part(token, std::min(kInterleavedRows, tokens - token)), packed, token);
     } else {
-      const Index panel = part - left_panels, first = panel * kDensePanel, width = dense_panel_width(in, panel);
-      kernels.dense_interleave(type, x.columns(first, std::min(width, in - first)), width,
-                               right + dense_panel_offset(k_cells, panel), width);
+      const Index first = (part - bands) * kLeftPanel, count = std::min(kLeftPanel, out - first);
+      kernels.dense_interleave(type, dy.columns(first, count), kLeftPanel, left + k_cells * first, kLeftPanel);
     }
   };
-  context.pool.run(left_panels + right_panels, pack);
+  context.pool.run(bands + (as_they_lie ? 0 : left_panels), pack);
   const FloatRows c = {reinterpret_cast<std::byte*>(dw.data()), DType::kF32, out, in, dw.row_stride()};
-  const Index groups = ceil_div(right_panels, kPanelsPerPart);
+  Cut parts = cut(kernels, out, dense_panels(in), context.pool.threads());
+  if (!as_they_lie) parts.rows = kLeftPanel;
+  const Index groups = ceil_div(dense_panels(in), parts.panels);
   const auto multiply = [&](Index part, int) {
-    const Index row = part / groups * kLeftPanel, rows = std::min(kLeftPanel, out - row);
-    const DenseLeft a = {left + k_cells * row, 1, kLeftPanel};
-    const Index begin = part % groups * kPanelsPerPart, end = std::min(begin + kPanelsPerPart, right_panels);
+    const Index row = part / groups * parts.rows, rows = std::min(parts.rows, out - row);
+    DenseLeft a = {left + k_cells * row, 1, kLeftPanel};
+    if (as_they_lie) a = {.columns = dy.columns(row, rows)};
+    const Index begin = part % groups * parts.panels, end = std::min(begin + parts.panels, dense_panels(in));
     const Index column = begin * kDensePanel, count = std::min(end * kDensePanel, in) - column;
-    kernels.dense_multiply(type, a, DenseRight{right, k_cells, in}.from(begin), cell_ends, DenseStore::kAdd,
-                           c.part(row, rows).columns(column, count));
+    kernels.dense_multiply(type, a, DenseRight{packed.cells.data(), k_cells, in}.from(begin), cell_ends,
+                           DenseStore::kAdd, c.part(row, rows).columns(column, count));
   };
-  context.pool.run(left_panels * groups, multiply);
+  context.pool.run(ceil_div(out, parts.rows) * groups, multiply);
 }
 
 }  // namespace jericho

@@ -1,6 +1,6 @@
 // Dense products of training on bf16 tiles (kernels/dense.h): two tiles of rows of the left operand times two strips of
-// the right one share their loads. The rows are packed, a chunk of columns at a time, into tiles that follow one another
-// and stay in the first cache, while the right operand passes by from the second one.
+// the right one share their loads. The rows are packed, a chunk of columns at a time, into tiles that follow one
+// another and stay in the first cache, while the right operand passes by from the second one.
 // Start at dense_on_tiles().                                                       Costs: docs/kernels.md#amx-training
 #include <algorithm>
 #include <span>
@@ -29,7 +29,7 @@ namespace jericho::kernels::HWY_NAMESPACE {
 constexpr Index kUnitCells = 16;             // of a row of a tile
 constexpr Index kChunkCells = 256;           // of a row that are packed at once
 constexpr Index kBlockRows = 2 * kTileRows;  // that share the right operand
-constexpr Index kSumCols = 256;              // whose sums wait on the stack
+constexpr Index kSumCols = 512;              // whose sums wait on the stack
 
 using TileCells = std::uint32_t[kTileRows][kUnitCells];
 
@@ -50,6 +50,7 @@ struct LeftBlock {
   alignas(64) TileCells units[kChunkCells / kUnitCells][2];
 
   HWY_INLINE void pack(const DenseLeft& a, Index row, Index rows, Index begin, Index end) {
+    if (a.columns.data != nullptr) return pack_pairs(a.columns, row, rows, begin, end);
     for (Index t = 0; t * kTileRows < rows; ++t) {
       const Index first = row + t * kTileRows, count = std::min(kTileRows, rows - t * kTileRows);
       if (a.k_stride == 1) {
@@ -71,6 +72,33 @@ struct LeftBlock {
       }
     }
   }
+  // Rows are columns of bf16 rows. A pair of these rows gives the cells of their even columns and those of the odd ones
+  // without a shuffle; turned, they go to every other row of the tiles.
+  HWY_INLINE void pack_pairs(const ConstFloatRows& x, Index row, Index rows, Index begin, Index end) {
+    const auto columns = static_cast<__mmask32>(rows >= 32 ? 0xffffffffu : (1u << rows) - 1u);
+    alignas(64) TileCells cells[2];  // of even columns, of odd ones
+    for (Index u = 0; begin + u * kUnitCells < end; ++u) {
+      const Index first = begin + u * kUnitCells;
+      for (Index i = 0; i < kUnitCells; ++i) {
+        const Index t = 2 * (first + i);
+        const bool inside = first + i < end;
+        const __m512i low = _mm512_maskz_loadu_epi16(inside ? columns : 0, values(x, t) + row);
+        const __m512i high = _mm512_maskz_loadu_epi16(inside && t + 1 < x.rows ? columns : 0, values(x, t + 1) + row);
+        constexpr __mmask32 kOdd = 0xaaaaaaaau;
+        _mm512_store_si512(cells[0][i], _mm512_mask_blend_epi16(kOdd, low, _mm512_slli_epi32(high, 16)));
+        _mm512_store_si512(cells[1][i], _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(low, 16), high));
+      }
+      for (Index odd = 0; odd < 2; ++odd) {
+        I32x16 turned[kTileRows];
+        transpose_pairs(reinterpret_cast<const std::byte*>(cells[odd]), 64, turned);
+#pragma GCC unroll 16
+        for (int r = 0; r < kTileRows; ++r) _mm512_store_si512(units[u][r / 8][2 * r % kTileRows + odd], turned[r].raw);
+      }
+    }
+  }
+  static HWY_INLINE const BF16* values(const ConstFloatRows& x, Index t) {
+    return reinterpret_cast<const BF16*>(x.row(t));
+  }
   // Rows lie side by side.
   HWY_INLINE void pack_columns(const std::uint32_t* cells, Index stride, Index rows, Index count, Index t) {
     for (Index u = 0; u * kUnitCells < count; ++u) {
@@ -90,39 +118,62 @@ struct LeftBlock {
   }
 };
 
-// 32 rows of c.
 template <class Tiles>
-class DenseBlock {
+class DenseTiles {
  public:
-  DenseBlock(const DenseLeft& a, const DenseRight& b, std::span<const Index> ends, DenseStore store, const FloatRows& c)
+  DenseTiles(const DenseLeft& a, const DenseRight& b, std::span<const Index> ends, DenseStore store, const FloatRows& c)
       : a_(a), b_(b), ends_(ends), store_(store), c_(c) {}
 
-  HWY_INLINE void multiply(Index row) {
-    row_ = row;
-    rows_ = std::min(kBlockRows, c_.rows - row);
-    packed_ = -1;
-    // Sums in fp32 lie in c from chunk to chunk, others on the stack.
-    const Index group = c_.dtype == DType::kF32 ? c_.cols : kSumCols;
-    for (Index first = 0; first < c_.cols; first += group) {
-      const Index last = std::min(first + group, c_.cols);
-      Index begin = 0;
-      Sums sums = store_ == DenseStore::kSet ? Sums::kFromZero : Sums::kGoOn;
-      for (const Index end : ends_) {
-        for (; begin < end; begin = std::min(begin + kChunkCells, end), sums = Sums::kGoOn) {
-          add_chunk(sums, begin, std::min(begin + kChunkCells, end), first, last);
+  HWY_INLINE void multiply() {
+    if (c_.dtype == DType::kF32) {
+      // Sums lie in c: a chunk of the right operand stays in the second cache while it meets all rows.
+      for_chunks([this](Sums sums, Index begin, Index end) HWY_ATTR {
+        for (Index row = 0; row < c_.rows; row += kBlockRows) {
+          pack(row, begin, end);
+          add_chunk(sums, begin, 0, c_.cols);
         }
+      });
+      return;
+    }
+    for (Index row = 0; row < c_.rows; row += kBlockRows) {
+      for (Index first = 0; first < c_.cols; first += kSumCols) {
+        const Index last = std::min(first + kSumCols, c_.cols);
+        for_chunks([&](Sums sums, Index begin, Index end) HWY_ATTR {
+          pack(row, begin, end);
+          add_chunk(sums, begin, first, last);
+        });
+        write_sums(first, last);
       }
-      if (c_.dtype != DType::kF32) write_sums(first, last);
     }
   }
 
  private:
-  // Columns [first, last) gain cells [begin, end).
-  HWY_INLINE void add_chunk(Sums sums, Index begin, Index end, Index first, Index last) {
-    if (packed_ != begin) left_.pack(a_, row_, rows_, begin, end);
-    packed_ = begin;
+  // f(how its sums begin, first cell, end) per chunk.
+  template <class F>
+  HWY_INLINE void for_chunks(const F& f) {
+    Sums sums = store_ == DenseStore::kSet ? Sums::kFromZero : Sums::kGoOn;
+    Index begin = 0;
+    for (std::size_t i = 0; i < ends_.size(); ++i) {
+      const Index end = ends_[i];
+      if (i + 1 < ends_.size() && (end - begin) % kUnitCells == 0) continue;  // units go on as within one block
+      for (; begin < end; begin = std::min(begin + kChunkCells, end), sums = Sums::kGoOn) {
+        f(sums, begin, std::min(begin + kChunkCells, end));
+      }
+    }
+  }
+
+  HWY_INLINE void pack(Index row, Index begin, Index end) {
+    if (row_ == row && begin_ == begin) return;
+    row_ = row;
+    begin_ = begin;
+    rows_ = std::min(kBlockRows, c_.rows - row);
     units_ = (end - begin) / kUnitCells;
     tail_ = (end - begin) % kUnitCells;
+    left_.pack(a_, row, rows_, begin, end);
+  }
+
+  // The packed rows of c, columns [first, last), gain a chunk.
+  HWY_INLINE void add_chunk(Sums sums, Index begin, Index first, Index last) {
     for (Index col = first; col < last;) {
       const Index panel = col / kDensePanel, within = col % kDensePanel, width = b_.width(panel);
       const std::uint32_t* right = b_.panel(panel) + begin * width + within;
@@ -189,9 +240,8 @@ class DenseBlock {
   std::span<const Index> ends_;
   DenseStore store_;
   const FloatRows& c_;
-  Index row_ = 0, rows_ = 0;
-  Index packed_ = -1;           // first cell of the chunk in left_
-  Index units_ = 0, tail_ = 0;  // whole units of the chunk, and cells after them
+  Index row_ = -1, begin_ = -1, rows_ = 0;  // that are packed: from which row and cell on, and how many
+  Index units_ = 0, tail_ = 0;              // whole units of the chunk, and cells after them
   LeftBlock left_;
   alignas(64) float sums_[kBlockRows][kSumCols];
 };
@@ -200,10 +250,10 @@ template <class Tiles>
 HWY_NOINLINE void dense_on_tiles(DType type, const DenseLeft& a, const DenseRight& b, std::span<const Index> ends,
                                  DenseStore store_as, const FloatRows& c) {
   if (type == DType::kF32) return dense_multiply(type, a, b, ends, store_as, c);
-  JERICHO_DCHECK(a.k_stride == 1 || a.row_stride == 1, "strides of {} and {} cells", a.row_stride, a.k_stride);
+  JERICHO_DCHECK(a.columns.data != nullptr || a.k_stride == 1 || a.row_stride == 1, "strides of {} and {} cells",
+                 a.row_stride, a.k_stride);
   Tiles::configure(bf16_config(kTileRows));
-  DenseBlock<Tiles> block(a, b, ends, store_as, c);
-  for (Index row = 0; row < c.rows; row += kBlockRows) block.multiply(row);
+  DenseTiles<Tiles>(a, b, ends, store_as, c).multiply();
   Tiles::release();
 }
 

@@ -85,7 +85,10 @@ void multiply(const DenseLeft& a, const DenseRight& b, std::span<const Index> en
     for (Index n = 0; n < c.cols; ++n) {
       const Index panel = n / kDensePanel, width = b.width(panel);
       const std::uint32_t* column = b.panel(panel) + n % kDensePanel;
-      const auto left = [&](Index k) { return a.cells[m * a.row_stride + k * a.k_stride]; };
+      const auto left = [&](Index k) {
+        if (a.columns.data == nullptr) return a.cells[m * a.row_stride + k * a.k_stride];
+        return cell(DType::kBF16, value(a.columns, 2 * k, m), value(a.columns, 2 * k + 1, m));
+      };
       const auto right = [&](Index k) { return column[k * width]; };
       Index begin = 0;
       for (const Index end : ends) {
