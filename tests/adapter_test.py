@@ -90,6 +90,60 @@ class Adapter(unittest.TestCase):
                          "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    def merged(self, out, *words, base=None):
+        done = verbs.run("convert", base or self.base, verbs.folder / out, *words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return verbs.folder / out
+
+    def expected(self, adapter, module, magnitude=None):
+        """Rows of a merged weight, in double."""
+        base = peft.read_safetensors(self.directory / "model.safetensors")
+        terms = peft.read_safetensors(adapter / "adapter_model.safetensors")
+        (rows, cols), w = base[f"{module}.weight"]
+        (rank, _), a = terms[f"{peft.PREFIX}{module}.lora_A.weight"]
+        _, b = terms[f"{peft.PREFIX}{module}.lora_B.weight"]
+        out = []
+        for n in range(rows):
+            row = [w[n * cols + k] + 2 * sum(b[n * rank + r] * a[r * cols + k] for r in range(rank)) for k in range(cols)]
+            gain = magnitude / sum(x * x for x in row) ** 0.5 if magnitude else 1
+            out += [x * gain for x in row]
+        return out
+
+    def test_is_merged_by_convert_to_within_a_rounding_of_the_type(self):
+        for adapter, magnitude in ((self.adapter, None), (self.dora, 0.5)):
+            whole = self.merged(f"merged-{adapter.name}", "--adapter", adapter)
+            halves = self.merged(f"halves-{adapter.name}", "--adapter", adapter, "--type", "BF16")
+            for module in ("model.layers.1.self_attn.k_proj", "model.layers.0.mlp.down_proj"):
+                expected = self.expected(adapter, module, magnitude)
+                _, values = peft.read_safetensors(whole / "model.safetensors")[f"{module}.weight"]
+                for x, y in zip(values, expected):
+                    self.assertLess(abs(x - y), 2e-6)  # eight roundings of values below 2
+                data = (halves / "model.safetensors").read_bytes()
+                size = struct.unpack("<Q", data[:8])[0]
+                begin, end = json.loads(data[8:8 + size])[f"{module}.weight"]["data_offsets"]
+                codes = struct.unpack(f"<{(end - begin) // 2}H", data[8 + size + begin:8 + size + end])
+                for code, y in zip(codes, expected):
+                    x = struct.unpack("<f", struct.pack("<I", code << 16))[0]
+                    self.assertLessEqual(abs(x - y), 2.0 ** -8 * abs(y) + 1e-30)
+            self.assert_near(self.logits(whole), self.logits(self.base, "--adapter", adapter), 1e-3)
+
+    def test_is_merged_alike_into_either_format(self):
+        directory = self.merged("merged-directory", "--adapter", self.adapter, "--adapter", f"{self.other}:-1")
+        gguf = self.merged("merged.gguf", "--adapter", self.adapter, "--adapter", f"{self.other}:-1")
+        self.assertEqual(verbs.run("diff", directory, gguf).returncode, 0)
+        self.assertEqual(self.logits(directory), self.logits(gguf))
+        self.assertEqual(verbs.run("diff", directory, self.directory).returncode, 1)
+
+    def test_does_not_round_blocks_a_second_time_unless_told(self):
+        def types(path):
+            tensors = json.loads(verbs.run("inspect", path, "--json").stdout)["tensors"]
+            return {t["name"]: t["type"] for t in tensors}
+        kept = types(self.merged("kept.gguf", "--adapter", self.adapter, base=self.quantized))
+        self.assertEqual(kept["blk.0.attn_q.weight"], "F16")
+        self.assertEqual(kept["token_embd.weight"], "Q4_0")
+        told = types(self.merged("told.gguf", "--adapter", self.adapter, "--type", "Q8_0", base=self.quantized))
+        self.assertEqual(told["blk.0.attn_q.weight"], "Q8_0")
+
     def test_of_another_model_is_refused_by_the_name_of_its_module(self):
         deeper = peft.write_adapter(verbs.folder / "deeper", peft.module_shapes(layers=3), rank=1)
         wider = peft.write_adapter(verbs.folder / "wider", peft.module_shapes(ff=160), rank=1)

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -16,10 +18,13 @@
 #include "cli/streaming_books.h"
 #include "cli/verbs.h"
 #include "convert/convert.h"
+#include "engine/adapters.h"
 #include "formats/model_file.h"
 #include "kernels/kernels.h"
+#include "memory/arena.h"
 #include "memory/io.h"
 #include "memory/process_memory.h"
+#include "models/families.h"
 
 namespace jericho::cli {
 namespace {
@@ -28,6 +33,7 @@ struct Options {
   std::string input{};
   std::string output{};
   std::string type{};
+  std::vector<std::string> adapters{};
   StreamingOptions streaming{};
   bool json = false;
 };
@@ -42,17 +48,29 @@ int convert(const Options& options, const std::stop_token& stop) {
   std::optional<TypeMix> mix;
   if (!options.type.empty()) mix = parse_type(options.type);
   const std::unique_ptr<ModelFile> file = open_model(options.input);
-  Conversion conversion(*file, {.output = options.output, .mix = mix});
+  std::optional<StreamingBooks> books;  // outlives what is leased from it
+  std::optional<AdapterSet> adapters;
+  if (!options.adapters.empty()) {
+    std::vector<AdapterChoice> choices;
+    for (const std::string& adapter : options.adapters) choices.push_back(parse_adapter_choice(adapter));
+    adapters.emplace(choices, read_config(*file), file->format());
+  }
+  Conversion conversion(*file, {.output = options.output, .mix = mix, .adapters = adapters ? &*adapters : nullptr});
   ThreadPool pool(options.streaming.chosen_threads());
+  const AdapterShape shape = adapters ? adapters->shape(conversion.layout(), pool.threads()) : AdapterShape{};
   const std::unique_ptr<IoBackend> input = make_io_backend();
   const std::unique_ptr<IoBackend> output = make_io_backend();
-  StreamingBooks books(options.streaming, "the conversion", conversion.heap_bytes(),
-                       conversion.buffer_bytes(pool.threads()));
-  const Context context{books.ledger(), pool, kernels_for(chosen_cpu_path())};
+  books.emplace(options.streaming, "the conversion", conversion.heap_bytes(), conversion.buffer_bytes(pool.threads()),
+                shape.bytes + arena_bytes(shape.staging));
+  const Context context{books->ledger(), pool, kernels_for(chosen_cpu_path())};
   const auto start = std::chrono::steady_clock::now();
+  if (adapters) {
+    adapters->load(context, conversion.config(), conversion.layout(), file.get(), *input, stop);
+    fmt::print(stderr, "{}", adapters->describe());
+  }
   {
     Progress progress("converting " + options.input);
-    conversion.run(context, {*input, *output}, books.buffers(), stop,
+    conversion.run(context, {*input, *output}, books->buffers(), stop,
                    [&](Bytes done, Bytes total) { progress.update(done.count, total.count); });
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -89,6 +107,8 @@ void add_convert(CLI::App& app, Run& chosen) {
   verb->add_option("OUT", options->output, "NAME.gguf, or a directory to be made; never overwritten")->required();
   verb->add_option("--type", options->type,
                    "type of the matrices, or a mix: F32, F16, BF16, Q8_0, Q4_0, Q4_K_M, ... (kept when not given)");
+  verb->add_option("--adapter", options->adapters,
+                   "FOLDER[:SCALE] with a low-rank adapter to merge into the matrices; may be given again");
   options->streaming.add_flags(*verb);
   verb->add_flag("--json", options->json, "the result as JSON");
   verb->callback(

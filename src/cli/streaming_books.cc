@@ -40,23 +40,28 @@ void StreamingOptions::add_flags(CLI::App& verb) {
 
 int StreamingOptions::chosen_threads() const { return thread_count(threads); }
 
-StreamingBooks::StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers) {
+StreamingBooks::StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers,
+                               Bytes more) {
   const Bytes budget = budget_of(options);
   prefault_code();
   malloc_trim(0);
   const ProcessMemory now = read_process_memory();
   const Bytes runtime = now.rss + heap;
   const Bytes block = arena_bytes(buffers);
-  const Bytes margin = plan_margin(runtime + block);
-  const Bytes needed = std::max(runtime + block + margin, now.peak_rss);
+  const Bytes margin = plan_margin(runtime + block + more);
+  const Bytes needed = std::max(runtime + block + more + margin, now.peak_rss);
   if (needed > budget) {
-    throw Error(ErrorKind::kBudget, fmt::format("{} needs more memory than --memory {} allows\n"
-                                                "  code, file headers, tokenizer  {:>10}\n"
-                                                "  rows on their way              {:>10}\n"
-                                                "  margin                         {:>10}\n"
-                                                "smallest budget that works: --memory {}",
-                                                what, format_bytes(budget), format_bytes(runtime), format_bytes(block),
-                                                format_bytes(margin), budget_argument(needed + kStartupJitter)));
+    throw Error(
+        ErrorKind::kBudget,
+        fmt::format("{} needs more memory than --memory {} allows\n"
+                    "  code, file headers, tokenizer  {:>10}\n"
+                    "  rows on their way              {:>10}\n"
+                    "{}"
+                    "  margin                         {:>10}\n"
+                    "smallest budget that works: --memory {}",
+                    what, format_bytes(budget), format_bytes(runtime), format_bytes(block),
+                    more > 0_B ? fmt::format("  adapters                       {:>10}\n", format_bytes(more)) : "",
+                    format_bytes(margin), budget_argument(needed + kStartupJitter)));
   }
   ledger_ = std::make_unique<Ledger>(LedgerCaps{.ram = budget});
   standing_ = ledger_->require(Tier::kRam, Purpose::kRuntime, runtime);

@@ -27,7 +27,8 @@ class StreamingBooks {
  public:
   // Call when headers are read: what is resident then, `heap` more, and `buffers` must fit the budget, else
   // Error(kBudget) says what would.
-  StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers);
+  // `more` is what the verb will lease beside them.
+  StreamingBooks(const StreamingOptions& options, const std::string& what, Bytes heap, Bytes buffers, Bytes more = {});
 
   // The most that `buffers` may be, up to `wanted`; at least `least`, which then may not fit.
   static Bytes room(const StreamingOptions& options, Bytes heap, Bytes least, Bytes wanted);

@@ -102,7 +102,7 @@ ChunkSizes Conversion::chunk_sizes() const {
   for (const OutputTensor& tensor : tensors_) {
     // Values may yet be narrowed; F32 is the most they take.
     const DType dtype = tensor.is_matrix() ? tensor.dtype : DType::kF32;
-    for (const WeightPlacement* weight : tensor.weights) sizes.add(*weight, target_, dtype);
+    for (const WeightPlacement* weight : tensor.weights) sizes.add(*weight, target_, dtype, rank_);
   }
   return sizes;
 }
@@ -114,9 +114,30 @@ Conversion::Conversion(const ModelFile& file, ConvertOptions options)
       config_(read_config(file)),
       layout_(WeightLayout::of_file(config_, file)) {
   refuse_existing(options_.output);
+  if (options_.adapters != nullptr) check_merge();
   tensors_ = output_tensors(layout_, target_, [&](const OutputTensor& tensor) { return type_of(tensor); });
   add_computed();
   if (target_ == ModelFormat::kGguf && file_.format() == ModelFormat::kHuggingFace) refuse_losses();
+}
+
+std::size_t Conversion::place_of(const WeightPlacement& weight) const {
+  return static_cast<std::size_t>(&weight - layout_.placements().data());
+}
+
+bool Conversion::is_merged(const OutputTensor& tensor) const {
+  return options_.adapters != nullptr &&
+         std::any_of(tensor.weights.begin(), tensor.weights.end(),
+                     [&](const WeightPlacement* weight) { return options_.adapters->adapts(place_of(*weight)); });
+}
+
+void Conversion::check_merge() {
+  rank_ = options_.adapters->shape(layout_, 1).rank;
+  if (config_.tie_word_embeddings && options_.adapters->adapts(0)) {
+    throw Error(
+        ErrorKind::kUnsupported,
+        "an adapter of the head cannot be merged into this model, whose head is its embedding too; run it beside "
+        "the model");
+  }
 }
 
 void Conversion::refuse_losses() const {
@@ -130,7 +151,9 @@ void Conversion::refuse_losses() const {
 DType Conversion::type_of(const OutputTensor& tensor) const {
   if (!tensor.is_matrix()) return DType::kF32;
   const WeightPlacement& weight = *tensor.weights.front();
-  const DType source = common_type(tensor);
+  DType source = common_type(tensor);
+  // Blocks would be rounded a second time: only where a type is asked for.
+  if (is_merged(tensor) && is_block(source)) source = DType::kF16;
   if (target_ == ModelFormat::kGguf) {
     if (options_.mix) return options_.mix->type_of(tensor.name, tensor.shape.back(), config_);
     return info(source).gguf_type >= 0 && !loses_blocks(tensor, target_) ? source : DType::kF16;
@@ -225,13 +248,15 @@ void Conversion::stream(Writer& writer, const Context& context, IoBackend& io, c
   for (const OutputTensor& tensor : tensors_) {
     if (!tensor.computed.empty()) writer.append(std::as_bytes(std::span(tensor.computed)));
     for (const WeightPlacement* weight : tensor.weights) {
+      std::vector<const LowRankWeight*> merged;
+      if (options_.adapters != nullptr) merged = options_.adapters->terms(place_of(*weight));
       const auto write = [&](std::span<const std::byte> rows) {
         writer.append(rows);
         done += Bytes{static_cast<std::int64_t>(rows.size())};
         if (progress) progress(done, total);
       };
       convert_weight(
-          context, reader, {*weight, target_, tensor.dtype}, {buffers.rooms(), buffers.decoded()}, stop,
+          context, reader, {*weight, target_, tensor.dtype, merged}, {buffers.rooms(), buffers.decoded()}, stop,
           [&](Bytes size) { return buffers.output().first(size.size()); }, write);
     }
   }

@@ -15,6 +15,7 @@
 #include "convert/output_tensors.h"
 #include "convert/row_converter.h"
 #include "convert/type_mix.h"
+#include "engine/adapters.h"
 #include "formats/model_file.h"
 #include "memory/io.h"
 #include "models/config.h"
@@ -24,8 +25,9 @@
 namespace jericho {
 
 struct ConvertOptions {
-  std::filesystem::path output{};  // "NAME.gguf", or a directory to be made
-  std::optional<TypeMix> mix{};    // unset: each matrix keeps its type where the output's format has it
+  std::filesystem::path output{};        // "NAME.gguf", or a directory to be made
+  std::optional<TypeMix> mix{};          // unset: each matrix keeps its type where the output's format has it
+  const AdapterSet* adapters = nullptr;  // merged into the matrices; loaded before run()
 };
 
 struct ConvertIo {  // two backends, since reading and writing go on at once
@@ -41,6 +43,7 @@ class Conversion {  // one thread
 
   [[nodiscard]] ModelFormat target() const { return target_; }
   [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const WeightLayout& layout() const { return layout_; }  // of the source
   [[nodiscard]] const std::vector<OutputTensor>& tensors() const { return tensors_; }
   [[nodiscard]] Bytes bytes() const;  // of all tensors as written
   [[nodiscard]] Bytes bytes_read() const { return layout_.file_bytes(); }
@@ -62,6 +65,9 @@ class Conversion {  // one thread
   [[nodiscard]] DType type_of(const OutputTensor& tensor) const;
   void add_computed();
   void refuse_losses() const;
+  [[nodiscard]] std::size_t place_of(const WeightPlacement& weight) const;
+  [[nodiscard]] bool is_merged(const OutputTensor& tensor) const;
+  void check_merge();
   void note_unused();
   void narrow_values(const Context& context, IoBackend& io, const Buffers& buffers, const std::stop_token& stop);
   template <class Writer>
@@ -81,6 +87,7 @@ class Conversion {  // one thread
   ModelConfig config_;
   WeightLayout layout_;
   std::vector<OutputTensor> tensors_;
+  Index rank_ = 0;  // the largest of the adapters
   std::vector<std::string> notes_;
 };
 

@@ -7,16 +7,17 @@
 #include <utility>
 
 #include "base/check.h"
+#include "kernels/file_rows.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/quantize_rows.h"
 #include "models/stored_form.h"
 
 namespace jericho {
 
-void ChunkSizes::add(const WeightPlacement& weight, ModelFormat target, DType dtype) {
+void ChunkSizes::add(const WeightPlacement& weight, ModelFormat target, DType dtype, Index rank) {
   const RowConverter converter(weight, target, dtype);
   const Index rows = std::min(chunk_rows(weight), weight.file_rows());
-  room = std::max(room, round_up(converter.room_bytes(), 64_B));
+  room = std::max(room, round_up(converter.room_bytes() + Bytes{4 * rank}, 64_B));
   output = std::max(output, round_up(converter.output_bytes(rows), 64_B));
   if (weight.repacking() != nullptr) decoded = std::max(decoded, round_up(weight.file_row() * rows, 64_B));
 }
@@ -31,12 +32,13 @@ WeightRows piece_of(const WeightRows& chunk, Index row, std::span<std::byte> dec
       &weight, first, rows, decoded.first((weight.file_row() * rows).size()), nullptr, chunk.decoder->input_order()};
 }
 
-RowConverter::RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype)
-    : weight_(weight), source_(weight.form), target_(weight.spec.form(target)), dtype_(dtype) {}
+RowConverter::RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype,
+                           std::span<const LowRankWeight* const> adapters)
+    : weight_(weight), source_(weight.form), target_(weight.spec.form(target)), dtype_(dtype), adapters_(adapters) {}
 
 bool RowConverter::copies(const WeightRows& chunk) const {
-  return weight_.source->dtype == dtype_ && chunk.input_order.empty() && source_.values == target_.values &&
-         source_.factor == target_.factor;
+  return adapters_.empty() && weight_.source->dtype == dtype_ && chunk.input_order.empty() &&
+         source_.values == target_.values && source_.factor == target_.factor;
 }
 
 Bytes RowConverter::output_bytes(Index rows) const {
@@ -48,7 +50,9 @@ Bytes RowConverter::room_bytes() const {
   const Index longest = std::max(weight_.file_cols(), weight_.file_rows());
   const bool turns = source_.transposed != target_.transposed;
   const Index whole = turns ? weight_.file_cols() * weight_.file_rows() : 0;
-  return round_up(Bytes{4 * (2 * longest + whole)}, 64_B);
+  Index rank = 0;
+  for (const LowRankWeight* adapter : adapters_) rank = std::max(rank, adapter->rank());
+  return round_up(Bytes{4 * (2 * longest + whole + rank)}, 64_B);
 }
 
 void RowConverter::to_target(std::span<float> values) const {
@@ -59,14 +63,32 @@ void RowConverter::to_target(std::span<float> values) const {
   if (means_another) store_values(target_.values, values);
 }
 
-void RowConverter::convert_row(const FileRowKernels& kernels, const WeightRows& chunk, const std::byte* from,
-                               std::span<float> values, std::byte* to) const {
+// Adapters were trained beside the weight without the factor that some formats keep it times.
+void RowConverter::merge(const Kernels& kernels, Index row, std::span<float> values, std::span<float> room) const {
+  if (source_.factor != 1)
+    for (float& v : values) v /= source_.factor;
+  for (const LowRankWeight* adapter : adapters_) {
+    add_to_weight_row(kernels, *adapter, row, values, room.first(static_cast<std::size_t>(adapter->rank())));
+    if (adapter->gain.empty()) continue;
+    for (float& v : values) v *= adapter->gain[static_cast<std::size_t>(row)];
+  }
+  if (source_.factor != 1)
+    for (float& v : values) v *= source_.factor;
+}
+
+void RowConverter::convert_row(const Context& context, const WeightRows& chunk, Index row_of_weight,
+                               const std::byte* from, std::span<float> values, std::byte* to) const {
+  const FileRowKernels& kernels = file_row_kernels_for(context.kernels.path);
   const Index cols = weight_.file_cols();
   if (chunk.input_order.empty()) {
     kernels.dequantize_file_row(weight_.source->dtype, cols, from, values.data());
   } else {
     dequantize_in_input_order(weight_.source->dtype, cols, chunk.input_order, from, values.data() + cols,
                               values.data());
+  }
+  if (!adapters_.empty()) {
+    merge(context.kernels, row_of_weight, values.first(static_cast<std::size_t>(cols)),
+          values.subspan(static_cast<std::size_t>(2 * cols)));
   }
   to_target(values.first(static_cast<std::size_t>(cols)));
   const bool is_vector = weight_.spec.rows == 1 && !weight_.spec.is_matrix();
@@ -120,7 +142,7 @@ void RowConverter::convert(const Context& context, const WeightRows& chunk, std:
         (weight_.spec.is_matrix() || weight_.spec.rows > 1 || source_.pairs.count == target_.pairs.count)) {
       std::memcpy(to, from, to_bytes.size());
     } else {
-      convert_row(file_row_kernels_for(context.kernels.path), chunk, from, room_of(worker), to);
+      convert_row(context, chunk, first + r, from, room_of(worker), to);
     }
   };
   context.pool.run(chunk.rows, std::ref(row));

@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/function_ref.h"
 #include "formats/model_file.h"
-#include "kernels/file_rows.h"
+#include "models/adapter.h"
 #include "models/weight_reader.h"
 #include "ops/context.h"
 #include "tensor/dtype.h"
@@ -21,7 +21,8 @@ struct ChunkSizes {
   Bytes room{};     // of one thread's values
   Bytes output{};   // of a chunk's rows as converted
   Bytes decoded{};  // of a chunk's rows that are made of several stored tensors
-  void add(const WeightPlacement& weight, ModelFormat target, DType dtype);
+  // `rank`: the largest of adapters that are merged.
+  void add(const WeightPlacement& weight, ModelFormat target, DType dtype, Index rank = 0);
 };
 
 // A chunk that has bytes, as it is (`row` is 0). Of one that has a decoder, its rows from `row` on, at most
@@ -30,7 +31,9 @@ WeightRows piece_of(const WeightRows& chunk, Index row, std::span<std::byte> dec
 
 class RowConverter {  // one weight, from its file to `target`
  public:
-  RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype);
+  // `adapters` are merged: row n is written with s B A added, and under DoRA times its gain (models/adapter.h).
+  RowConverter(const WeightPlacement& weight, ModelFormat target, DType dtype,
+               std::span<const LowRankWeight* const> adapters = {});
 
   // What convert() writes for a chunk of `rows` file rows.
   [[nodiscard]] Bytes output_bytes(Index rows) const;
@@ -44,8 +47,9 @@ class RowConverter {  // one weight, from its file to `target`
 
  private:
   [[nodiscard]] bool copies(const WeightRows& chunk) const;
-  void convert_row(const FileRowKernels& kernels, const WeightRows& chunk, const std::byte* from,
+  void convert_row(const Context& context, const WeightRows& chunk, Index row, const std::byte* from,
                    std::span<float> values, std::byte* to) const;
+  void merge(const Kernels& kernels, Index row, std::span<float> values, std::span<float> room) const;
   void transpose(const WeightRows& chunk, std::span<float> values, std::byte* out) const;
   void to_target(std::span<float> values) const;
 
@@ -53,6 +57,7 @@ class RowConverter {  // one weight, from its file to `target`
   const StoredForm& source_;
   const StoredForm& target_;
   DType dtype_;
+  std::span<const LowRankWeight* const> adapters_;
 };
 
 struct ChunkRooms {               // see ChunkSizes

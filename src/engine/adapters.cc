@@ -94,4 +94,20 @@ void AdapterSet::load(const Context& context, const ModelConfig& config, const W
   }
 }
 
+bool AdapterSet::adapts(std::size_t place) const {
+  const auto is_there = [&](const AdaptedWeight& weight) { return weight.place == place; };
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    const std::vector<AdaptedWeight>& weights = entry.layout->weights();
+    return std::any_of(weights.begin(), weights.end(), is_there);
+  });
+}
+
+std::vector<const LowRankWeight*> AdapterSet::terms(std::size_t place) const {
+  std::vector<const LowRankWeight*> terms;
+  for (const Entry& entry : entries_) {
+    if (const LowRankWeight* weight = entry.adapter->find(place)) terms.push_back(weight);
+  }
+  return terms;
+}
+
 }  // namespace jericho

@@ -46,6 +46,10 @@ class AdapterSet {
             IoBackend& io, const std::stop_token& stop);
   [[nodiscard]] AdapterList list() const { return list_; }  // after load()
 
+  // Of a weight at this place in the list of weights: is it adapted, and by what, after load().
+  [[nodiscard]] bool adapts(std::size_t place) const;
+  [[nodiscard]] std::vector<const LowRankWeight*> terms(std::size_t place) const;
+
  private:
   struct Entry {
     AdapterChoice choice{};
