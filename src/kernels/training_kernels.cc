@@ -23,6 +23,7 @@ TrainingKernels scalar_table() {
   table.row_dots = ref::row_dots;
   table.add_column_sums = ref::add_column_sums;
   table.sum_squares = ref::sum_squares;
+  table.round_row = ref::round_row;
   return table;
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/glu_backward.h"
 #include "kernels/rms_norm_backward.h"
 #include "kernels/row_sums.h"
+#include "kernels/stochastic_rows.h"
 
 namespace jericho {
 
@@ -42,6 +43,7 @@ struct TrainingKernels {
   void (*row_dots)(const ConstFloatRows& a, const ConstFloatRows& b, float* out) = nullptr;
   void (*add_column_sums)(const ConstFloatRows& x, std::span<float> sums) = nullptr;
   float (*sum_squares)(const float* x, Index count) = nullptr;
+  void (*round_row)(DType dtype, const float* x, Index cols, const RoundingStream& stream, std::byte* row) = nullptr;
 };
 
 // The table of a path; it must be one of usable_cpu_paths().
