@@ -119,13 +119,22 @@ std::string duration(double seconds) {
 std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Bytes runtime, Bytes data, Bytes margin,
                       Bytes budget) {
   std::string text = fmt::format(
-      "plan: {} of {} sequences of {} tokens at once, {}, {} products\n", p.pass.sequences, options.step_sequences,
+      "plan: {} of {} sequences of {} tokens at once, {}, {} products{}\n", p.pass.sequences, options.step_sequences,
       options.sequence_tokens, p.pass.recompute == Recompute::kNone ? "no recomputation" : "every block computed again",
-      options.compute == DType::kBF16 ? "bf16" : "fp32");
+      options.compute == DType::kBF16 ? "bf16" : "fp32",
+      !p.fused           ? ""
+      : options.clip > 0 ? ", updates within a second backward pass"
+                         : ", updates within the backward pass");
   const auto row = [&](const char* what, Bytes bytes) {
     text += fmt::format("  {:<24}{:>12}\n", what, format_bytes(bytes));
   };
-  row("weights (fp32)", p.weights);
+  const auto word = [](DType type) { return type == DType::kF32 ? "fp32" : type == DType::kBF16 ? "bf16" : "int8"; };
+  const WeightTypes& types = options.weights;
+  row(fmt::format("weights ({})", types.projections == types.embeddings
+                                      ? word(types.projections)
+                                      : fmt::format("{}, {}", word(types.projections), word(types.embeddings)))
+          .c_str(),
+      p.weights);
   row("gradients", p.gradients);
   row("optimizer", p.optimizer + p.scratch + p.heap);
   row("activations, saved", p.activations.saved);
@@ -275,7 +284,7 @@ int train(const Options& flags, const std::stop_token& stop) {
   if (start) options.model = start->words();
   const nlohmann::json json = start ? options.model : complete_config(options.model, *tokenizer);
   const ModelConfig config = with_context([] { return std::string("model"); }, [&] { return config_from_json(json); });
-  const TrainingLayout layout(config);
+  const TrainingLayout layout(config, options.weights);
   const AvailableMemory available = available_memory();
   const Bytes budget = parse_budget(flags.memory, {.ram_total = available.total, .ram_available = available.available},
                                     {.overcommit = flags.overcommit})

@@ -1,12 +1,14 @@
 // From the list of weights to places in memory: see training_layout.h.
 #include "models/training_layout.h"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "kernels/stochastic_rows.h"
 #include "models/weight_list.h"
 
 namespace jericho {
@@ -37,9 +39,16 @@ void refuse_what_cannot_be_trained(const ModelConfig& c) {
   if (c.hidden_size % 2 != 0 || c.head_dim % 2 != 0 || c.intermediate_size % 2 != 0) refuse("odd sizes");
 }
 
+DType stored_type(const TrainedTensor& tensor, const WeightTypes& types) {
+  if (!tensor.is_matrix()) return DType::kF32;
+  const DType wanted = tensor.kind == TrainedKind::kProjection ? types.projections : types.embeddings;
+  JERICHO_CHECK(wanted == DType::kF32 || is_rounded_at_random(wanted), "trained weights in {}", name(wanted));
+  return tensor.cols % info(wanted).block_elements == 0 ? wanted : DType::kBF16;
+}
+
 }  // namespace
 
-TrainingLayout::TrainingLayout(const ModelConfig& config) {
+TrainingLayout::TrainingLayout(const ModelConfig& config, const WeightTypes& types) {
   refuse_what_cannot_be_trained(config);
   DecoderWeights views;
   std::map<const void*, Index> of_view;
@@ -93,8 +102,9 @@ TrainingLayout::TrainingLayout(const ModelConfig& config) {
   }
   for (TrainedTensor& tensor : tensors_) {
     const Index values = round_up(tensor.size(), 16);
-    tensor.offset = weight_values_;
-    weight_values_ += values;
+    tensor.dtype = stored_type(tensor, types);
+    tensor.offset = weight_bytes_;
+    weight_bytes_ += round_up(tensor.stored_bytes(), Bytes{64});
     Index uses = tensor.layer >= 0 ? config.layer_passes : 1;
     if (tensor.kind == TrainedKind::kEmbedding && head_ == embedding_) uses = 2;
     for (Index use = 0; use < uses; ++use, gradient_values_ += values) tensor.gradients.push_back(gradient_values_);
@@ -109,16 +119,24 @@ Index TrainingLayout::parameters() const {
   return count;
 }
 
-MatrixView<float> TrainingLayout::weight(std::span<float> weights, Index index) const {
-  const TrainedTensor& t = tensor(index);
-  return {weights.data() + t.offset, t.rows, t.cols};
+bool TrainingLayout::all_fp32() const {
+  return std::all_of(tensors_.begin(), tensors_.end(), [](const auto& t) { return t.dtype == DType::kF32; });
 }
 
-std::vector<StoredRows> TrainingLayout::weights(std::span<const float> weights) const {
+std::span<std::byte> TrainingLayout::stored(std::span<std::byte> weights, Index index) const {
+  const TrainedTensor& t = tensor(index);
+  return weights.subspan(t.offset.size(), t.stored_bytes().size());
+}
+
+MatrixView<float> TrainingLayout::weight(std::span<std::byte> weights, Index index) const {
+  const TrainedTensor& t = tensor(index);
+  JERICHO_CHECK(t.dtype == DType::kF32, "'{}' is stored in {}", t.name, name(t.dtype));
+  return {reinterpret_cast<float*>(stored(weights, index).data()), t.rows, t.cols};
+}
+
+std::vector<StoredRows> TrainingLayout::weights(std::span<const std::byte> weights) const {
   std::vector<StoredRows> rows;
-  for (const TrainedTensor& t : tensors_) {
-    rows.emplace_back(MatrixView<const float>(weights.data() + t.offset, t.rows, t.cols));
-  }
+  for (const TrainedTensor& t : tensors_) rows.emplace_back(weights.data() + t.offset.count, t.dtype, t.rows, t.cols);
   return rows;
 }
 

@@ -1,8 +1,8 @@
-// Where the weights of a model and their gradients lie while it is trained: every weight of the list (weight_list.h) as
-// fp32 rows under the name its checkpoint gives it, and for each a gradient per use. A weight that is used more than
-// once (an embedding that is the head too, layers that run twice) has a gradient of each use, and they are added when
-// the step's micro-batches are done: so the sum does not depend on how the step was cut into micro-batches.
-// Start at TrainingLayout.
+// Where the weights of a model and their gradients lie while it is trained: every weight of the list (weight_list.h)
+// under the name its checkpoint gives it, matrices as fp32 rows or in fewer bits, and for each a gradient per use. A
+// weight that is used more than once (an embedding that is the head too, layers that run twice) has a gradient of each
+// use, and they are added when the step's micro-batches are done: so the sum does not depend on how the step was cut
+// into micro-batches. Start at TrainingLayout.
 #pragma once
 
 #include <span>
@@ -18,19 +18,31 @@ namespace jericho {
 
 enum class TrainedKind { kProjection, kEmbedding, kHead, kVector };
 
+// What matrices are stored in: F32, BF16, or QC8, eight bits with a scale per 128 values of a row. Vectors are fp32.
+// QC8 holds rows of whole groups; others are stored in BF16 where QC8 is asked for.
+struct WeightTypes {
+  DType projections = DType::kF32;
+  DType embeddings = DType::kF32;  // and the head
+
+  bool operator==(const WeightTypes&) const = default;
+};
+
 struct TrainedTensor {
   std::string name{};  // in a Hugging Face checkpoint
   Index rows = 1;
   Index cols = 0;
   TrainedKind kind = TrainedKind::kProjection;
-  Index layer = -1;                // -1: of no layer
-  Index head_rows = 0;             // of q and k: rows of a head
-  float neutral = 1;               // the start value of vectors
-  bool residual_output = false;    // of a projection into the residual stream: o and down
-  Index offset = 0;                // of its values among all, a multiple of 16
+  Index layer = -1;              // -1: of no layer
+  Index head_rows = 0;           // of q and k: rows of a head
+  float neutral = 1;             // the start value of vectors
+  bool residual_output = false;  // of a projection into the residual stream: o and down
+  DType dtype = DType::kF32;
+  Bytes offset{};                  // of its rows among all, a multiple of 64
   std::vector<Index> gradients{};  // offsets of the gradient of each use
 
   [[nodiscard]] Index size() const { return rows * cols; }
+  [[nodiscard]] Bytes row_bytes() const { return stored_row_bytes(dtype, cols); }
+  [[nodiscard]] Bytes stored_bytes() const { return row_bytes() * rows; }
   [[nodiscard]] bool is_matrix() const { return kind != TrainedKind::kVector; }
 };
 
@@ -44,7 +56,7 @@ struct TrainedLayer {  // indices into tensors(); -1: has none
 class TrainingLayout {
  public:
   // Error(kUnsupported) that names what of the configuration cannot be trained.
-  explicit TrainingLayout(const ModelConfig& config);
+  explicit TrainingLayout(const ModelConfig& config, const WeightTypes& types = {});
 
   [[nodiscard]] const std::vector<TrainedTensor>& tensors() const { return tensors_; }
   [[nodiscard]] const TrainedTensor& tensor(Index index) const { return tensors_[static_cast<std::size_t>(index)]; }
@@ -56,12 +68,15 @@ class TrainingLayout {
   [[nodiscard]] Index parameters() const;
   // Of products, per token: every projection as often as it runs, and the head.
   [[nodiscard]] Index multiplied_parameters() const { return multiplied_; }
-  [[nodiscard]] Index weight_values() const { return weight_values_; }  // fp32 values, padding included
-  [[nodiscard]] Index gradient_values() const { return gradient_values_; }
+  [[nodiscard]] Bytes weight_bytes() const { return weight_bytes_; }        // padding included
+  [[nodiscard]] Index gradient_values() const { return gradient_values_; }  // fp32 values, padding included
+  [[nodiscard]] bool all_fp32() const;
 
-  [[nodiscard]] MatrixView<float> weight(std::span<float> weights, Index index) const;
+  // `weights` has weight_bytes(). A tensor's rows as they are stored, or as fp32 values where they are those.
+  [[nodiscard]] std::span<std::byte> stored(std::span<std::byte> weights, Index index) const;
+  [[nodiscard]] MatrixView<float> weight(std::span<std::byte> weights, Index index) const;
   // Of all tensors, as a pass reads them.
-  [[nodiscard]] std::vector<StoredRows> weights(std::span<const float> weights) const;
+  [[nodiscard]] std::vector<StoredRows> weights(std::span<const std::byte> weights) const;
   // Of use `use`; -1 is no tensor.
   [[nodiscard]] MatrixView<float> gradient(std::span<float> gradients, Index index, Index use) const;
 
@@ -70,7 +85,7 @@ class TrainingLayout {
   std::vector<TrainedLayer> layers_;
   Index embedding_ = -1, norm_ = -1, head_ = -1;
   Index multiplied_ = 0;
-  Index weight_values_ = 0;
+  Bytes weight_bytes_{};
   Index gradient_values_ = 0;
 };
 

@@ -214,11 +214,8 @@ struct TrainingPass::Run {
 };
 
 TrainingPass::TrainingPass(const ModelConfig& config, const TrainingLayout& layout, const TrainingPassOptions& options)
-    : config_(config), layout_(layout), options_(options) {
+    : config_(config), layout_(layout), options_(options), steps_(steps_of(config)) {
   JERICHO_CHECK(options.sequence_tokens % 2 == 0, "sequences of {} tokens", options.sequence_tokens);
-  for (Index layer = 0; layer < config.num_hidden_layers; ++layer) {
-    for (Index use = 0; use < config.layer_passes; ++use) steps_.push_back({layer, use});
-  }
   const auto half = static_cast<std::size_t>(config.rope.dims / 2);
   const auto positions = static_cast<std::size_t>(options.sequence_tokens);
   cos_.resize(positions * half);
@@ -230,6 +227,28 @@ TrainingPass::TrainingPass(const ModelConfig& config, const TrainingLayout& layo
   }
 }
 
+std::vector<TrainingPass::Step> TrainingPass::steps_of(const ModelConfig& config) {
+  std::vector<Step> steps;
+  for (Index layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (Index use = 0; use < config.layer_passes; ++use) steps.push_back({layer, use});
+  }
+  return steps;
+}
+
+std::vector<GradientUse> TrainingPass::gradient_order(const ModelConfig& config, const TrainingLayout& layout) {
+  std::vector<GradientUse> order = {{layout.head(), layout.head_use()}, {layout.norm(), 0}};
+  const std::vector<Step> steps = steps_of(config);
+  for (std::size_t step = steps.size(); step-- > 0;) {
+    const TrainedLayer& w = layout.layers()[static_cast<std::size_t>(steps[step].layer)];
+    for (const Index tensor : {w.down, w.gate, w.up, w.feed_forward_norm, w.o, w.q_norm, w.q_bias, w.k_norm, w.k_bias,
+                               w.v_bias, w.q, w.k, w.v, w.attention_norm}) {
+      if (tensor >= 0) order.push_back({tensor, steps[step].use});
+    }
+  }
+  order.push_back({layout.embedding(), 0});
+  return order;
+}
+
 Index TrainingPass::head_rows(const TrainingPassOptions& options) {
   return std::min(options.sequences * options.sequence_tokens, kHeadRows);
 }
@@ -237,7 +256,7 @@ Index TrainingPass::head_rows(const TrainingPassOptions& options) {
 TrainingMemory TrainingPass::memory(const ModelConfig& config, const TrainingLayout& layout,
                                     const TrainingPassOptions& options) {
   const Index T = options.sequences * options.sequence_tokens;
-  const auto steps = static_cast<std::size_t>(config.num_hidden_layers * config.layer_passes);
+  const std::size_t steps = steps_of(config).size();
   const auto leaves = static_cast<Index>(token_blocks(options.sequences, options.sequence_tokens, kLeafTokens).size());
   ScratchSize saved, live, logits;
   Saved::take(saved, config, options, steps, T);

@@ -45,6 +45,11 @@ struct TrainingPassOptions {
   bool decodes = false;  // matrices may be stored in other types than fp32
 };
 
+struct GradientUse {
+  Index tensor = 0;
+  Index use = 0;
+};
+
 struct TrainingMemory {  // what a pass takes, by purpose
   Bytes saved{};         // activations kept for the backward pass
   Bytes live{};          // of the block that runs, and scratch
@@ -58,6 +63,9 @@ class TrainingPass {
 
   static TrainingMemory memory(const ModelConfig& config, const TrainingLayout& layout,
                                const TrainingPassOptions& options);
+
+  // The gradients in the order in which a pass asks for their places. A tensor's is complete after its use 0.
+  static std::vector<GradientUse> gradient_order(const ModelConfig& config, const TrainingLayout& layout);
 
   struct Memory {  // blocks of memory() bytes
     std::span<std::byte> saved{}, live{}, logits{};
@@ -88,6 +96,7 @@ class TrainingPass {
     Index layer = 0;
     Index use = 0;
   };
+  static std::vector<Step> steps_of(const ModelConfig& config);
   const ModelConfig& config_;
   const TrainingLayout& layout_;
   TrainingPassOptions options_;

@@ -88,14 +88,18 @@ Data random_data(const ModelConfig& c, Index sequences, Index tokens) {
 }
 
 std::vector<float> random_weights(const TrainingLayout& layout) {
-  std::vector<float> weights(static_cast<std::size_t>(layout.weight_values()));
+  std::vector<float> weights(static_cast<std::size_t>(layout.weight_bytes().count / 4));
   std::mt19937 random(3);
   std::normal_distribution<float> normal(0.0f, 0.15f);
   for (const TrainedTensor& t : layout.tensors()) {
     for (Index i = 0; i < t.size(); ++i)
-      weights[static_cast<std::size_t>(t.offset + i)] = t.neutral * !t.is_matrix() + normal(random);
+      weights[static_cast<std::size_t>(t.offset.count / 4 + i)] = t.neutral * !t.is_matrix() + normal(random);
   }
   return weights;
+}
+
+std::vector<StoredRows> rows_of(const TrainingLayout& layout, const std::vector<float>& weights) {
+  return layout.weights(std::as_bytes(std::span(weights)));
 }
 
 struct Result {
@@ -143,7 +147,7 @@ Result run(const ModelConfig& c, const TrainingLayout& layout, const std::vector
   result.losses.resize(data.ids.size());
   if (how.with_gradients) result.gradients.resize(static_cast<std::size_t>(layout.gradient_values()));
   result.logits.resize(data.ids.size() * static_cast<std::size_t>(c.vocab_size));
-  const std::vector<StoredRows> rows = layout.weights(weights);
+  const std::vector<StoredRows> rows = rows_of(layout, weights);
   GradientArena sink(layout, result.gradients);
   std::vector<AttentionSegment> segments;
   for (Index first = 0; first < data.sequences; first += at_once) {
@@ -181,7 +185,7 @@ class PlainDecoder {
       for (Index o = 0; o < t.rows; ++o) {
         for (Index j = 0; j < t.cols; ++j) {
           y[i][static_cast<std::size_t>(o)] +=
-              x[i][static_cast<std::size_t>(j)] * w[static_cast<std::size_t>(t.offset + o * t.cols + j)];
+              x[i][static_cast<std::size_t>(j)] * w[static_cast<std::size_t>(t.offset.count / 4 + o * t.cols + j)];
         }
       }
     }
@@ -193,7 +197,7 @@ class PlainDecoder {
       for (Index i = 0; i < t.cols; ++i) squares += std::pow(x[at + static_cast<std::size_t>(i)], 2);
       const double r = 1 / std::sqrt(squares / static_cast<double>(t.cols) + static_cast<double>(c_.rms_norm_eps));
       for (Index i = 0; i < t.cols; ++i)
-        x[at + static_cast<std::size_t>(i)] *= r * w[static_cast<std::size_t>(t.offset + i)];
+        x[at + static_cast<std::size_t>(i)] *= r * w[static_cast<std::size_t>(t.offset.count / 4 + i)];
     }
   }
   void rotate(Rows& x) const {
@@ -246,7 +250,7 @@ class PlainDecoder {
     const auto bias = [&](Index b, Rows& y) {
       if (b < 0) return;
       for (auto& row : y) {
-        for (std::size_t i = 0; i < row.size(); ++i) row[i] += w[static_cast<std::size_t>(t(b).offset) + i];
+        for (std::size_t i = 0; i < row.size(); ++i) row[i] += w[static_cast<std::size_t>(t(b).offset.count / 4) + i];
       }
     };
     bias(layer.q_bias, q), bias(layer.k_bias, k), bias(layer.v_bias, v);
@@ -269,7 +273,7 @@ class PlainDecoder {
     Rows x;
     const TrainedTensor& table = layout_.tensor(layout_.embedding());
     for (Index i = segment.first; i < segment.first + segment.rows; ++i) {
-      const double* row = w.data() + table.offset + data_.ids[static_cast<std::size_t>(i)] * table.cols;
+      const double* row = w.data() + table.offset.count / 4 + data_.ids[static_cast<std::size_t>(i)] * table.cols;
       x.emplace_back(row, row + table.cols);
     }
     for (Index layer = 0; layer < c_.num_hidden_layers; ++layer) {
@@ -317,7 +321,7 @@ TEST_P(EveryModel, HasTheSlopesOfTheDecoderInDouble) {
       double gradient = 0;
       for (const Index use : t.gradients)
         gradient += static_cast<double>(result.gradients[static_cast<std::size_t>(use) + i]);
-      double& at = w[static_cast<std::size_t>(t.offset) + i];
+      double& at = w[static_cast<std::size_t>(t.offset.count / 4) + i];
       const double before = at, h = 1e-5;
       at = before + h;
       const double above = plain.loss(w);
@@ -408,7 +412,7 @@ class Ruin final : public GradientSink {
   }
   void complete(Index tensor) override {
     EXPECT_TRUE(ruined_.insert(tensor).second) << layout_.tensor(tensor).name;
-    const MatrixView<float> w = layout_.weight(weights_, tensor);
+    const MatrixView<float> w = layout_.weight(std::as_writable_bytes(weights_), tensor);
     std::fill_n(w.data(), layout_.tensor(tensor).size(), std::nanf(""));
   }
   [[nodiscard]] std::size_t completed() const { return ruined_.size(); }
@@ -429,10 +433,40 @@ TEST_P(EveryModel, ReadsNoWeightWhoseGradientIsComplete) {
     const How how = {.recompute = recompute};
     std::vector<float> ruined = weights, gradients(static_cast<std::size_t>(layout.gradient_values()));
     Ruin sink(layout, ruined, gradients);
-    run_into(sink, c, layout, layout.weights(ruined), data, how);
+    run_into(sink, c, layout, rows_of(layout, ruined), data, how);
     EXPECT_EQ(sink.completed(), layout.tensors().size());
     EXPECT_EQ(gradients, run(c, layout, weights, data, how).gradients);
   }
+}
+
+// Notes who is asked for.
+class Order final : public GradientSink {
+ public:
+  Order(const TrainingLayout& layout, std::span<float> gradients) : arena_(layout, gradients) {}
+  std::optional<MatrixView<float>> place(Index tensor, Index use) override {
+    asked.emplace_back(tensor, use);
+    return arena_.place(tensor, use);
+  }
+  void complete(Index tensor) override {
+    EXPECT_EQ(std::count(asked.begin(), asked.end(), std::pair(tensor, Index{0})), 1);
+  }
+  std::vector<std::pair<Index, Index>> asked{};
+
+ private:
+  GradientArena arena_;
+};
+
+TEST_P(EveryModel, AsksForGradientsInTheOrderThatIsPlannedWith) {
+  const ModelConfig c = GetParam().second();
+  const TrainingLayout layout(c);
+  const Data data = random_data(c, 2, 16);
+  const std::vector<float> weights = random_weights(layout);
+  std::vector<float> gradients(static_cast<std::size_t>(layout.gradient_values()));
+  Order sink(layout, gradients);
+  run_into(sink, c, layout, rows_of(layout, weights), data, {});
+  std::vector<std::pair<Index, Index>> planned;
+  for (const GradientUse& use : TrainingPass::gradient_order(c, layout)) planned.emplace_back(use.tensor, use.use);
+  EXPECT_EQ(sink.asked, planned);
 }
 
 // Has no place for every second tensor.
@@ -459,7 +493,7 @@ TEST_P(EveryModel, GivesTrainedTensorsTheSameGradientsWhereOthersAreFrozen) {
   for (const Index odd : {0, 1}) {
     std::vector<float> some(all.size());
     Frozen sink(layout, some, odd);
-    run_into(sink, c, layout, layout.weights(weights), data, {});
+    run_into(sink, c, layout, rows_of(layout, weights), data, {});
     for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
       const TrainedTensor& t = layout.tensors()[i];
       for (const Index use : t.gradients) {
@@ -479,7 +513,7 @@ TEST_P(EveryModel, ReadsStoredWeightsAsTheirDecodedValues) {
   for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kNF4}) {
     std::vector<float> weights = random_weights(layout);
     std::vector<std::vector<std::byte>> bytes;
-    std::vector<StoredRows> stored = layout.weights(weights);
+    std::vector<StoredRows> stored = rows_of(layout, weights);
     for (std::size_t i = 0; i < stored.size(); ++i) {
       const TrainedTensor& t = layout.tensors()[i];
       if (!t.is_matrix()) continue;
@@ -489,7 +523,7 @@ TEST_P(EveryModel, ReadsStoredWeightsAsTheirDecodedValues) {
       stored[i] = StoredRows(rows.data(), type, t.rows, t.cols);
       for (Index r = 0; r < t.rows; ++r) {
         decode_columns(file_row_kernels_for(chosen_cpu_path()), stored[i], r, 0, t.cols,
-                       weights.data() + t.offset + r * t.cols);
+                       weights.data() + t.offset.count / 4 + r * t.cols);
       }
     }
     for (const DType compute : {DType::kF32, DType::kBF16}) {

@@ -54,13 +54,14 @@ ModelAverage::ModelAverage(std::vector<Client> clients) : clients_(std::move(cli
 Bytes ModelAverage::buffer_bytes(int threads) const {
   Bytes scratch{};
   for (const auto& model : models_) scratch = std::max(scratch, model->scratch_bytes(threads));
-  return round_up(scratch, 4096_B) + Bytes{layout_->weight_values() * 8};
+  return round_up(scratch, 4096_B) + layout_->weight_bytes() * 2;
 }
 
 void ModelAverage::write(const Context& context, const std::filesystem::path& output, std::span<std::byte> buffers,
                          const std::stop_token& stop, const std::function<void(Index done, Index clients)>& progress) {
   UnfinishedOutput unfinished(output);
-  const auto values = static_cast<std::size_t>(layout_->weight_values());
+  const Index count = layout_->weight_bytes().count / 4;
+  const auto values = static_cast<std::size_t>(count);
   const std::size_t scratch = buffers.size() - 8 * values;
   const std::span<float> sum(reinterpret_cast<float*>(buffers.data() + scratch), values);
   const std::span<float> one(sum.data() + values, values);
@@ -69,9 +70,9 @@ void ModelAverage::write(const Context& context, const std::filesystem::path& ou
   std::fill(sum.begin(), sum.end(), 0.0f);
   for (std::size_t k = 0; k < clients_.size(); ++k) {
     std::fill(one.begin(), one.end(), 0.0f);  // padding
-    models_[k]->read(context, *layout_, one, buffers.first(scratch), stop);
+    models_[k]->read(context, *layout_, 0, std::as_writable_bytes(one), buffers.first(scratch), stop);
     const auto share = static_cast<float>(clients_[k].samples / all);
-    parallel_for(context.pool, layout_->weight_values(), kGrain, [&](Index begin, Index end, int) {
+    parallel_for(context.pool, count, kGrain, [&](Index begin, Index end, int) {
       for (Index i = begin; i < end; ++i) {
         const auto at = static_cast<std::size_t>(i);
         sum[at] = std::fma(share, one[at], sum[at]);
@@ -82,7 +83,7 @@ void ModelAverage::write(const Context& context, const std::filesystem::path& ou
   std::error_code failure;
   std::filesystem::create_directory(unfinished.path(), failure);
   if (failure) throw Error(ErrorKind::kIo, fmt::format("{}: {}", output.string(), failure.message()));
-  write_model_files(unfinished.path(), *layout_, sum, models_.front()->side_files());
+  write_model_files(unfinished.path(), *layout_, std::as_bytes(sum), models_.front()->side_files());
   unfinished.finish();
 }
 

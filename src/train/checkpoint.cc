@@ -16,6 +16,7 @@
 #include "formats/safetensors_writer.h"
 #include "memory/file.h"
 #include "train/model_folder.h"
+#include "train/weight_parts.h"
 
 namespace jericho {
 namespace {
@@ -70,17 +71,27 @@ class TensorReader {
     for (const TensorInfo& tensor : header_.tensors) by_name_[tensor.name] = &tensor;
   }
   void read(const std::string& name, DType dtype, std::span<std::byte> to) const {
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end() || found->second->dtype != dtype || found->second->size.size() != to.size()) {
-      throw Error(ErrorKind::kInput, fmt::format("{}: tensor '{}': expected {} bytes of {}, found {}; was the run's "
-                                                 "configuration changed?",
-                                                 file_.path(), name, to.size(), jericho::name(dtype),
-                                                 found == by_name_.end() ? "none" : "another size or type"));
-    }
-    file_.read_exactly(found->second->offset, to);
+    file_.read_exactly(find(name, dtype, to.size())->offset, to);
+  }
+  void read_weight(const WeightPart& part, std::span<std::byte> stored) const {
+    const auto size = static_cast<std::size_t>(std::ssize(stored) / part.unit.count) * part.unit_bytes().size();
+    const TensorInfo* found = find(part.name, part.dtype, size);
+    read_part(part, stored,
+              [&](Bytes offset, std::span<std::byte> to) { file_.read_exactly(found->offset + offset.count, to); });
   }
 
  private:
+  [[nodiscard]] const TensorInfo* find(const std::string& name, DType dtype, std::size_t size) const {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end() || found->second->dtype != dtype || found->second->size.size() != size) {
+      throw Error(ErrorKind::kInput, fmt::format("{}: tensor '{}': expected {} bytes of {}, found {}; was the run's "
+                                                 "configuration changed?",
+                                                 file_.path(), name, size, jericho::name(dtype),
+                                                 found == by_name_.end() ? "none" : "another size or type"));
+    }
+    return found->second;
+  }
+
   File file_;
   SafetensorsHeader header_;
   std::map<std::string, const TensorInfo*> by_name_;
@@ -249,8 +260,8 @@ std::optional<nlohmann::json> Checkpoints::load_latest(const TrainedState& state
   }
   const TensorReader weights(from / kTrainedWeights), states(from / kStates);
   for (const TrainedTensor& t : state.layout.tensors()) {
-    const auto values = state.weights.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size()));
-    weights.read(t.name, DType::kF32, std::as_writable_bytes(values));
+    for (const WeightPart& part : weight_parts(t))
+      weights.read_weight(part, state.weights.subspan(t.offset.size(), t.stored_bytes().size()));
   }
   over_states(state, [&](const std::string& name, const StatePart& part, std::span<std::byte> bytes) {
     states.read(name, part.dtype, bytes);

@@ -1,4 +1,4 @@
-// A run's checkpoints: folders that other tools open as a model (config.json, model.safetensors in fp32, the
+// A run's checkpoints: folders that other tools open as a model (config.json, model.safetensors, the
 // tokenizer's files) and that hold beside it what the next step depends on: optimizer.safetensors with the state as it
 // is, state.json, and a MANIFEST.json of sizes and hashes that is written last. A folder takes its name when all is on
 // the disk, so whatever ends the process, a name means a whole checkpoint. Start at Checkpoints::save() and load().
@@ -20,7 +20,7 @@ namespace jericho {
 
 struct TrainedState {  // views of the run's memory
   const TrainingLayout& layout;
-  std::span<float> weights;
+  std::span<std::byte> weights;
   std::span<const std::unique_ptr<Optimizer>> optimizers;  // per tensor
   std::vector<std::span<std::byte>> states;                // per tensor
 };

@@ -1,37 +1,51 @@
 // One file of tensors, and the rest as it comes: see model_folder.h.
 #include "train/model_folder.h"
 
-#include <vector>
+#include <string>
 
 #include "convert/output_file.h"
 #include "formats/safetensors_writer.h"
+#include "train/weight_parts.h"
 
 namespace jericho {
 namespace {
 
-std::vector<Index> shape_of(const TrainedTensor& tensor) {
-  return tensor.is_matrix() ? std::vector<Index>{tensor.rows, tensor.cols} : std::vector<Index>{tensor.size()};
-}
-
-void write_weights(const std::filesystem::path& path, const TrainingLayout& layout, std::span<const float> weights) {
+void write_weights(const std::filesystem::path& path, const TrainingLayout& layout,
+                   std::span<const std::byte> weights) {
   SafetensorsWriter writer;
   writer.set_metadata("format", "pt");
-  for (const TrainedTensor& t : layout.tensors()) writer.add_tensor(t.name, DType::kF32, shape_of(t));
+  const auto over_parts = [&](const auto& body) {
+    for (const TrainedTensor& t : layout.tensors()) {
+      for (const WeightPart& part : weight_parts(t))
+        body(part, weights.subspan(t.offset.size(), t.stored_bytes().size()));
+    }
+  };
+  over_parts([&](const WeightPart& part, std::span<const std::byte>) {
+    writer.add_tensor(part.name, part.dtype, part.shape);
+  });
   OutputFile out(path);
   writer.begin(out.stream());
-  for (const TrainedTensor& t : layout.tensors()) {
-    writer.append(
-        std::as_bytes(weights.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size()))));
-  }
+  over_parts([&](const WeightPart& part, std::span<const std::byte> stored) {
+    write_part(part, stored, [&](std::span<const std::byte> bytes) { writer.append(bytes); });
+  });
   out.close();
 }
 
 }  // namespace
 
 void write_model_files(const std::filesystem::path& folder, const TrainingLayout& layout,
-                       std::span<const float> weights, std::span<const SideFile> files) {
+                       std::span<const std::byte> weights, std::span<const SideFile> files) {
   write_weights(folder / kTrainedWeights, layout, weights);
-  for (const SideFile& file : files) write_text(folder / file.name, file.bytes);
+  const nlohmann::json quantization = quantization_words(layout);
+  for (const SideFile& file : files) {
+    std::string bytes = file.bytes;
+    if (file.name == "config.json" && !quantization.is_null()) {
+      nlohmann::json words = nlohmann::json::parse(bytes);
+      words["quantization_config"] = quantization;
+      bytes = words.dump(2) + "\n";
+    }
+    write_text(folder / file.name, bytes);
+  }
 }
 
 }  // namespace jericho

@@ -1,4 +1,4 @@
-// The model that training writes: fp32 weights and what other verbs open them with.
+// The model that training writes: its weights as they are (weight_parts.h) and what other verbs open them with.
 #pragma once
 
 #include <filesystem>
@@ -11,8 +11,9 @@ namespace jericho {
 
 inline constexpr const char* kTrainedWeights = "model.safetensors";
 
-// model.safetensors and the side files, into a folder that is there. Error(kIo).
+// model.safetensors and the side files, of which config.json gains how weights are quantized, into a folder that is
+// there. Error(kIo).
 void write_model_files(const std::filesystem::path& folder, const TrainingLayout& layout,
-                       std::span<const float> weights, std::span<const SideFile> files);
+                       std::span<const std::byte> weights, std::span<const SideFile> files);
 
 }  // namespace jericho

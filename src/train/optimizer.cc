@@ -25,6 +25,11 @@ Bytes Optimizer::heap_bytes() const { return 0_B; }
 
 void Optimizer::start(std::span<std::byte>) const {}
 
+Move Optimizer::direction(const Context&, const UpdateStep&, MatrixView<float>, std::span<std::byte>, Scratch&) const {
+  JERICHO_CHECK(false, "the rule of '{}' has no direction", shape_.name);
+  return {};
+}
+
 std::span<std::byte> Optimizer::part_bytes(std::span<std::byte> state, std::size_t index) const {
   const std::vector<StatePart> parts = state_parts();
   JERICHO_CHECK(index < parts.size(), "part {} of {}", index, parts.size());

@@ -48,6 +48,16 @@ struct UpdateStep {
   PhiloxKey key{};          // of this tensor's random numbers: a function of the run's seed and the tensor's name
 };
 
+// Where a weight goes: w = (w - factor g) keep, each operation rounded.
+struct Move {
+  float factor = 0;
+  float keep = 1;
+
+  void apply(const float* g, Index count, float* w) const {
+    for (Index i = 0; i < count; ++i) w[i] = (w[i] - factor * g[i]) * keep;
+  }
+};
+
 // Immutable, thread-compatible. Same inputs, same bits, for any number of threads.
 class Optimizer {
  public:
@@ -66,6 +76,10 @@ class Optimizer {
   // The gradient is the mean over the step's tokens, clipped; it may be overwritten.
   virtual void step(const Context& context, const UpdateStep& step, MatrixView<float> weight,
                     MatrixView<float> gradient, std::span<std::byte> state, Scratch& scratch) const = 0;
+  // Rules that need not look at the weight leave in the gradient what it is to move along; step() is then that move.
+  [[nodiscard]] virtual bool has_direction() const { return false; }
+  virtual Move direction(const Context& context, const UpdateStep& step, MatrixView<float> gradient,
+                         std::span<std::byte> state, Scratch& scratch) const;
 
  protected:
   // Part `index` of the state.

@@ -19,8 +19,8 @@ struct Rule {
 };
 
 // Sources of the defaults: the rules' files.
-const std::array<Rule, 12>& rules() {
-  static const std::array<Rule, 12> all = {{
+const std::array<Rule, 14>& rules() {
+  static const std::array<Rule, 14> all = {{
       {"adamw", make_adamw, {}},
       {"adamw8", make_adamw8, {.eight_bits = true}},
       {"adamw-hf", make_adamw_hf, {.beta2 = 0.999f, .epsilon = 1e-6f, .weight_decay = 0}},
@@ -37,6 +37,16 @@ const std::array<Rule, 12>& rules() {
       {"apollo-mini",
        make_apollo,
        {.beta2 = 0.999f, .epsilon = 1e-6f, .weight_decay = 0, .rank = 1, .scale = 128, .one_factor = true}},
+      {"q-apollo", make_apollo, {.beta2 = 0.999f, .epsilon = 1e-6f, .weight_decay = 0, .int8_weights = true}},
+      {"q-apollo-mini",
+       make_apollo,
+       {.beta2 = 0.999f,
+        .epsilon = 1e-6f,
+        .weight_decay = 0,
+        .rank = 1,
+        .scale = 128,
+        .one_factor = true,
+        .int8_weights = true}},
   }};
   return all;
 }

@@ -28,8 +28,9 @@ struct OptimizerOptions {
   std::string regular{};        // galore, apollo: the rule of embeddings and head; empty: adamw-hf
 
   // Set by the rule's name.
-  bool eight_bits = false;  // of the moments
-  bool one_factor = false;  // apollo-mini
+  bool eight_bits = false;    // of the moments
+  bool one_factor = false;    // apollo-mini
+  bool int8_weights = false;  // of projections, where nothing else is said
 
   [[nodiscard]] float decay_of(const TrainedShape& shape) const {
     return shape.role == TensorRole::kVector ? 0 : weight_decay;

@@ -65,19 +65,29 @@ Key paths(std::string name, std::vector<std::string> TrainOptions::*member) {
           }};
 }
 
+// The meaning of a node that is one of these words.
+template <class T>
+T chosen(const std::string& key, const YAML::Node& node, const std::vector<std::pair<std::string, T>>& choices) {
+  const std::string found = node.IsScalar() ? node.Scalar() : "a list or a map";
+  std::string names;
+  for (const auto& [word, meaning] : choices) {
+    if (word == found) return meaning;
+    names += (names.empty() ? "" : ", ") + word;
+  }
+  refuse(key, found, "one of " + names);
+}
+
 template <class T>
 Key choice(std::string name, T TrainOptions::*member, std::vector<std::pair<std::string, T>> choices) {
   return {name, [name, member, choices](TrainOptions& options, const YAML::Node& node) {
-            const std::string found = node.IsScalar() ? node.Scalar() : "a list or a map";
-            std::string names;
-            for (const auto& [word, meaning] : choices) {
-              if (word == found) {
-                options.*member = meaning;
-                return;
-              }
-              names += (names.empty() ? "" : ", ") + word;
-            }
-            refuse(name, found, "one of " + names);
+            options.*member = chosen(name, node, choices);
+          }};
+}
+
+template <class S, class T>
+Key choice(std::string name, S TrainOptions::*part, T S::*member, std::vector<std::pair<std::string, T>> choices) {
+  return {name, [name, part, member, choices](TrainOptions& options, const YAML::Node& node) {
+            options.*part.*member = chosen(name, node, choices);
           }};
 }
 
@@ -85,6 +95,8 @@ const std::vector<Key>& keys() {
   static const std::vector<Key> all = [] {
     const char* number = "a number";
     const char* count = "a whole number";
+    const std::vector<std::pair<std::string, DType>> weight_types = {
+        {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"int8", DType::kQC8}};
     using O = TrainOptions;
     return std::vector<Key>{
         path("output", &O::output),
@@ -115,6 +127,7 @@ const std::vector<Key>& keys() {
          [](TrainOptions& options, const YAML::Node& node) {
            if (!node.IsScalar()) refuse("optimizer.rule", "a list or a map", "one of " + optimizer_rules());
            options.optimizer = default_options(node.Scalar());
+           if (options.optimizer.int8_weights) options.weights.projections = DType::kQC8;
          }},
         value("optimizer.beta1", &O::optimizer, &OptimizerOptions::beta1, number),
         value("optimizer.beta2", &O::optimizer, &OptimizerOptions::beta2, number),
@@ -130,7 +143,11 @@ const std::vector<Key>& keys() {
         value("optimizer.muon_rms", &O::optimizer, &OptimizerOptions::muon_rms, "true or false"),
         value("optimizer.adamw_rate", &O::optimizer, &OptimizerOptions::adamw_rate, number),
         value("optimizer.regular", &O::optimizer, &OptimizerOptions::regular, "the name of a rule"),
+        choice("weights.projections", &O::weights, &WeightTypes::projections, weight_types),
+        choice("weights.embeddings", &O::weights, &WeightTypes::embeddings, weight_types),
         value("clip", &O::clip, number),
+        choice<bool>("clip_mode", &O::clip_two_passes, {{"once", false}, {"two-pass", true}}),
+        choice<std::string>("fused", &O::fused, {{"on", "on"}, {"off", "off"}, {"auto", "auto"}}),
         choice<DType>("compute", &O::compute, {{"bf16", DType::kBF16}, {"f32", DType::kF32}}),
         choice<std::string>("recompute", &O::recompute, {{"none", "none"}, {"block", "block"}, {"auto", "auto"}}),
         value("init.std", &O::init_std, number),
@@ -236,43 +253,52 @@ void in_range(const char* key, double x, double least, double most) {
 }  // namespace
 
 nlohmann::json TrainOptions::identity() const {
-  return {{"model", model},
-          {"start", start.empty() ? nlohmann::json() : nlohmann::json(start.string())},
-          {"tokenizer", tokenizer.string()},
-          {"train", train_files},
-          {"separator", separator},
-          {"mode", mode == DataMode::kDocuments ? "documents" : "stream"},
-          {"separate_documents", separate_documents},
-          {"sequence_tokens", sequence_tokens},
-          {"step_sequences", step_sequences},
-          {"schedule",
-           {{"shape", schedule.shape},
-            {"peak", schedule.peak},
-            {"warmup", schedule.warmup},
-            {"min_ratio", schedule.min_ratio},
-            {"decay", schedule.decay},
-            {"decay_shape", schedule.decay_shape}}},
-          {"optimizer",
-           {{"rule", optimizer.rule},
-            {"beta1", optimizer.beta1},
-            {"beta2", optimizer.beta2},
-            {"epsilon", optimizer.epsilon},
-            {"weight_decay", optimizer.weight_decay},
-            {"momentum", optimizer.momentum},
-            {"nesterov", optimizer.nesterov},
-            {"rank", optimizer.rank},
-            {"scale", optimizer.scale},
-            {"refresh", optimizer.refresh},
-            {"scale_parameter", optimizer.scale_parameter},
-            {"relative_step", optimizer.relative_step},
-            {"muon_rms", optimizer.muon_rms},
-            {"adamw_rate", optimizer.adamw_rate},
-            {"regular", optimizer.regular}}},
-          {"clip", clip},
-          {"compute", std::string(name(compute))},
-          {"init_std", init_std},
-          {"init_scaled", init_scaled},
-          {"seed", seed}};
+  nlohmann::json all = {{"model", model},
+                        {"start", start.empty() ? nlohmann::json() : nlohmann::json(start.string())},
+                        {"tokenizer", tokenizer.string()},
+                        {"train", train_files},
+                        {"separator", separator},
+                        {"mode", mode == DataMode::kDocuments ? "documents" : "stream"},
+                        {"separate_documents", separate_documents},
+                        {"sequence_tokens", sequence_tokens},
+                        {"step_sequences", step_sequences},
+                        {"schedule",
+                         {{"shape", schedule.shape},
+                          {"peak", schedule.peak},
+                          {"warmup", schedule.warmup},
+                          {"min_ratio", schedule.min_ratio},
+                          {"decay", schedule.decay},
+                          {"decay_shape", schedule.decay_shape}}},
+                        {"optimizer",
+                         {{"rule", optimizer.rule},
+                          {"beta1", optimizer.beta1},
+                          {"beta2", optimizer.beta2},
+                          {"epsilon", optimizer.epsilon},
+                          {"weight_decay", optimizer.weight_decay},
+                          {"momentum", optimizer.momentum},
+                          {"nesterov", optimizer.nesterov},
+                          {"rank", optimizer.rank},
+                          {"scale", optimizer.scale},
+                          {"refresh", optimizer.refresh},
+                          {"scale_parameter", optimizer.scale_parameter},
+                          {"relative_step", optimizer.relative_step},
+                          {"muon_rms", optimizer.muon_rms},
+                          {"adamw_rate", optimizer.adamw_rate},
+                          {"regular", optimizer.regular}}},
+                        {"clip", clip},
+                        {"compute", std::string(name(compute))},
+                        {"init_std", init_std},
+                        {"init_scaled", init_scaled},
+                        {"seed", seed}};
+  if (weights != WeightTypes{}) {  // checkpoints from before there was a choice have none
+    all["weights"] = {{"projections", std::string(name(weights.projections))},
+                      {"embeddings", std::string(name(weights.embeddings))}};
+  }
+  return all;
+}
+
+bool TrainOptions::may_fuse() const {
+  return (clip == 0 || clip_two_passes) && (micro_sequences == 0 || micro_sequences == step_sequences);
 }
 
 void TrainOptions::validate() const {
@@ -308,6 +334,18 @@ void TrainOptions::validate() const {
   in_range("optimizer.epsilon", static_cast<double>(optimizer.epsilon), 0, 1);
   in_range("optimizer.weight_decay", static_cast<double>(optimizer.weight_decay), 0, 1000);
   in_range("clip", static_cast<double>(clip), 0, 1e9);
+  if (fused == "on" && clip > 0 && !clip_two_passes) {
+    refuse("fused", "on",
+           fmt::format("clip: 0, or clip_mode: two-pass (exact, twice the products), since clip: {} needs the norm of "
+                       "all gradients before the first update",
+                       clip));
+  }
+  if (fused == "on" && micro_sequences != 0 && micro_sequences != step_sequences) {
+    refuse("fused", "on",
+           fmt::format("batch.micro_sequences: {} (or 0), all sequences of an update at once, since a gradient that "
+                       "is applied cannot be added to",
+                       step_sequences));
+  }
   in_range("init.std", static_cast<double>(init_std), 0, 10);
   in_range("log.every", static_cast<double>(log_every), 1, 1e12);
   in_range("eval.every", static_cast<double>(eval_every), 0, 1e12);

@@ -44,7 +44,10 @@ struct TrainOptions {
   double epochs = 1;
   Schedule schedule{};
   OptimizerOptions optimizer{};
-  float clip = 1;  // of the gradient's norm; 0: no
+  WeightTypes weights{};
+  float clip = 1;                // of the gradient's norm; 0: no
+  bool clip_two_passes = false;  // a backward pass for the norm, another for the updates
+  std::string fused = "auto";    // on, off, auto: updates within the backward pass where nothing else fits
   DType compute = DType::kBF16;
   std::string recompute = "auto";  // none, block, auto: none where it fits
   float init_std = 0.02f;
@@ -57,6 +60,9 @@ struct TrainOptions {
   Index save_every = 500;
   Index keep_last = 2;
 
+  // Updates within the backward pass are allowed: they need the norm first where gradients are clipped, and the whole
+  // step at once.
+  [[nodiscard]] bool may_fuse() const;
   // What the bits of a run depend on, as JSON: a run goes on only with the same.
   [[nodiscard]] nlohmann::json identity() const;
   // Error(kUsage) naming key, value and what is accepted.

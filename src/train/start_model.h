@@ -1,5 +1,5 @@
 // The model that a run begins with instead of new weights: any that the other verbs open, in any format and types, its
-// matrices as fp32 values. Start at StartModel::read().
+// matrices as fp32 values or in what training stores them in. Start at StartModel::read().
 #pragma once
 
 #include <filesystem>
@@ -31,9 +31,9 @@ class StartModel {  // thread-compatible
   [[nodiscard]] const std::vector<SideFile>& side_files() const { return side_files_; }
 
   [[nodiscard]] Bytes scratch_bytes(int threads) const;
-  // Fills the values of `layout`, which is of words(). `scratch` has scratch_bytes() and starts on a multiple of 4096.
-  // Error(kInterrupted), errors of the file.
-  void read(const Context& context, const TrainingLayout& layout, std::span<float> weights,
+  // Fills the weights of `layout`, which is of words(); what is not stored as fp32 is rounded at random by `seed`.
+  // `scratch` has scratch_bytes() and starts on a multiple of 4096. Error(kInterrupted), errors of the file.
+  void read(const Context& context, const TrainingLayout& layout, std::uint64_t seed, std::span<std::byte> weights,
             std::span<std::byte> scratch, const std::stop_token& stop) const;
 
  private:

@@ -2,20 +2,19 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/normals.h"
-#include "base/philox.h"
 #include "kernels/training_kernels.h"
 #include "ops/training_rows.h"
+#include "train/first_weights.h"
+#include "train/fused_updates.h"
 #include "train/run_identity.h"
-#include "train/shuffle.h"
 #include "train/start_model.h"
+#include "train/update_weight.h"
 
 namespace jericho {
 namespace {
@@ -23,28 +22,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// The key of a tensor's random numbers.
-PhiloxKey stream_key(std::uint64_t seed, const std::string& name) {
-  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  const std::uint64_t key = mix64(seed ^ hash);
-  return {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)};
-}
-
-constexpr std::uint32_t kInitPurpose = 1;
-
-TensorRole role_of(TrainedKind kind) {
-  switch (kind) {
-    case TrainedKind::kProjection: return TensorRole::kProjection;
-    case TrainedKind::kEmbedding: return TensorRole::kEmbedding;
-    case TrainedKind::kHead: return TensorRole::kHead;
-    case TrainedKind::kVector: return TensorRole::kVector;
-  }
-  return TensorRole::kVector;
-}
-
-Bytes float_bytes(Index values) { return Bytes{values * 4}; }
 
 std::span<float> floats(const Arena& arena, Index values) {
   return {reinterpret_cast<float*>(arena.bytes().data()), static_cast<std::size_t>(values)};
@@ -55,57 +32,6 @@ Arena take(const Context& context, Purpose purpose, Bytes size) {
 }
 
 }  // namespace
-
-std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout) {
-  std::vector<TrainedShape> shapes;
-  for (const TrainedTensor& t : layout.tensors()) {
-    shapes.push_back(
-        {.name = t.name, .rows = t.rows, .cols = t.cols, .role = role_of(t.kind), .head_rows = t.head_rows});
-  }
-  return shapes;
-}
-
-TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
-                           int threads, Bytes room, Bytes start) {
-  TrainingPlan plan;
-  plan.weights = arena_bytes(float_bytes(layout.weight_values()));
-  plan.gradients = arena_bytes(float_bytes(layout.gradient_values()));
-  Bytes states{}, scratch = start;
-  for (const TrainedShape& shape : trained_shapes(layout)) {
-    const auto optimizer = make_optimizer(options.optimizer, shape);
-    states += optimizer->state_bytes();
-    plan.heap = std::max(plan.heap, optimizer->heap_bytes());
-    scratch = std::max({scratch, optimizer->scratch_bytes(threads), Bytes{ceil_div(shape.size(), kSumLeaf) * 8 + 64}});
-  }
-  plan.optimizer = arena_bytes(states);
-  plan.scratch = arena_bytes(scratch);
-  const auto with = [&](Index sequences, Recompute recompute) {
-    plan.pass = {.sequences = sequences,
-                 .sequence_tokens = options.sequence_tokens,
-                 .compute = options.compute,
-                 .recompute = recompute,
-                 .threads = threads};
-    plan.activations = TrainingPass::memory(config, layout, plan.pass);
-    for (Bytes* part : {&plan.activations.saved, &plan.activations.live, &plan.activations.logits})
-      *part = arena_bytes(*part);
-    return plan.total() <= room;
-  };
-  // A micro-batch of many tokens has its products at full speed already; more only takes memory.
-  constexpr Index kEnoughTokens = 4096;
-  const Index most =
-      options.micro_sequences > 0
-          ? options.micro_sequences
-          : std::min(options.step_sequences, std::max<Index>(1, kEnoughTokens / options.sequence_tokens));
-  const Index least = options.micro_sequences > 0 ? options.micro_sequences : 1;
-  for (const auto& [recompute, word] : {std::pair{Recompute::kNone, "none"}, std::pair{Recompute::kBlock, "block"}}) {
-    if (options.recompute != "auto" && options.recompute != word) continue;
-    for (Index sequences = most; sequences >= least;
-         sequences = sequences / 2 >= least ? sequences / 2 : sequences - 1) {
-      if (with(sequences, recompute)) return plan;
-    }
-  }
-  return plan;
-}
 
 Trainer::Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config,
                  const TrainingLayout& layout, const TrainingPlan& plan, const TokenStore& train,
@@ -128,6 +54,7 @@ Trainer::Trainer(const Context& context, const TrainOptions& options, const Mode
       live_(take(context, Purpose::kAct, plan.activations.live)),
       logits_(take(context, Purpose::kLogits, plan.activations.logits)),
       heap_(context.ledger.require(Tier::kRam, Purpose::kRuntime, plan.heap)),
+      places_(config, layout),
       pass_(config, layout, plan.pass),
       data_hash_(train.hash()) {
   Bytes offset{};
@@ -141,7 +68,7 @@ Trainer::Trainer(const Context& context, const TrainOptions& options, const Mode
 TrainingPass::Memory Trainer::memory() const { return {saved_.bytes(), live_.bytes(), logits_.bytes()}; }
 
 TrainedState Trainer::state() {
-  TrainedState s{layout_, floats(weights_, layout_.weight_values()), optimizers_, {}};
+  TrainedState s{layout_, weights_.bytes().first(layout_.weight_bytes().size()), optimizers_, {}};
   for (std::size_t i = 0; i < optimizers_.size(); ++i) {
     s.states.push_back(states_.bytes().subspan(state_offsets_[i].size(), optimizers_[i]->state_bytes().size()));
   }
@@ -151,38 +78,14 @@ TrainedState Trainer::state() {
 void Trainer::start_weights(const std::stop_token& stop) {
   const TrainedState s = state();
   if (start_ != nullptr) {
-    start_->read(context_, layout_, s.weights, scratch_.bytes(), stop);
+    start_->read(context_, layout_, options_.seed, s.weights, scratch_.bytes(), stop);
   } else {
-    new_weights();
+    Scratch scratch(scratch_.bytes());
+    make_first_weights(context_, config_, layout_,
+                       {.deviation = options_.init_std, .scaled = options_.init_scaled, .seed = options_.seed},
+                       s.weights, scratch);
   }
   for (std::size_t i = 0; i < optimizers_.size(); ++i) optimizers_[i]->start(s.states[i]);
-}
-
-void Trainer::new_weights() {
-  const TrainedState s = state();
-  const auto executed = static_cast<double>(config_.num_hidden_layers * config_.layer_passes);
-  for (std::size_t i = 0; i < layout_.tensors().size(); ++i) {
-    const TrainedTensor& t = layout_.tensors()[i];
-    const MatrixView<float> w = layout_.weight(s.weights, static_cast<Index>(i));
-    if (!t.is_matrix()) {
-      std::fill_n(w.data(), t.size(), t.neutral);
-    } else {
-      double deviation = static_cast<double>(options_.init_std);
-      if (t.residual_output && options_.init_scaled) deviation /= std::sqrt(2 * executed);
-      const PhiloxKey key = stream_key(options_.seed, t.name);
-      const auto blocks = [&](Index begin, Index end, int) {
-        for (Index block = begin; block < end; ++block) {
-          const auto index = static_cast<std::uint64_t>(block);
-          const auto values = philox_normals(
-              {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), kInitPurpose, 0}, key);
-          for (Index lane = 0; lane < 4 && 4 * block + lane < t.size(); ++lane) {
-            w.data()[4 * block + lane] = static_cast<float>(deviation * values[static_cast<std::size_t>(lane)]);
-          }
-        }
-      };
-      parallel_for(context_.pool, ceil_div(t.size(), 4), 4096, blocks);
-    }
-  }
 }
 
 Index Trainer::steps() {
@@ -203,12 +106,21 @@ double Trainer::one_step(Index step, double& gradient_norm) {
     sampler_.append(position_.epoch, position_.index, rows);
     ++position_.index;
   }
-  const TrainedState s = state();
-  const std::span<float> gradients = floats(gradients_, layout_.gradient_values());
-  set_zero(context_, gradients);
+  tokens_ += rows.trained;
+  const double loss = plan_.fused ? fused_step(step, rows, gradient_norm) : unfused_step(step, rows, gradient_norm);
+  if (!std::isfinite(loss) || !std::isfinite(gradient_norm)) {
+    throw Error(
+        ErrorKind::kInput,
+        fmt::format("step {}: the loss is {} and the gradient's norm {}; nothing was changed by it, and the last "
+                    "checkpoint stands: try a lower schedule.peak, a longer schedule.warmup, or a clip",
+                    step + 1, loss, gradient_norm));
+  }
+  return loss;
+}
+
+// The sum of losses by the number of trained tokens.
+double Trainer::micro_batches(const SampleRows& rows, GradientSink* sink, std::span<const StoredRows> weights) {
   const Index T = options_.sequence_tokens;
-  const std::vector<StoredRows> weights = layout_.weights(s.weights);
-  GradientArena sink(layout_, gradients);
   double loss = 0;
   std::vector<double> losses;
   std::vector<AttentionSegment> segments;
@@ -228,47 +140,68 @@ double Trainer::one_step(Index step, double& gradient_norm) {
                .targets = std::span(rows.targets).subspan(begin, size),
                .segments = segments,
                .factor = 1.0f / static_cast<float>(std::max<Index>(1, rows.trained))},
-              weights, &sink, memory(), losses);
+              weights, sink, memory(), losses);
     for (const double each : losses) loss += each;
   }
-  loss /= static_cast<double>(std::max<Index>(1, rows.trained));
-  tokens_ += rows.trained;
+  return loss / static_cast<double>(std::max<Index>(1, rows.trained));
+}
+
+void Trainer::update(Index step, Index tensor, MatrixView<float> gradient, double factor, Scratch& scratch) {
+  const auto i = static_cast<std::size_t>(tensor);
+  const TrainedTensor& t = layout_.tensor(tensor);
+  if (factor < 1) {
+    scale(context_, static_cast<float>(factor), {gradient.data(), static_cast<std::size_t>(t.size())});
+  }
+  const UpdateStep how = {.number = step + 1,
+                          .learning_rate = static_cast<float>(learning_rate(options_.schedule, step, steps())),
+                          .key = stream_key(options_.seed, t.name)};
+  const TrainedState s = state();
+  update_weight(context_, *optimizers_[i], how, t, layout_.stored(s.weights, tensor), gradient, s.states[i], scratch);
+}
+
+double Trainer::clip_factor(double gradient_norm) const {
+  const auto clip = static_cast<double>(options_.clip);
+  return clip > 0 ? std::min(1.0, clip / (gradient_norm + 1e-6)) : 1.0;
+}
+
+double Trainer::unfused_step(Index step, const SampleRows& rows, double& gradient_norm) {
+  const std::span<float> gradients = floats(gradients_, layout_.gradient_values());
+  set_zero(context_, gradients);
+  GradientArena sink(layout_, gradients);
+  const double loss = micro_batches(rows, &sink, layout_.weights(state().weights));
   // The uses of a weight together, then the norm of all gradients.
   Scratch scratch(scratch_.bytes());
   double squares = 0;
-  for (std::size_t i = 0; i < layout_.tensors().size(); ++i) {
-    const auto index = static_cast<Index>(i);
-    const auto values = [&](Index use) {
-      const MatrixView<float> g = layout_.gradient(gradients, index, use);
-      return std::span<float>(g.data(), static_cast<std::size_t>(layout_.tensor(index).size()));
-    };
-    const auto uses = static_cast<Index>(layout_.tensor(index).gradients.size());
-    for (Index use = 1; use < uses; ++use) add(context_, values(use), values(0));
-    const ScratchScope scope(scratch);
-    squares += sum_squares(context_, values(0), scratch.take<double>(ceil_div(layout_.tensor(index).size(), kSumLeaf)));
+  for (Index i = 0; i < std::ssize(layout_.tensors()); ++i) {
+    squares += sum_of_uses(
+        context_, layout_.tensor(i), [&](Index use) { return layout_.gradient(gradients, i, use); }, scratch);
   }
   gradient_norm = std::sqrt(squares);
-  if (!std::isfinite(loss) || !std::isfinite(gradient_norm)) {
-    throw Error(
-        ErrorKind::kInput,
-        fmt::format("step {}: the loss is {} and the gradient's norm {}; nothing was changed by it, and the last "
-                    "checkpoint stands: try a lower schedule.peak, a longer schedule.warmup, or a clip",
-                    step + 1, loss, gradient_norm));
+  if (!std::isfinite(loss) || !std::isfinite(gradient_norm)) return loss;
+  const double factor = clip_factor(gradient_norm);
+  for (Index i = 0; i < std::ssize(layout_.tensors()); ++i) {
+    update(step, i, layout_.gradient(gradients, i, 0), factor, scratch);
   }
-  const double clip = static_cast<double>(options_.clip);
-  const double factor = clip > 0 ? std::min(1.0, clip / (gradient_norm + 1e-6)) : 1.0;
-  const auto rate = static_cast<float>(learning_rate(options_.schedule, step, steps()));
-  for (std::size_t i = 0; i < layout_.tensors().size(); ++i) {
-    const auto index = static_cast<Index>(i);
-    const MatrixView<float> g = layout_.gradient(gradients, index, 0);
-    if (factor < 1) {
-      scale(context_, static_cast<float>(factor), {g.data(), static_cast<std::size_t>(layout_.tensor(index).size())});
-    }
-    const ScratchScope scope(scratch);
-    const UpdateStep update = {
-        .number = step + 1, .learning_rate = rate, .key = stream_key(options_.seed, layout_.tensor(index).name)};
-    optimizers_[i]->step(context_, update, layout_.weight(s.weights, index), g, s.states[i], scratch);
+  return loss;
+}
+
+// One micro-batch, whose gradients change the weights as they come. To clip their norm, a pass before finds it.
+double Trainer::fused_step(Index step, const SampleRows& rows, double& gradient_norm) {
+  Scratch scratch(scratch_.bytes());
+  const std::vector<StoredRows> weights = layout_.weights(state().weights);
+  double factor = 1;
+  if (options_.clip > 0) {
+    FusedUpdates norm(context_, layout_, places_, gradients_.bytes(), scratch, [](Index, MatrixView<float>) {});
+    const double loss = micro_batches(rows, &norm, weights);
+    gradient_norm = std::sqrt(norm.squares());
+    if (!std::isfinite(gradient_norm)) return loss;
+    factor = clip_factor(gradient_norm);
   }
+  FusedUpdates updates(
+      context_, layout_, places_, gradients_.bytes(), scratch,
+      [&](Index tensor, MatrixView<float> gradient) { update(step, tensor, gradient, factor, scratch); });
+  const double loss = micro_batches(rows, &updates, weights);
+  gradient_norm = std::sqrt(updates.squares());
   return loss;
 }
 

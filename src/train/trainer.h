@@ -1,5 +1,6 @@
-// The loop of a training run: sequences, micro-batches, gradients, updates, evaluation, checkpoints. Which micro-batch
-// and recomputation fit is decided before by plan_training(); no choice of it changes a bit of the result.
+// The loop of a training run: sequences, micro-batches, gradients, updates, evaluation, checkpoints. Which micro-batch,
+// recomputation and time of updates fit is decided before by plan_training(); no choice of it changes a bit of the
+// result.
 // Start at Trainer::run().
 #pragma once
 
@@ -16,31 +17,13 @@
 #include "models/training_pass.h"
 #include "train/checkpoint.h"
 #include "train/data.h"
+#include "train/gradient_places.h"
 #include "train/options.h"
+#include "train/training_plan.h"
 
 namespace jericho {
 
 class StartModel;
-
-struct TrainingPlan {
-  TrainingPassOptions pass{};
-  Bytes weights{}, gradients{}, optimizer{}, scratch{};
-  Bytes heap{};  // of libraries inside updates
-  TrainingMemory activations{};
-
-  [[nodiscard]] Bytes total() const {
-    return weights + gradients + optimizer + scratch + heap + activations.saved + activations.live + activations.logits;
-  }
-};
-
-// The largest micro-batch without recomputation that fits `room`, else with it; with the smallest of all where none
-// fits:
-// the caller compares total() with `room`.
-// `start` is the scratch that reading the first weights takes.
-TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
-                           int threads, Bytes room, Bytes start = {});
-
-std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout);
 
 struct StepReport {
   Index step = 0;   // that was done; from 1 on
@@ -86,8 +69,12 @@ class Trainer {  // one thread
     Index epoch = 0, index = 0;  // of the next sequence
   };
   void start_weights(const std::stop_token& stop);
-  void new_weights();
   double one_step(Index step, double& gradient_norm);
+  double micro_batches(const SampleRows& rows, GradientSink* sink, std::span<const StoredRows> weights);
+  double fused_step(Index step, const SampleRows& rows, double& gradient_norm);
+  double unfused_step(Index step, const SampleRows& rows, double& gradient_norm);
+  [[nodiscard]] double clip_factor(double gradient_norm) const;
+  void update(Index step, Index tensor, MatrixView<float> gradient, double factor, Scratch& scratch);
   EvalReport evaluate(Index step);
   [[nodiscard]] nlohmann::json identity() const;
   void save(Index step, const TrainWatch& watch);
@@ -109,6 +96,7 @@ class Trainer {  // one thread
   Lease heap_;
   std::vector<std::unique_ptr<Optimizer>> optimizers_;
   std::vector<Bytes> state_offsets_;
+  GradientPlaces places_;
   TrainingPass pass_;
   std::uint64_t data_hash_;
   Position position_{};

@@ -24,93 +24,12 @@
 #include "models/families.h"
 #include "models/test_models.h"
 #include "plan/plan.h"
-#include "text/load_tokenizer.h"
+#include "train/test_runs.h"
 
 namespace jericho {
 namespace {
 
 using testing::HasSubstr;
-
-constexpr const char* kStories[] = {"the cat sat on the mat", "the dog ran to the cat and the cat ran away",
-                                    "a bird sang", "once there was a dog who sat on a mat all day"};
-
-struct RunSetup {
-  RunSetup() {
-    std::ofstream text(folder.path() / "text.txt");
-    for (int copies = 0; copies < 10; ++copies) {
-      for (const char* story : kStories) text << story << "\n<|endoftext|>\n";
-    }
-  }
-  TrainOptions options(const std::string& name = "run") const {
-    TrainOptions o;
-    o.output = folder.path() / name;
-    o.tokenizer = test_source("text/testdata/byte-level/tokenizer.json");
-    o.train_files = o.valid_files = {(folder.path() / "text.txt").string()};
-    o.model = {{"architectures", {"LlamaForCausalLM"}},
-               {"hidden_size", 32},
-               {"intermediate_size", 48},
-               {"num_hidden_layers", 2},
-               {"num_attention_heads", 4},
-               {"num_key_value_heads", 2},
-               {"vocab_size", tokenizer(o)->size()},
-               {"max_position_embeddings", 64},
-               {"rms_norm_eps", 1e-5},
-               {"tie_word_embeddings", true}};
-    o.sequence_tokens = 64;
-    o.step_sequences = 4;
-    o.steps = 12;
-    o.schedule = {.peak = 0.01, .warmup = 2};
-    o.eval_every = 5;
-    o.save_every = 3;
-    o.log_every = 1;
-    return o;
-  }
-  static std::unique_ptr<Tokenizer> tokenizer(const TrainOptions& o) { return load_tokenizer_file(o.tokenizer); }
-  TempFolder folder;
-};
-
-struct Outcome {
-  bool done = false;
-  std::vector<double> losses{};
-  double eval_loss = 0;
-  std::vector<std::byte> weights{};
-};
-
-struct How {
-  int threads = 2;
-  Bytes room = 1_GiB;
-  Index stop_after = -1;  // this step
-  Index die_after = -1;   // steps of this start: as if another process had killed this one
-};
-
-Outcome train(const TrainOptions& options, const How& how = {}) {
-  flush_subnormals();
-  Ledger ledger(LedgerCaps{.ram = 1_GiB});
-  ThreadPool pool(how.threads);
-  const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
-  const ModelConfig config = config_from_json(options.model);
-  const TrainingLayout layout(config);
-  const auto tokenizer = RunSetup::tokenizer(options);
-  const TokenStore texts = TokenStore::read(context, options.train_files, {}, 65, *tokenizer, {}, {});
-  const TrainingPlan plan = plan_training(config, layout, options, how.threads, how.room);
-  Trainer trainer(context, options, config, layout, plan, texts, &texts, nullptr,
-                  {{"config.json", options.model.dump()}});
-  Outcome outcome;
-  std::stop_source stop;
-  TrainWatch watch;
-  watch.step = [&](const StepReport& r) {
-    outcome.losses.push_back(r.loss);
-    if (r.step == how.stop_after) stop.request_stop();
-    if (std::ssize(outcome.losses) == how.die_after) std::raise(SIGKILL);
-  };
-  watch.eval = [&](const EvalReport& r) { outcome.eval_loss = r.loss; };
-  outcome.done = trainer.run(stop.get_token(), watch);
-  std::ifstream in(options.output / "checkpoints" / "latest" / "model.safetensors", std::ios::binary);
-  const std::string bytes(std::istreambuf_iterator<char>(in), {});
-  const auto span = std::as_bytes(std::span(bytes));
-  outcome.weights.assign(span.begin(), span.end());
-  return outcome;
-}
 
 TEST(Trainer, LearnsASmallText) {
   const RunSetup setup;
@@ -209,12 +128,11 @@ TEST(Trainer, SeesTheModelThatInferenceSees) {
   const TrainingLayout layout(config);
   const TensorInfo* first = file->find(layout.tensors().front().name);
   ASSERT_NE(first, nullptr);
-  std::vector<float> values(static_cast<std::size_t>(layout.weight_values()));
+  std::vector<float> values(static_cast<std::size_t>(layout.weight_bytes().count / 4));
   const File bytes = File::open_read(file->files().front(), FileCache::kUse);
   for (const TrainedTensor& t : layout.tensors()) {
     bytes.read_exactly(file->find(t.name)->offset,
-                       std::as_writable_bytes(std::span(values).subspan(static_cast<std::size_t>(t.offset),
-                                                                        static_cast<std::size_t>(t.size()))));
+                       std::as_writable_bytes(std::span(values)).subspan(t.offset.size(), t.stored_bytes().size()));
   }
   const TrainingPassOptions pass_options = {.sequence_tokens = 30, .compute = DType::kF32, .threads = 2};
   const TrainingPass pass(config, layout, pass_options);
@@ -227,7 +145,7 @@ TEST(Trainer, SeesTheModelThatInferenceSees) {
   std::vector<float> trained(static_cast<std::size_t>(30 * config.vocab_size));
   pass.logits(machine.context,
               {.sequences = 1, .sequence_tokens = 30, .tokens = tokens, .targets = tokens, .segments = segments},
-              layout.weights(values), {saved.bytes(), live.bytes(), logits.bytes()},
+              layout.weights(std::as_bytes(std::span(values))), {saved.bytes(), live.bytes(), logits.bytes()},
               {trained.data(), 30, config.vocab_size});
   for (Index t = 0; t < 30; ++t) {
     for (Index v = 0; v < config.vocab_size; ++v) {

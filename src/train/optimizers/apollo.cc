@@ -43,6 +43,11 @@ class Apollo final : public Optimizer {
 
   void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
             std::span<std::byte> state, Scratch& scratch) const override {
+    move_weight(context, direction(context, update, gradient, state, scratch), gradient, weight);
+  }
+  [[nodiscard]] bool has_direction() const override { return true; }
+  Move direction(const Context& context, const UpdateStep& update, MatrixView<float> gradient,
+                 std::span<std::byte> state, Scratch& scratch) const override {
     const ScratchScope scope(scratch);
     const Buffers at = take(scratch);
     const MatrixView<float> basis(at.basis.data(), projection_.rank(), projection_.small());
@@ -66,12 +71,7 @@ class Apollo final : public Optimizer {
 
     const double size = static_cast<double>(update.learning_rate) * betas.correction(update.number) *
                         std::sqrt(static_cast<double>(options_.scale)) / limit;
-    const auto factor = static_cast<float>(size);
-    const float keep = 1 - update.learning_rate * options_.decay_of(shape());
-    float* const w = weight.data();
-    parallel_for(context.pool, shape().size(), kUpdateGrain, [&](Index begin, Index end, int) {
-      for (Index i = begin; i < end; ++i) w[i] = (w[i] - factor * g[static_cast<std::size_t>(i)]) * keep;
-    });
+    return {static_cast<float>(size), 1 - update.learning_rate * options_.decay_of(shape())};
   }
 
  private:

@@ -23,6 +23,13 @@ double squares(const float* x, Index count) {
   return lanes[0];
 }
 
+void move_weight(const Context& context, const Move& move, MatrixView<const float> direction,
+                 MatrixView<float> weight) {
+  parallel_for(context.pool, weight.extent(0) * weight.extent(1), kUpdateGrain, [&](Index begin, Index end, int) {
+    move.apply(direction.data() + begin, end - begin, weight.data() + begin);
+  });
+}
+
 double norm(const Context& context, std::span<const float> x, std::span<double> sums) {
   return std::sqrt(sum_squares(context, x, sums));
 }

@@ -8,6 +8,7 @@
 #include "memory/arena.h"
 #include "ops/context.h"
 #include "ops/training_rows.h"
+#include "train/optimizer.h"
 
 namespace jericho {
 
@@ -21,6 +22,9 @@ template <class S>
 std::span<double> leaf_sums(S& scratch, Index count) {
   return scratch.template take<double>(ceil_div(count, kSumLeaf));
 }
+
+// The weight goes along `direction`.
+void move_weight(const Context& context, const Move& move, MatrixView<const float> direction, MatrixView<float> weight);
 
 // The norm of x.
 double norm(const Context& context, std::span<const float> x, std::span<double> sums);

@@ -33,6 +33,11 @@ class GaLore final : public Optimizer {
 
   void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
             std::span<std::byte> state, Scratch& scratch) const override {
+    move_weight(context, direction(context, update, gradient, state, scratch), gradient, weight);
+  }
+  [[nodiscard]] bool has_direction() const override { return true; }
+  Move direction(const Context& context, const UpdateStep& update, MatrixView<float> gradient,
+                 std::span<std::byte> state, Scratch& scratch) const override {
     const ScratchScope scope(scratch);
     const Buffers at = take(scratch);
     const MatrixView<float> basis(part<float>(state, moments_.parts().size()).data(), projection_.rank(),
@@ -50,13 +55,8 @@ class GaLore final : public Optimizer {
     });
     projection_.back(context, basis, at.r, at.turned, at.cells, gradient);
     const double size = static_cast<double>(update.learning_rate) * betas.correction(update.number);
-    const auto factor = static_cast<float>(size * static_cast<double>(options_.scale));
-    const float keep = 1 - update.learning_rate * options_.decay_of(shape());
-    float* const w = weight.data();
-    const float* const move = gradient.data();
-    parallel_for(context.pool, shape().size(), kUpdateGrain, [&](Index begin, Index end, int) {
-      for (Index i = begin; i < end; ++i) w[i] = (w[i] - factor * move[i]) * keep;
-    });
+    return {static_cast<float>(size * static_cast<double>(options_.scale)),
+            1 - update.learning_rate * options_.decay_of(shape())};
   }
 
  private:

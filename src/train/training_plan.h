@@ -1,0 +1,35 @@
+// How a training run fits its memory: which micro-batch, what is computed again, when weights are updated. No choice
+// changes a bit of the result, so the fastest that fits is taken. Start at plan_training(); docs/training.md#memory.
+#pragma once
+
+#include <vector>
+
+#include "base/bytes.h"
+#include "models/training_layout.h"
+#include "models/training_pass.h"
+#include "train/optimizer.h"
+#include "train/options.h"
+
+namespace jericho {
+
+struct TrainingPlan {
+  TrainingPassOptions pass{};
+  bool fused = false;  // updates within the backward pass
+  Bytes weights{}, gradients{}, optimizer{}, scratch{};
+  Bytes heap{};  // of libraries inside updates
+  TrainingMemory activations{};
+
+  [[nodiscard]] Bytes total() const {
+    return weights + gradients + optimizer + scratch + heap + activations.saved + activations.live + activations.logits;
+  }
+};
+
+// The first that fits `room` of: the largest micro-batch without recomputation, then with it; the same with updates
+// within the backward pass, where options allow that. The smallest of all where none fits: the caller compares total()
+// with `room`. `start` is the scratch that reading the first weights takes.
+TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
+                           int threads, Bytes room, Bytes start = {});
+
+std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout);
+
+}  // namespace jericho
