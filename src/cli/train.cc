@@ -116,15 +116,24 @@ std::string duration(double seconds) {
   return fmt::format("{}s", whole);
 }
 
-std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Bytes runtime, Bytes data, Bytes margin,
-                      Bytes budget) {
-  std::string text = fmt::format(
-      "plan: {} of {} sequences of {} tokens at once, {}, {} products{}\n", p.pass.sequences, options.step_sequences,
-      options.sequence_tokens, p.pass.recompute == Recompute::kNone ? "no recomputation" : "every block computed again",
-      options.compute == DType::kBF16 ? "bf16" : "fp32",
-      !p.fused           ? ""
-      : options.clip > 0 ? ", updates within a second backward pass"
-                         : ", updates within the backward pass");
+std::string recompute_text(const Recompute& recompute, Index blocks) {
+  if (recompute.kept >= blocks) return "no block computed again";
+  if (recompute.every > 1) {
+    return fmt::format("{} of {} blocks computed again from the input of every {}th", blocks - 1, blocks,
+                       recompute.every);
+  }
+  return fmt::format("{} of {} blocks computed again", blocks - recompute.kept, blocks);
+}
+
+std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Index blocks, Bytes runtime, Bytes data,
+                      Bytes margin, Bytes budget) {
+  std::string text =
+      fmt::format("plan: {} of {} sequences of {} tokens at once, {}, {} products{}\n", p.pass.sequences,
+                  options.step_sequences, options.sequence_tokens, recompute_text(p.pass.recompute, blocks),
+                  options.compute == DType::kBF16 ? "bf16" : "fp32",
+                  !p.fused           ? ""
+                  : options.clip > 0 ? ", updates within a second backward pass"
+                                     : ", updates within the backward pass");
   const auto row = [&](const char* what, Bytes bytes) {
     text += fmt::format("  {:<24}{:>12}\n", what, format_bytes(bytes));
   };
@@ -300,7 +309,9 @@ int train(const Options& flags, const std::stop_token& stop) {
   const Bytes starting = start ? start->scratch_bytes(threads) : 0_B;
   const TrainingPlan plan = plan_training(config, layout, options, threads, room, starting);
   fmt::print(stderr, "{} parameters, {} multiplied per token\n", layout.parameters(), layout.multiplied_parameters());
-  fmt::print(stderr, "{}", plan_text(plan, options, runtime, data, margin(plan.total() + runtime + data), budget));
+  fmt::print(stderr, "{}",
+             plan_text(plan, options, config.num_hidden_layers * config.layer_passes, runtime, data,
+                       margin(plan.total() + runtime + data), budget));
   if (plan.total() > room) {
     const TrainingPlan least = plan_training(config, layout, options, threads, 0_B, starting);
     throw Error(ErrorKind::kBudget,

@@ -85,18 +85,28 @@ struct TrainingPass::Block {
   }
 };
 
-// Kept through the whole pass.
+// Kept through the whole pass. Inputs that are not share the places of one run of blocks from one that is to the next.
 struct TrainingPass::Saved {
   std::vector<MatrixView<float>> x;  // the input of each block, and the output of the last
-  std::vector<Block> blocks;         // one where blocks are computed again
+  std::vector<Block> blocks;         // of the last ones; the first of them is that of all before it too
 
   template <class S>
   static Saved take(S& scratch, const ModelConfig& c, const TrainingPassOptions& o, std::size_t steps, Index T) {
     Saved saved;
-    for (std::size_t i = 0; i <= steps; ++i) saved.x.push_back(take_matrix(scratch, T, c.hidden_size));
-    const std::size_t blocks = o.recompute == Recompute::kNone ? steps : 1;
+    const auto every = static_cast<std::size_t>(o.recompute.every);
+    std::vector<MatrixView<float>> shared;
+    for (std::size_t i = 1; i < std::min(every, steps); ++i) shared.push_back(take_matrix(scratch, T, c.hidden_size));
+    for (std::size_t i = 0; i <= steps; ++i) {
+      const bool keeps = i % every == 0 || i == steps;
+      saved.x.push_back(keeps ? take_matrix(scratch, T, c.hidden_size) : shared[i % every - 1]);
+    }
+    const std::size_t blocks = std::min(steps, static_cast<std::size_t>(o.recompute.kept));
     for (std::size_t i = 0; i < blocks; ++i) saved.blocks.push_back(Block::take(scratch, c, o, T));
     return saved;
+  }
+  [[nodiscard]] std::size_t first_kept() const { return x.size() - 1 - blocks.size(); }
+  [[nodiscard]] const Block& block(std::size_t step) const {
+    return blocks[step > first_kept() ? step - first_kept() : 0];
   }
 };
 
@@ -155,7 +165,7 @@ struct TrainingPass::Live {
 struct TrainingPass::Head {
   MatrixView<float> z;  // logits of a chunk of tokens
   FloatRows dz;
-  std::span<std::uint32_t> output, input;  // the head packed for both its uses
+  std::span<std::uint32_t> output, input;  // the head packed for both its uses; one place where there is one chunk
 
   template <class S>
   static Head take(S& scratch, const ModelConfig& c, const TrainingPassOptions& o, Index rows) {
@@ -166,7 +176,8 @@ struct TrainingPass::Head {
     head.dz.cols = c.vocab_size;
     const Index cells = packed_weight_cells(o.compute, c.vocab_size, c.hidden_size);
     head.output = scratch.template take<std::uint32_t>(cells);
-    head.input = scratch.template take<std::uint32_t>(cells);
+    const bool one_chunk = o.sequences * o.sequence_tokens <= kHeadRows;
+    head.input = one_chunk ? head.output : scratch.template take<std::uint32_t>(cells);
     return head;
   }
 };
@@ -216,6 +227,8 @@ struct TrainingPass::Run {
 TrainingPass::TrainingPass(const ModelConfig& config, const TrainingLayout& layout, const TrainingPassOptions& options)
     : config_(config), layout_(layout), options_(options), steps_(steps_of(config)) {
   JERICHO_CHECK(options.sequence_tokens % 2 == 0, "sequences of {} tokens", options.sequence_tokens);
+  JERICHO_CHECK(options.recompute.kept >= 1 && (options.recompute.every == 1 || options.recompute.kept == 1),
+                "{} blocks kept, the input of every {}", options.recompute.kept, options.recompute.every);
   const auto half = static_cast<std::size_t>(config.rope.dims / 2);
   const auto positions = static_cast<std::size_t>(options.sequence_tokens);
   cos_.resize(positions * half);
@@ -298,8 +311,22 @@ void TrainingPass::prepare(Run& run, const MicroBatch& batch, const Memory& memo
 void TrainingPass::forward(Run& run) const {
   embedding_rows(run.context, run.weight(layout_.embedding()), run.batch.tokens, run.saved.x[0]);
   for (std::size_t step = 0; step < steps_.size(); ++step) {
-    const bool again = options_.recompute == Recompute::kBlock;
-    block_forward(run, step, run.saved.blocks[again ? 0 : step], true);
+    block_forward(run, step, run.saved.block(step), true);
+  }
+}
+
+void TrainingPass::backward(Run& run) const {
+  const auto every = static_cast<std::size_t>(options_.recompute.every);
+  for (std::size_t end = steps_.size(); end > 0;) {
+    const std::size_t begin = (end - 1) / every * every;
+    if (end < steps_.size()) {  // the inputs between; those of the last run are still there
+      for (std::size_t step = begin; step + 1 < end; ++step) block_forward(run, step, run.saved.block(step), true);
+    }
+    for (std::size_t step = end; step-- > begin;) {
+      if (step < run.saved.first_kept()) block_forward(run, step, run.saved.block(step), false);
+      block_backward(run, step, run.saved.block(step));
+    }
+    end = begin;
   }
 }
 
@@ -443,10 +470,7 @@ void TrainingPass::head_pass(Run& run, std::span<double> losses) const {
   const PackedRight output = run.pack(type, head, WeightSide::kOutput, run.head.output);
   PackedRight input;
   std::optional<MatrixView<float>> dhead;
-  if (backward) {
-    input = run.pack(type, head, WeightSide::kInput, run.head.input);
-    dhead = run.sink->place(head, use);
-  }
+  if (backward) dhead = run.sink->place(head, use);
   const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
   if (backward && type == DType::kBF16 && run.head.dz.stride != run.head.dz.cols) {  // pairs end in a zero
     for (Index t = 0; t < run.head.z.extent(0); ++t) {
@@ -471,6 +495,7 @@ void TrainingPass::head_pass(Run& run, std::span<double> losses) const {
     parallel_for(context.pool, rows, 8, loss);
     if (backward) {
       const FloatRows dz = run.head.dz.part(0, rows);
+      if (input.cells.empty()) input = run.pack(type, head, WeightSide::kInput, run.head.input);
       dense(context, type, dz, input, DenseStore::kSet, as_rows(live.dnormed.rows(first, rows)));
       if (dhead) add_weight_gradient(context, type, dz, normed, ends, live.cells, *dhead);
     }
@@ -490,12 +515,7 @@ void TrainingPass::run(const Context& context, const MicroBatch& batch, std::spa
   forward(run);
   head_pass(run, losses);
   if (sink == nullptr) return;
-  const bool again = options_.recompute == Recompute::kBlock;
-  for (std::size_t step = steps_.size(); step-- > 0;) {
-    const Block& block = run.saved.blocks[again ? 0 : step];
-    if (again && step + 1 < steps_.size()) block_forward(run, step, block, false);
-    block_backward(run, step, block);
-  }
+  backward(run);
   run.gradient(layout_.embedding(), 0,
                [&](MatrixView<float> dtable) { embedding_backward(context, batch.tokens, run.live.d, dtable); });
 }

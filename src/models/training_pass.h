@@ -5,8 +5,9 @@
 // logits of both against each other.
 //
 // There is no recorded tape: a decoder's blocks follow one another, so the list of executed blocks is the tape, and
-// what a block keeps for its backward pass is a struct. Recompute::kBlock keeps a block's input only and runs the block
-// forward again just before its backward pass, by the same code on the same shapes: the same bits.
+// what a block keeps for its backward pass is a struct. A block that keeps nothing runs forward again just before its
+// backward pass, from its input; an input that is not kept either is made again from the one before it that is (Chen et
+// al. 2016, arXiv:1604.06174, section 4.3). By the same code on the same shapes: the same bits.
 // Start at TrainingPass::run().
 #pragma once
 
@@ -25,7 +26,17 @@
 
 namespace jericho {
 
-enum class Recompute { kNone, kBlock };
+// What is computed again in the backward pass. Norms and the product of gate and up are always.
+struct Recompute {
+  Index kept = kAll;  // executed blocks, last in depth, that keep what their backward pass reads; at least one
+  Index every = 1;    // of how many blocks one keeps its input; where not all do, one block is kept
+
+  static constexpr Index kAll = Index{1} << 30;
+  static constexpr Recompute none() { return {}; }
+  static constexpr Recompute blocks() { return {.kept = 1}; }
+  static constexpr Recompute inputs_too(Index every) { return {.kept = 1, .every = every}; }
+  bool operator==(const Recompute&) const = default;
+};
 
 struct MicroBatch {  // views of the caller's arrays
   Index sequences = 0;
@@ -40,7 +51,7 @@ struct TrainingPassOptions {
   Index sequences = 1;          // the most of a micro-batch
   Index sequence_tokens = 512;  // of each
   DType compute = DType::kBF16;
-  Recompute recompute = Recompute::kNone;
+  Recompute recompute{};
   int threads = 1;
   bool decodes = false;  // matrices may be stored in other types than fp32
 };
@@ -87,6 +98,7 @@ class TrainingPass {
   static Index head_rows(const TrainingPassOptions& options);
   void prepare(Run& run, const MicroBatch& batch, const Memory& memory) const;
   void forward(Run& run) const;
+  void backward(Run& run) const;
   void block_forward(Run& run, std::size_t step, const Block& block, bool with_output) const;
   void block_backward(Run& run, std::size_t step, const Block& block) const;
   void attention_backward(Run& run, std::size_t step, const Block& block) const;

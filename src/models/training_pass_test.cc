@@ -112,7 +112,7 @@ struct Result {
 struct How {
   int threads = 2;
   Index at_once = 100;  // sequences of a micro-batch
-  Recompute recompute = Recompute::kNone;
+  Recompute recompute{};
   DType compute = DType::kF32;
   bool with_gradients = true;
 };
@@ -345,7 +345,8 @@ TEST_P(EveryModel, GivesTheSameBitsForAnyThreadsMicroBatchAndRecompute) {
     const Result base = run(c, layout, weights, data, {.threads = 1, .compute = compute});
     for (const int threads : {1, 2, 4}) {
       for (const Index at_once : {1, 3, 4}) {
-        for (const Recompute recompute : {Recompute::kNone, Recompute::kBlock}) {
+        for (const Recompute recompute : {Recompute::none(), Recompute::blocks(), Recompute{.kept = 2},
+                                          Recompute::inputs_too(2), Recompute::inputs_too(3)}) {
           const Result other =
               run(c, layout, weights, data,
                   {.threads = threads, .at_once = at_once, .recompute = recompute, .compute = compute});
@@ -429,7 +430,7 @@ TEST_P(EveryModel, ReadsNoWeightWhoseGradientIsComplete) {
   const TrainingLayout layout(c);
   const Data data = random_data(c, 2, 70);
   const std::vector<float> weights = random_weights(layout);
-  for (const Recompute recompute : {Recompute::kNone, Recompute::kBlock}) {
+  for (const Recompute recompute : {Recompute::none(), Recompute::blocks(), Recompute::inputs_too(2)}) {
     const How how = {.recompute = recompute};
     std::vector<float> ruined = weights, gradients(static_cast<std::size_t>(layout.gradient_values()));
     Ruin sink(layout, ruined, gradients);

@@ -60,6 +60,7 @@ INSTANTIATE_TEST_SUITE_P(Runs, FusedRuns,
                                          Case{"GaLore", "galore", {}, true, false},
                                          Case{"BrainHalves", "adamw8", {DType::kBF16, DType::kBF16}, true, false},
                                          Case{"QApolloMini", "q-apollo-mini", {DType::kQC8, DType::kQC8}, false, false},
+                                         Case{"QGaLore", "q-galore", {DType::kQC8, DType::kF32}, true, false},
                                          Case{"SharedQApollo", "q-apollo", {DType::kQC8, DType::kBF16}, true, true}),
                          [](const auto& test) { return std::string(test.param.name); });
 
@@ -68,7 +69,7 @@ TEST_P(FusedRuns, EndWithTheBitsOfUpdatesAfterThePass) {
   after.fused = "off";
   const Outcome expected = train(after);
   EXPECT_FALSE(expected.fused);
-  for (const char* recompute : {"none", "block"}) {
+  for (const char* recompute : {"none", "block", "sqrt"}) {
     TrainOptions within = options(std::string("within-") + recompute);
     within.fused = "on";
     within.recompute = recompute;

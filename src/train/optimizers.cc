@@ -19,8 +19,8 @@ struct Rule {
 };
 
 // Sources of the defaults: the rules' files.
-const std::array<Rule, 14>& rules() {
-  static const std::array<Rule, 14> all = {{
+const std::array<Rule, 15>& rules() {
+  static const std::array<Rule, 15> all = {{
       {"adamw", make_adamw, {}},
       {"adamw8", make_adamw8, {.eight_bits = true}},
       {"adamw-hf", make_adamw_hf, {.beta2 = 0.999f, .epsilon = 1e-6f, .weight_decay = 0}},
@@ -37,6 +37,15 @@ const std::array<Rule, 14>& rules() {
       {"apollo-mini",
        make_apollo,
        {.beta2 = 0.999f, .epsilon = 1e-6f, .weight_decay = 0, .rank = 1, .scale = 128, .one_factor = true}},
+      {"q-galore",
+       make_galore,
+       {.beta2 = 0.999f,
+        .epsilon = 1e-6f,
+        .weight_decay = 0,
+        .scale = 0.25f,
+        .eight_bits = true,
+        .four_bits = true,
+        .int8_weights = true}},
       {"q-apollo", make_apollo, {.beta2 = 0.999f, .epsilon = 1e-6f, .weight_decay = 0, .int8_weights = true}},
       {"q-apollo-mini",
        make_apollo,
@@ -88,6 +97,7 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const
   OptimizerOptions named = options;
   named.eight_bits = rule.defaults.eight_bits;
   named.one_factor = rule.defaults.one_factor;
+  named.four_bits = rule.defaults.four_bits;
   return rule.make(named, shape);
 }
 

@@ -30,6 +30,7 @@ struct OptimizerOptions {
   // Set by the rule's name.
   bool eight_bits = false;    // of the moments
   bool one_factor = false;    // apollo-mini
+  bool four_bits = false;     // q-galore: of its projection, which is lazy too
   bool int8_weights = false;  // of projections, where nothing else is said
 
   [[nodiscard]] float decay_of(const TrainedShape& shape) const {

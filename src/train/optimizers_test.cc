@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/kernels.h"
 #include "train/optimizers/dynamic_map.h"
+#include "train/optimizers/four_bits.h"
 #include "train/optimizers/projection.h"
 #include "train/optimizers/rules.h"
 
@@ -278,6 +279,53 @@ OptimizerOptions rank_one(float weight_decay = 0) {
   options.rank = 1;
   options.weight_decay = weight_decay;
   return options;
+}
+
+TEST(FourBits, RoundAGroupAsTheWorkedExample) {
+  // The range is 0.15 wide: a unit is 0.01, and zero the code 5.
+  const std::vector<float> x = {-0.05f, 0.1f, 0.004f, 0.006f, 0.0f, -0.021f, 0.099f};
+  std::vector<std::uint8_t> codes(4), zeros(1);
+  std::vector<float> scales(1), back(x.size());
+  to_four_bits(x, {codes, scales, zeros});
+  EXPECT_EQ(codes, (std::vector<std::uint8_t>{0xf0, 0x65, 0x35, 0x0f}));
+  EXPECT_EQ(zeros, (std::vector<std::uint8_t>{5}));
+  from_four_bits({codes, scales, zeros}, back);
+  expect_near(back, {-0.05, 0.1, 0, 0.01, 0, -0.02, 0.1});
+}
+
+TEST(FourBits, KeepAGroupOnOneSideOfZero) {
+  const std::vector<float> x = {0.5f, 0.6f, 0.55f};
+  std::vector<std::uint8_t> codes(2), zeros(1);
+  std::vector<float> scales(1), back(3);
+  to_four_bits(x, {codes, scales, zeros});
+  from_four_bits({codes, scales, zeros}, back);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(back[i], x[i], 0.6 / 30);  // half a unit
+}
+
+TEST(QGaLore, StepsAsGaLoreOnVectorsThatFourBitsHold) {
+  // The leading vector of a diagonal is an axis: 0 and 1 are codes.
+  OptimizerOptions exact = default_options("galore"), four = default_options("q-galore");
+  exact.rank = four.rank = 1;
+  const TrainedShape shape = {.rows = 2, .cols = 3};
+  const std::vector<float> start = {1, 2, 3, 4, 5, 6};
+  Trained a(exact, shape, start), b(four, shape, start);
+  for (Trained* each : {&a, &b}) each->step({3, 0, 0, 0, 1, 0}, 0.01f);
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(a.weight()[i], b.weight()[i], 1e-6);
+}
+
+TEST(QGaLore, LooksForVectorsMoreSeldomWhereTheyStay) {
+  OptimizerOptions options = default_options("q-galore");
+  options.rank = 1;
+  options.refresh = 2;
+  Trained stays(options, {.rows = 2, .cols = 2}, {1, 1, 1, 1}), turns(options, {.rows = 2, .cols = 2}, {1, 1, 1, 1});
+  for (int step = 0; step < 13; ++step) {
+    const bool odd = step / 2 % 2 == 1;
+    stays.step({3, 0, 0, 1}, 0.01f);
+    turns.step(odd ? std::vector<float>{1, 0, 0, 3} : std::vector<float>{3, 0, 0, 1}, 0.01f);
+  }
+  // Found at steps 1, 3, 5, 7, 9, 11: five turns, after which four steps lie between.
+  EXPECT_EQ(stays.state_part(5)[0], 4);
+  EXPECT_EQ(turns.state_part(5)[0], 2);
 }
 
 TEST(Apollo, ScalesChannelsAsTheWorkedExample) {

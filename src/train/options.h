@@ -49,7 +49,7 @@ struct TrainOptions {
   bool clip_two_passes = false;  // a backward pass for the norm, another for the updates
   std::string fused = "auto";    // on, off, auto: updates within the backward pass where nothing else fits
   DType compute = DType::kBF16;
-  std::string recompute = "auto";  // none, block, auto: none where it fits
+  std::string recompute = "auto";  // none, block, sqrt, auto: as little as fits
   float init_std = 0.02f;
   bool init_scaled = true;  // outputs into the residual stream by 1 / sqrt(2 layers)
   std::uint64_t seed = 1;

@@ -222,12 +222,36 @@ TEST(TrainingPlan, RecomputesWhereActivationsDoNotFitAndTakesSmallerMicroBatches
   const TrainingLayout layout(config);
   const TrainingPlan roomy = plan_training(config, layout, o, 2, 1_GiB);
   EXPECT_EQ(roomy.pass.sequences, 16);
-  EXPECT_EQ(roomy.pass.recompute, Recompute::kNone);
+  EXPECT_EQ(roomy.pass.recompute, Recompute::none());
   const TrainingPlan least = plan_training(config, layout, o, 2, 0_B);
   EXPECT_EQ(least.pass.sequences, 1);
-  EXPECT_EQ(least.pass.recompute, Recompute::kBlock);
+  EXPECT_EQ(least.pass.recompute.kept, 1);
   EXPECT_LT(least.total(), roomy.total());
   EXPECT_LE(plan_training(config, layout, o, 2, least.total()).total(), least.total());
+}
+
+TEST(TrainingPlan, KeepsAsManyBlocksAsFitAndMakesInputsAgainLast) {
+  const RunSetup setup;
+  TrainOptions o = setup.options();
+  o.model["num_hidden_layers"] = 9;
+  o.step_sequences = 1;
+  const ModelConfig config = config_from_json(o.model);
+  const TrainingLayout layout(config);
+  const TrainingPlan least = plan_training(config, layout, o, 2, 0_B);
+  EXPECT_EQ(least.pass.recompute, Recompute::inputs_too(3));
+  Index kept = 9;
+  Bytes room = plan_training(config, layout, o, 2, 1_GiB).total();
+  while (room >= least.total()) {
+    const TrainingPlan plan = plan_training(config, layout, o, 2, room);
+    EXPECT_LE(plan.total(), room);
+    const Recompute& recompute = plan.pass.recompute;
+    if (recompute.every > 1) break;
+    EXPECT_LE(std::min<Index>(9, recompute.kept), kept);
+    kept = std::min<Index>(9, recompute.kept);
+    room = plan.total() - 4_KiB;
+  }
+  EXPECT_EQ(kept, 1);
+  EXPECT_LE(least.total(), room);
 }
 
 TEST(TokenStore, NamesAFileWithoutText) {

@@ -2,7 +2,7 @@
 #include "train/training_plan.h"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -36,6 +36,38 @@ std::vector<TrainedShape> trained_shapes(const TrainingLayout& layout) {
   return shapes;
 }
 
+namespace {
+
+// What the search compares: products of a step, and what each micro-batch moves beside them (weights packed three
+// times, gradients added), as products of the same time.
+double cost_of(const TrainingPlan& plan, const ModelConfig& config, const TrainingLayout& layout,
+               const TrainOptions& options) {
+  constexpr double kMoves = 400;  // products per parameter: some 25 bytes at 16 products a byte
+  const auto blocks = static_cast<double>(config.num_hidden_layers * config.layer_passes);
+  const Recompute& recompute = plan.pass.recompute;
+  const double kept = std::min(blocks, static_cast<double>(recompute.kept));
+  const double again = (1 - kept / blocks) + (recompute.every > 1 ? 1 : 0);
+  const auto tokens = static_cast<double>(options.step_sequences * options.sequence_tokens);
+  const auto micro_batches = static_cast<double>(ceil_div(options.step_sequences, plan.pass.sequences));
+  const double passes = plan.fused && options.clip > 0 ? 2 : 1;
+  return passes * static_cast<double>(layout.multiplied_parameters()) *
+         (tokens * (6 + 2 * again) + micro_batches * kMoves);
+}
+
+// Sizes of micro-batches, the largest first.
+std::vector<Index> micro_batches(const TrainOptions& options, bool fused) {
+  if (fused) return {options.step_sequences};
+  if (options.micro_sequences > 0) return {options.micro_sequences};
+  // Many tokens have their products at full speed already; more only take memory.
+  constexpr Index kEnoughTokens = 4096;
+  std::vector<Index> sizes;
+  Index size = std::min(options.step_sequences, std::max<Index>(1, kEnoughTokens / options.sequence_tokens));
+  for (; size >= 1; size /= 2) sizes.push_back(size);
+  return sizes;
+}
+
+}  // namespace
+
 TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
                            int threads, Bytes room, Bytes start) {
   TrainingPlan plan;
@@ -50,10 +82,12 @@ TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layo
   }
   plan.optimizer = arena_bytes(states);
   plan.scratch = arena_bytes(scratch);
-  std::optional<TrainingPlan> smallest;
-  const auto with = [&](Index sequences, Recompute recompute, bool fused) {
+  const Bytes all_gradients{layout.gradient_values() * 4}, places = GradientPlaces(config, layout).bytes();
+  std::optional<TrainingPlan> smallest, best;
+  double best_cost = 0;
+  const auto fits = [&](Index sequences, Recompute recompute, bool fused) {
     plan.fused = fused;
-    plan.gradients = arena_bytes(fused ? GradientPlaces(config, layout).bytes() : Bytes{layout.gradient_values() * 4});
+    plan.gradients = arena_bytes(fused ? places : all_gradients);
     plan.pass = {.sequences = sequences,
                  .sequence_tokens = options.sequence_tokens,
                  .compute = options.compute,
@@ -66,30 +100,35 @@ TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layo
     if (!smallest || plan.total() < smallest->total()) smallest = plan;
     return plan.total() <= room;
   };
-  // A micro-batch of many tokens has its products at full speed already; more only takes memory.
-  constexpr Index kEnoughTokens = 4096;
-  const Index most =
-      options.micro_sequences > 0
-          ? options.micro_sequences
-          : std::min(options.step_sequences, std::max<Index>(1, kEnoughTokens / options.sequence_tokens));
-  const Index least = options.micro_sequences > 0 ? options.micro_sequences : 1;
-  constexpr std::array kRecompute = {std::pair{Recompute::kNone, "none"}, std::pair{Recompute::kBlock, "block"}};
+  const auto consider = [&](Index sequences, Recompute recompute, bool fused) {
+    if (!fits(sequences, recompute, fused)) return;
+    const double cost = cost_of(plan, config, layout, options);
+    if (best && cost >= best_cost) return;
+    best = plan;
+    best_cost = cost;
+  };
+  const Index blocks = config.num_hidden_layers * config.layer_passes;
+  const auto every = std::max<Index>(1, static_cast<Index>(std::lround(std::sqrt(static_cast<double>(blocks)))));
   for (const bool fused : {false, true}) {
     if (options.fused != "auto" && options.fused != (fused ? "on" : "off")) continue;
     if (fused && !options.may_fuse()) continue;
-    for (const auto& [recompute, word] : kRecompute) {
-      if (options.recompute != "auto" && options.recompute != word) continue;
-      if (fused) {
-        if (with(options.step_sequences, recompute, fused)) return plan;
-        continue;
+    for (const Index sequences : micro_batches(options, fused)) {
+      const auto asked = [&](const char* mode) { return options.recompute == mode || options.recompute == "auto"; };
+      if (asked("none")) consider(sequences, Recompute::none(), fused);
+      if (options.recompute == "auto") {  // the most blocks that fit
+        Index fitting = 1, above = blocks;
+        while (above - fitting > 1) {
+          const Index middle = (fitting + above) / 2;
+          (fits(sequences, {.kept = middle}, fused) ? fitting : above) = middle;
+        }
+        consider(sequences, {.kept = fitting}, fused);
+      } else if (options.recompute == "block") {
+        consider(sequences, Recompute::blocks(), fused);
       }
-      for (Index sequences = most; sequences >= least;
-           sequences = sequences / 2 >= least ? sequences / 2 : sequences - 1) {
-        if (with(sequences, recompute, fused)) return plan;
-      }
+      if (asked("sqrt")) consider(sequences, Recompute::inputs_too(every), fused);
     }
   }
-  return *smallest;
+  return best ? *best : *smallest;
 }
 
 }  // namespace jericho

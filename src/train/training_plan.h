@@ -24,9 +24,10 @@ struct TrainingPlan {
   }
 };
 
-// The first that fits `room` of: the largest micro-batch without recomputation, then with it; the same with updates
-// within the backward pass, where options allow that. The smallest of all where none fits: the caller compares total()
-// with `room`. `start` is the scratch that reading the first weights takes.
+// Of what options allow and fits `room`, the plan with the least predicted time: over micro-batches, blocks that keep
+// what their backward pass reads, inputs that are made again, and updates after or within the backward pass. The
+// smallest of all where none fits: the caller compares total() with `room`. `start` is the scratch that reading the
+// first weights takes.
 TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
                            int threads, Bytes room, Bytes start = {});
 
