@@ -159,6 +159,15 @@ class WhatElseItIsAsked(unittest.TestCase):
                     done = verbs.run(*words[1:])
                     self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_a_device_is_planned_with_its_memory_or_with_the_budget_that_is_named(self):
+        budgets = [audited(self.config, "--device", "rtx4090", *more)["plan"]["budget_bytes"]
+                   for more in ((), ("--memory", "2GiB"), ("--memory", "50%"))]
+        self.assertEqual(budgets[1], 2 << 30)
+        self.assertAlmostEqual(budgets[2] / budgets[0], 0.5, delta=0.01)
+        refused = verbs.run("audit", self.config, "--device", "rtx4090", "--memory", "64GiB")
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("more than the 23.5 GiB", refused.stderr)
+
     def test_devices_stand_side_by_side(self):
         devices = audited(self.config, "--compare", "h100,rtx4090,m1")["devices"]
         self.assertEqual([d["device"]["name"] for d in devices], ["h100", "rtx4090", "m1"])

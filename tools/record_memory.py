@@ -166,23 +166,19 @@ def context(bench):
 
     whole = bench.json_of(command("auto"))
     all_pages = whole["memory"]["purposes"]["kv.pages"]["peak_bytes"]
-    refusal = subprocess.run(command("1MiB", "--scratch", str(scratch)), capture_output=True, text=True, env=bench.environment)
-    least = json.loads(refusal.stdout)["smallest_budget_bytes"]
 
-    def cold(memory):
-        return bench.json_of(command(f"{memory}B", "--scratch", str(scratch)))
+    def planned(memory):
+        audit = bench.json_of([bench.jericho, "audit", model, "-c", "12288", "-t", "2", "--memory", f"{memory}B", "--scratch",
+                               scratch, "--json"])
+        return audit["plan"]["plan"]["run"]["kv.pages_bytes"] if audit["plan"]["fits"] else 0
 
-    def part(result):
-        return all_pages / result["memory"]["purposes"]["kv.pages"]["planned_bytes"]
-
-    memory, step = least, 4 * MIB
-    result = cold(memory)
-    while part(result) > 4.2:  # the most memory that is still four times too little
-        larger = cold(memory + step)
-        if part(larger) < 4:
-            break
-        memory, result = memory + step, larger
-    results = [result] + [cold(memory) for _ in range(RUNS - 1)]
+    low, high = 64 * MIB, 4096 * MIB  # the most memory that holds at most a quarter of the keys and values
+    while high - low > 4 * MIB:
+        middle = (low + high) // 2
+        low, high = (middle, high) if 4 * planned(middle) <= all_pages else (low, middle)
+    memory = low
+    results = [bench.json_of(command(f"{memory}B", "--scratch", str(scratch))) for _ in range(RUNS)]
+    part = all_pages / results[0]["memory"]["purposes"]["kv.pages"]["planned_bytes"]
     direct = [direct_read_gbps(model) for _ in range(RUNS)]
     arithmetic = results[0]["cold"]["bytes_per_token"] / (statistics.median(direct) * 1e9)
     in_memory = 1 / whole["decode_tokens_per_second"]
@@ -190,7 +186,7 @@ def context(bench):
         if key not in results[0]["cold"]:
             raise SystemExit(f"run --json has no cold.{key}")
     bench.add("tg200 context 4 x its memory", [each["decode_tokens_per_second"] for each in results], budget_bytes=memory,
-              prompt_tokens=whole["prompt_tokens"], kv_bytes=all_pages, kv_in_memory_bytes=int(all_pages / part(result)),
+              prompt_tokens=whole["prompt_tokens"], kv_bytes=all_pages, kv_in_memory_bytes=int(all_pages / part),
               bytes_per_token=results[0]["cold"]["bytes_per_token"],
               in_memory_ts=round(whole["decode_tokens_per_second"], 2), direct_read_gbps=[round(each, 2) for each in direct],
               arithmetic_seconds=round(max(arithmetic, in_memory), 5),
@@ -238,9 +234,9 @@ def main():
         print(part, file=sys.stderr)
         record |= {"ladder": lambda: ladder(bench, model), "streaming": lambda: streaming(bench, model),
                    "context": lambda: context(bench), "verify": lambda: verify(bench, model)}[part]()
+        record["results"] = bench.results
+        out.write_text(json.dumps(record, indent=1) + "\n")
     model.unlink()
-    record["results"] = bench.results
-    out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@
 #include "cli/verbs.h"
 #include "cli/write_file.h"
 #include "formats/json_file.h"
+#include "memory/budget.h"
 
 namespace jericho::cli {
 namespace {
@@ -107,6 +108,14 @@ std::vector<Advice> advice(const AuditOptions& options, const AuditModel& model,
   return list;
 }
 
+// All of the device's memory, or as much of it as --memory says.
+Bytes budget_on(const Device& device, const WorkspaceOptions& options) {
+  if (options.memory == "auto") return device.memory;
+  return parse_budget(options.memory, {.ram_total = device.memory, .ram_available = device.memory},
+                      {.overcommit = options.overcommit})
+      .ram;
+}
+
 int audit(const AuditOptions& options, const std::stop_token& stop) {
   for (const std::string& text : options.scenarios) static_cast<void>(parse_scenario(text));
   if (options.verify && !options.device.empty())
@@ -121,7 +130,7 @@ int audit(const AuditOptions& options, const std::stop_token& stop) {
   request.training_tokens = options.tokens;
   Planner planner = model.planner();
   if (device) {
-    planner = planner_for(model.view(), device->memory);
+    planner = planner_for(model.view(), budget_on(*device, options.model.workspace));
   } else {
     device = measured_machine(model, request.notes);
   }
