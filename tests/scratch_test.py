@@ -119,8 +119,10 @@ class Scratch(Verb):
         done = verbs.run(*command, "--memory", memory)
         self.assertEqual(done.returncode, 0, done.stderr)
         result = json.loads(done.stdout)
-        for purpose in ("kv.pages", "kv.meta"):
-            self.assertEqual(plan["plan"]["run"][purpose + "_bytes"], result["memory"]["purposes"][purpose]["planned_bytes"])
+        # What a process holds at its start differs from run to run, and pages take what it leaves.
+        for purpose, jitter in (("kv.pages", 128 << 10), ("kv.meta", 0)):
+            self.assertAlmostEqual(plan["plan"]["run"][purpose + "_bytes"],
+                                   result["memory"]["purposes"][purpose]["planned_bytes"], delta=jitter)
         self.assertEqual(plan["scratch_file_bytes"], result["memory"]["disk_bytes"])
         self.assertGreater(plan["disk_bytes_per_step"], 0)
         self.assertEqual(plan["disk_bytes_per_step"], result["cold"]["bytes_per_token"])

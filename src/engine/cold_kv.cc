@@ -13,11 +13,13 @@
 
 namespace jericho {
 
-ColdKv::ColdKv(const ModelConfig& config, const Plan& plan, Arena ring, std::unique_ptr<ScratchFile> file)
+ColdKv::ColdKv(const ModelConfig& config, const Plan& plan, ThreadPool& pool, Arena ring,
+               std::unique_ptr<ScratchFile> file)
     : config_(config),
       layout_(plan.kv),
       layer_(plan.kv),
       plan_(plan.cold),
+      pool_(pool),
       ring_(std::move(ring)),
       file_(std::move(file)),
       held_(static_cast<std::size_t>(plan.sequences)),
@@ -26,6 +28,7 @@ ColdKv::ColdKv(const ModelConfig& config, const Plan& plan, Arena ring, std::uni
       table_(static_cast<std::size_t>(round_up(ceil_div(plan.context, kPageTokens), plan.cold.group_pages))) {
   layer_.layers = 1;
   visits_.reserve(static_cast<std::size_t>(plan_.visits));
+  arrived_.reserve(ring_places_.size());
 }
 
 ColdKv::~ColdKv() = default;
@@ -282,6 +285,7 @@ ColdPages::Window ColdKv::read(Index layer, std::int32_t sequence, Index positio
                 visit.reader, visit.layer);
   const std::size_t place = taken_++ % ring_places_.size();
   read_ahead();
+  verify_arrived(place);
   settle(place);
   const Index from = group * group_tokens();
   std::byte* part = block(place).data();
@@ -289,6 +293,17 @@ ColdPages::Window ColdKv::read(Index layer, std::int32_t sequence, Index positio
     table_[static_cast<std::size_t>(from / kPageTokens + page)] = part;
   tables_.assign(readers_.size(), table_);
   return {from, from + group_tokens(), layer_, tables_};
+}
+
+void ColdKv::verify_arrived(std::size_t place) {
+  if (!ring_places_[place].ticket) return;
+  file_->arrive(*ring_places_[place].ticket);
+  if (!file_->unverified(*ring_places_[place].ticket)) return;
+  arrived_.clear();
+  for (const Place& each : ring_places_) {
+    if (each.ticket && file_->unverified(*each.ticket)) arrived_.push_back(*each.ticket);
+  }
+  pool_.run(std::ssize(arrived_), [&](Index i, int) { file_->verify(arrived_[static_cast<std::size_t>(i)]); });
 }
 
 MatrixView<float> ColdKv::carried(Index rows, Index cols) {

@@ -25,8 +25,8 @@ namespace jericho {
 // One thread, but for the windows, which any number of threads may read until the next call.
 class ColdKv final : public ColdPages {
  public:
-  // `ring` has plan.cold.ring_bytes(); `file` is of plan.cold.scratch. `config` outlives it.
-  ColdKv(const ModelConfig& config, const Plan& plan, Arena ring, std::unique_ptr<ScratchFile> file);
+  // `ring` has plan.cold.ring_bytes(); `file` is of plan.cold.scratch. `config` and `pool` outlive it.
+  ColdKv(const ModelConfig& config, const Plan& plan, ThreadPool& pool, Arena ring, std::unique_ptr<ScratchFile> file);
   ~ColdKv() override;
 
   [[nodiscard]] Index group_pages() const { return plan_.group_pages; }
@@ -98,6 +98,8 @@ class ColdKv final : public ColdPages {
   void read_ahead();
   void drop_reads();
   void settle(std::size_t place);
+  // Looks at what has come, a block per thread, once the block in `place` is among it.
+  void verify_arrived(std::size_t place);
   void settle_all();
   void fill(std::span<std::byte> block, std::span<std::byte* const> pages, Index layer) const;
   std::optional<ScratchFile::Slot> write(std::span<std::byte* const> pages);
@@ -110,6 +112,7 @@ class ColdKv final : public ColdPages {
   KvLayout layout_;  // of whole pages
   KvLayout layer_;   // of one layer's part
   ColdPlan plan_;
+  ThreadPool& pool_;
   Arena ring_;
   std::unique_ptr<ScratchFile> file_;
   std::vector<Held> held_;  // by sequence
@@ -120,6 +123,7 @@ class ColdKv final : public ColdPages {
   std::size_t taken_ = 0;    // of visits_: read by attention
   std::size_t started_ = 0;  // of visits_: being read, visit v in place v % ring
   std::vector<Place> ring_places_;
+  std::vector<ScratchFile::Ticket> arrived_;
   std::optional<Behind> behind_;
   BehindCounts behind_counts_;
   double write_seconds_ = 0;  // of writes that were waited for

@@ -43,7 +43,7 @@ std::unique_ptr<ColdKv> make_cold(const Context& context, const ModelConfig& con
   Arena ring(context.ledger.require(Tier::kRam, Purpose::kKvPages, plan.cold.ring_bytes()), {.populate = true});
   if (io == nullptr) io = make_io_backend();
   return std::make_unique<ColdKv>(
-      config, plan, std::move(ring),
+      config, plan, context.pool, std::move(ring),
       std::make_unique<ScratchFile>(options, plan.cold.scratch, std::move(disk), std::move(io)));
 }
 

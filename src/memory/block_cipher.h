@@ -17,7 +17,7 @@ struct BlockName {  // what a block is, bound to its content: one block cannot p
 };
 using BlockTag = std::array<std::byte, 16>;
 
-// One thread.
+// One thread; several may open() at once.
 class BlockCipher {
  public:
   BlockCipher();  // Error(kIo) when the kernel gives no page for the key

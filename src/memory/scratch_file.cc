@@ -129,12 +129,24 @@ bool ScratchFile::done(Ticket ticket) {
   return jobs_[ticket].finished;
 }
 
-void ScratchFile::wait(Ticket ticket) {
+void ScratchFile::arrive(Ticket ticket) {
   JERICHO_CHECK(jobs_[ticket].active, "ticket {} was waited for", ticket);
+  while (!jobs_[ticket].finished) poll(IoWait::kForOne);
+}
+
+bool ScratchFile::unverified(Ticket ticket) const {
+  const Job& job = jobs_[ticket];
+  return job.finished && job.op == IoOp::kRead && job.failure.empty() && !job.good;
+}
+
+void ScratchFile::verify(Ticket ticket) { jobs_[ticket].good = is_good(jobs_[ticket]); }
+
+void ScratchFile::wait(Ticket ticket) {
   Job& job = jobs_[ticket];
   while (true) {
-    while (!job.finished) poll(IoWait::kForOne);
-    if (!job.failure.empty() || job.op == IoOp::kWrite || verify(job)) break;
+    arrive(ticket);
+    if (unverified(ticket)) verify(ticket);
+    if (!job.failure.empty() || job.op == IoOp::kWrite || *job.good) break;
     if (++job.mended == kMostReadings) {
       job.failure = "is not what was written there; the disk or its memory is faulty";
       break;
@@ -143,6 +155,7 @@ void ScratchFile::wait(Ticket ticket) {
     job.left = job.buffer;
     job.offset = shape_.block_bytes.count * (job.slot * shape_.blocks + job.block);
     job.finished = false;
+    job.good.reset();
     submit(ticket);
   }
   if (job.failure.empty()) {
@@ -193,7 +206,7 @@ std::uint64_t ScratchFile::checksum(const Job& job) const {
   return XXH3_64bits_withSeed(job.buffer.data(), job.buffer.size(), XXH3_64bits(&name, sizeof name));
 }
 
-bool ScratchFile::verify(const Job& job) {
+bool ScratchFile::is_good(const Job& job) {
   const Record& r = record(job.slot, job.block);
   return cipher_ ? cipher_->open(name_of(job), r.sealed, job.buffer) : checksum(job) == r.checksum;
 }

@@ -64,6 +64,11 @@ class ScratchFile {
   // and a wrong checksum tried again; then Error(kIo) says what happened to which block.
   void wait(Ticket ticket);
   [[nodiscard]] bool done(Ticket ticket);  // without waiting; wait() is still called
+  // Until a read's bytes are there; wait() is still called, and looks at its checksum unless verify() has: which other
+  // threads may do for other reads that are done(), while nothing else is called.
+  void arrive(Ticket ticket);
+  [[nodiscard]] bool unverified(Ticket ticket) const;  // a read that is done and not yet looked at
+  void verify(Ticket ticket);
   [[nodiscard]] bool written(Slot slot, Index block) const { return record(slot, block).written; }
 
   [[nodiscard]] const ScratchShape& shape() const { return shape_; }
@@ -95,6 +100,7 @@ class ScratchFile {
     int mended = 0;
     bool active = false;
     bool finished = false;
+    std::optional<bool> good{};  // of what was read, once it was looked at
     std::string failure{};
   };
 
@@ -103,7 +109,7 @@ class ScratchFile {
   void poll(IoWait wait);
   void complete(const IoResult& result);
   void finish_write(Job& job);
-  [[nodiscard]] bool verify(const Job& job);
+  [[nodiscard]] bool is_good(const Job& job);
   [[nodiscard]] BlockName name_of(const Job& job) const;
   [[nodiscard]] std::uint64_t checksum(const Job& job) const;
   [[nodiscard]] const Record& record(Slot slot, Index block) const {

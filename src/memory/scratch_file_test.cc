@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -167,6 +169,27 @@ TEST_F(ScratchFileTest, NeverTakesAnotherBlockOrAnOlderOneForWhatWasWritten) {
     ASSERT_EQ(pwrite(file.file().fd(), buffer(3).data(), kBlock.size(), offset(0)), kBlock.count);  // a lost write
     EXPECT_THAT(failure(ErrorKind::kIo, [&] { has(file, a, 0, 4); }), HasSubstr("is not what was written there"));
   }
+}
+
+TEST_F(ScratchFileTest, IsLookedAtBySeveralThreadsAtOnce) {
+  ScratchFile file = make({kBlock, 3, 1}, false);
+  const ScratchFile::Slot slot = *file.allocate();
+  for (Index block = 0; block < 3; ++block) put(file, slot, block, static_cast<int>(block) + 1);
+  buffer(0).front() ^= std::byte{1};  // what is read over it
+  std::vector<ScratchFile::Ticket> tickets;
+  for (Index block = 0; block < 3; ++block) tickets.push_back(file.read(slot, block, buffer(static_cast<int>(block))));
+  for (const ScratchFile::Ticket ticket : tickets) file.arrive(ticket);
+  buffer(1).back() ^= std::byte{1};  // as if the disk had given it so: it is read once more
+  std::vector<std::jthread> threads;
+  for (const ScratchFile::Ticket ticket : tickets) {
+    EXPECT_TRUE(file.unverified(ticket));
+    threads.emplace_back([&file, ticket] { file.verify(ticket); });
+  }
+  threads.clear();
+  for (const ScratchFile::Ticket ticket : tickets) EXPECT_FALSE(file.unverified(ticket));
+  for (const ScratchFile::Ticket ticket : tickets) file.wait(ticket);
+  EXPECT_EQ(file.counts().mended, 1);
+  for (Index block = 0; block < 3; ++block) EXPECT_TRUE(has(file, slot, block, static_cast<int>(block) + 1));
 }
 
 TEST_F(ScratchFileTest, SaysWhatTheDiskRefused) {
