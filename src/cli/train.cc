@@ -21,6 +21,7 @@
 #include "cli/train_verbs.h"
 #include "cli/verbs.h"
 #include "cli/write_file.h"
+#include "formats/adapter_file.h"
 #include "memory/available.h"
 #include "memory/budget.h"
 #include "memory/process_memory.h"
@@ -30,6 +31,7 @@
 #include "text/chat_template.h"
 #include "text/load_tokenizer.h"
 #include "train/event_file.h"
+#include "train/frozen_base.h"
 #include "train/start_model.h"
 #include "train/trainer.h"
 
@@ -139,9 +141,11 @@ std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Index 
   };
   const auto word = [](DType type) { return type == DType::kF32 ? "fp32" : type == DType::kBF16 ? "bf16" : "int8"; };
   const WeightTypes& types = options.weights;
-  row(fmt::format("weights ({})", types.projections == types.embeddings
-                                      ? word(types.projections)
-                                      : fmt::format("{}, {}", word(types.projections), word(types.embeddings)))
+  if (p.base > 0_B) row(options.adapter.base == BaseForm::kNf4 ? "base (nf4)" : "base, frozen", p.base);
+  row(fmt::format("{} ({})", p.base > 0_B ? "adapters" : "weights",
+                  types.projections == types.embeddings
+                      ? word(types.projections)
+                      : fmt::format("{}, {}", word(types.projections), word(types.embeddings)))
           .c_str(),
       p.weights);
   row("gradients", p.gradients);
@@ -155,6 +159,20 @@ std::string plan_text(const TrainingPlan& p, const TrainOptions& options, Index 
   row("together", p.total() + runtime + data + margin);
   row("budget", budget);
   return text;
+}
+
+// PEFT's settings of what is trained.
+std::vector<SideFile> adapter_files(const TrainOptions& options) {
+  const AdapterTraining& a = options.adapter.training;
+  AdapterSettings settings{.base_model = options.start.string(),
+                           .rank = a.rank,
+                           .alpha = a.alpha,
+                           .rslora = a.rslora,
+                           .dora = a.dora,
+                           .target_modules = a.targets};
+  if (a.targets.empty())
+    settings.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  return {{kAdapterConfig, to_json(settings).dump(2) + "\n"}};
 }
 
 std::optional<ChatTemplate> chat_template(const TrainOptions& options, const std::vector<SideFile>& files) {
@@ -220,7 +238,7 @@ class Watch {
   Watch(const TrainOptions& options, const TrainingLayout& layout, Roof peak, const Ledger& ledger, Bytes budget)
       : log_(options.output / "train.log.jsonl"),
         events_(options.output, now()),
-        flops_per_token_(6 * static_cast<double>(layout.multiplied_parameters())),
+        flops_per_token_(layout.flops_per_token()),
         peak_(std::move(peak)),
         ledger_(ledger),
         budget_(budget) {}
@@ -293,7 +311,10 @@ int train(const Options& flags, const std::stop_token& stop) {
   if (start) options.model = start->words();
   const nlohmann::json json = start ? options.model : complete_config(options.model, *tokenizer);
   const ModelConfig config = with_context([] { return std::string("model"); }, [&] { return config_from_json(json); });
-  const TrainingLayout layout(config, options.weights);
+  const TrainingLayout layout(config, options.weights,
+                              options.adapter.any() ? std::optional(options.adapter.training) : std::nullopt);
+  std::optional<FrozenBase> base;
+  if (options.adapter.any()) base.emplace(*start, layout, options.adapter.base);
   const AvailableMemory available = available_memory();
   const Bytes budget = parse_budget(flags.memory, {.ram_total = available.total, .ram_available = available.available},
                                     {.overcommit = flags.overcommit})
@@ -306,14 +327,15 @@ int train(const Options& flags, const std::stop_token& stop) {
   const auto together = [&](Bytes planned) { return planned + runtime + data + margin(planned + runtime + data); };
   Bytes room = budget - runtime - data;
   room -= margin(budget);
-  const Bytes starting = start ? start->scratch_bytes(threads) : 0_B;
-  const TrainingPlan plan = plan_training(config, layout, options, threads, room, starting);
+  const Bytes starting = base ? base->scratch_bytes(threads) : start ? start->scratch_bytes(threads) : 0_B;
+  const Bytes frozen = base ? base->bytes() : 0_B;
+  const TrainingPlan plan = plan_training(config, layout, options, threads, room, starting, frozen);
   fmt::print(stderr, "{} parameters, {} multiplied per token\n", layout.parameters(), layout.multiplied_parameters());
   fmt::print(stderr, "{}",
              plan_text(plan, options, config.num_hidden_layers * config.layer_passes, runtime, data,
                        margin(plan.total() + runtime + data), budget));
   if (plan.total() > room) {
-    const TrainingPlan least = plan_training(config, layout, options, threads, 0_B, starting);
+    const TrainingPlan least = plan_training(config, layout, options, threads, 0_B, starting, frozen);
     throw Error(ErrorKind::kBudget,
                 fmt::format("the run needs more memory than --memory {} allows\n"
                             "smallest budget that works: --memory {}",
@@ -341,7 +363,7 @@ int train(const Options& flags, const std::stop_token& stop) {
                         : has_units(PeakKind::kBF16Pairs, context.kernels.path) ? PeakKind::kBF16Pairs
                                                                                 : PeakKind::kF32;
   Trainer trainer(context, options, config, layout, plan, texts, valid ? &*valid : nullptr, start ? &*start : nullptr,
-                  side);
+                  base ? adapter_files(options) : side, base ? &*base : nullptr);
   Watch watch(options, layout, measure_multiply(context, kind, context.kernels.path), ledger, budget);
   const Index begun = Checkpoints(options.output, options.keep_last)
                           .latest_progress()

@@ -22,11 +22,12 @@ class GradientSink {
   virtual void complete(Index tensor) = 0;
 };
 
-// Adds to all gradients of a layout, [gradient_values()].
+// Adds to all gradients of what a layout trains, [gradient_values()].
 class GradientArena final : public GradientSink {
  public:
   GradientArena(const TrainingLayout& layout, std::span<float> gradients) : layout_(layout), gradients_(gradients) {}
   std::optional<MatrixView<float>> place(Index tensor, Index use) override {
+    if (!layout_.tensor(tensor).is_trained()) return std::nullopt;
     return layout_.gradient(gradients_, tensor, use);
   }
   void complete(Index) override {}

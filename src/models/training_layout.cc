@@ -2,12 +2,16 @@
 #include "models/training_layout.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "formats/adapter_file.h"
 #include "kernels/stochastic_rows.h"
 #include "models/weight_list.h"
 
@@ -48,7 +52,13 @@ DType stored_type(const TrainedTensor& tensor, const WeightTypes& types) {
 
 }  // namespace
 
-TrainingLayout::TrainingLayout(const ModelConfig& config, const WeightTypes& types) {
+double AdapterTraining::scale() const {
+  const auto r = static_cast<double>(rank);
+  return alpha / (rslora ? std::sqrt(r) : r);
+}
+
+TrainingLayout::TrainingLayout(const ModelConfig& config, const WeightTypes& types,
+                               const std::optional<AdapterTraining>& adapters) {
   refuse_what_cannot_be_trained(config);
   DecoderWeights views;
   std::map<const void*, Index> of_view;
@@ -100,23 +110,71 @@ TrainingLayout::TrainingLayout(const ModelConfig& config, const WeightTypes& typ
       if (bias >= 0) at(bias).neutral = 0;
     }
   }
+  model_tensors_ = tensors_.size();
+  if (adapters) add_adapters(*adapters);
   for (TrainedTensor& tensor : tensors_) {
-    const Index values = round_up(tensor.size(), 16);
-    tensor.dtype = stored_type(tensor, types);
-    tensor.offset = weight_bytes_;
-    weight_bytes_ += round_up(tensor.stored_bytes(), Bytes{64});
     Index uses = tensor.layer >= 0 ? config.layer_passes : 1;
     if (tensor.kind == TrainedKind::kEmbedding && head_ == embedding_) uses = 2;
+    const Index multiplied = tensor.kind == TrainedKind::kProjection ? uses * tensor.size() : 0;
+    multiplied_ += multiplied;
+    if (tensor.is_trained()) multiplied_trained_ += multiplied;
+    if (tensor.fate == TensorFate::kFrozen) continue;
+    const Index values = round_up(tensor.size(), 16);
+    tensor.dtype = adapters ? DType::kF32 : stored_type(tensor, types);
+    tensor.offset = weight_bytes_;
+    weight_bytes_ += round_up(tensor.stored_bytes(), Bytes{64});
+    if (!tensor.is_trained()) continue;
     for (Index use = 0; use < uses; ++use, gradient_values_ += values) tensor.gradients.push_back(gradient_values_);
-    if (tensor.kind == TrainedKind::kProjection) multiplied_ += uses * tensor.size();
   }
   multiplied_ += at(head_).size();
+  if (at(head_).is_trained()) multiplied_trained_ += at(head_).size();
+}
+
+void TrainingLayout::add_adapters(const AdapterTraining& adapters) {
+  std::set<std::string> unused(adapters.targets.begin(), adapters.targets.end()), there_are;
+  adapters_.resize(model_tensors_);
+  adapter_rank_ = adapters.rank;
+  for (std::size_t i = 0; i < model_tensors_; ++i) {
+    tensors_[i].fate = TensorFate::kFrozen;
+    const TrainedTensor base = tensors_[i];
+    if (base.kind != TrainedKind::kProjection) continue;
+    std::string path = base.name;
+    if (path.ends_with(".weight")) path.resize(path.size() - 7);
+    const std::string last = path.substr(path.rfind('.') + 1);
+    there_are.insert(last);
+    unused.erase(last);
+    const auto& targets = adapters.targets;
+    if (!targets.empty() && std::find(targets.begin(), targets.end(), last) == targets.end()) continue;
+    const auto add = [&](const std::string& name, Index rows, Index cols, TrainedKind kind, TensorFate fate) {
+      tensors_.push_back({.name = name, .rows = rows, .cols = cols, .kind = kind, .fate = fate, .layer = base.layer});
+      return static_cast<Index>(tensors_.size()) - 1;
+    };
+    TrainedAdapter& adapter = adapters_[i];
+    adapter.scale = static_cast<float>(adapters.scale());
+    adapter.a = add(lora_a_name(path), adapters.rank, base.cols, TrainedKind::kProjection, TensorFate::kTrained);
+    adapter.b = add(lora_b_name(path), base.rows, adapters.rank, TrainedKind::kProjection, TensorFate::kTrained);
+    if (!adapters.dora) continue;
+    adapter.magnitude = add(lora_magnitude_name(path), 1, base.rows, TrainedKind::kVector, TensorFate::kTrained);
+    adapter.gain = add(path + ".gain", 1, base.rows, TrainedKind::kVector, TensorFate::kComputed);
+  }
+  if (unused.empty()) return;
+  throw Error(ErrorKind::kUsage,
+              fmt::format("adapter.targets: '{}': expected some of {}", *unused.begin(), fmt::join(there_are, ", ")));
 }
 
 Index TrainingLayout::parameters() const {
   Index count = 0;
-  for (const TrainedTensor& tensor : tensors_) count += tensor.size();
+  for (const TrainedTensor& tensor : tensors_) count += tensor.is_trained() ? tensor.size() : 0;
   return count;
+}
+
+const TrainedAdapter* TrainingLayout::adapter(Index weight) const {
+  const auto index = static_cast<std::size_t>(weight);
+  return index < adapters_.size() && adapters_[index].a >= 0 ? &adapters_[index] : nullptr;
+}
+
+double TrainingLayout::flops_per_token() const {
+  return 4 * static_cast<double>(multiplied_) + 2 * static_cast<double>(multiplied_trained_);
 }
 
 bool TrainingLayout::all_fp32() const {
@@ -136,7 +194,13 @@ MatrixView<float> TrainingLayout::weight(std::span<std::byte> weights, Index ind
 
 std::vector<StoredRows> TrainingLayout::weights(std::span<const std::byte> weights) const {
   std::vector<StoredRows> rows;
-  for (const TrainedTensor& t : tensors_) rows.emplace_back(weights.data() + t.offset.count, t.dtype, t.rows, t.cols);
+  for (const TrainedTensor& t : tensors_) {
+    if (t.fate == TensorFate::kFrozen) {
+      rows.emplace_back();
+    } else {
+      rows.emplace_back(weights.data() + t.offset.count, t.dtype, t.rows, t.cols);
+    }
+  }
   return rows;
 }
 

@@ -5,6 +5,7 @@
 // into micro-batches. Start at TrainingLayout.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,11 +28,35 @@ struct WeightTypes {
   bool operator==(const WeightTypes&) const = default;
 };
 
+enum class TensorFate {
+  kTrained,
+  kFrozen,    // of the base that adapters are trained beside: lies elsewhere, as it is stored
+  kComputed,  // from others, before every step
+};
+
+// Adapters that are trained in the place of the weights (ops/low_rank_training.h).
+struct AdapterTraining {
+  Index rank = 16;  // even
+  double alpha = 32;
+  bool rslora = false;                 // scale alpha / sqrt(rank) in place of alpha / rank
+  bool dora = false;                   // and magnitudes
+  std::vector<std::string> targets{};  // last names of modules ("q_proj"); none: all projections of all layers
+
+  [[nodiscard]] double scale() const;
+};
+
+struct TrainedAdapter {  // indices into tensors(); -1: has none
+  Index a = -1, b = -1;
+  Index magnitude = -1, gain = -1;
+  float scale = 0;
+};
+
 struct TrainedTensor {
   std::string name{};  // in a Hugging Face checkpoint
   Index rows = 1;
   Index cols = 0;
   TrainedKind kind = TrainedKind::kProjection;
+  TensorFate fate = TensorFate::kTrained;
   Index layer = -1;              // -1: of no layer
   Index head_rows = 0;           // of q and k: rows of a head
   float neutral = 1;             // the start value of vectors
@@ -44,6 +69,7 @@ struct TrainedTensor {
   [[nodiscard]] Bytes row_bytes() const { return stored_row_bytes(dtype, cols); }
   [[nodiscard]] Bytes stored_bytes() const { return row_bytes() * rows; }
   [[nodiscard]] bool is_matrix() const { return kind != TrainedKind::kVector; }
+  [[nodiscard]] bool is_trained() const { return fate == TensorFate::kTrained; }
 };
 
 struct TrainedLayer {  // indices into tensors(); -1: has none
@@ -55,8 +81,10 @@ struct TrainedLayer {  // indices into tensors(); -1: has none
 
 class TrainingLayout {
  public:
-  // Error(kUnsupported) that names what of the configuration cannot be trained.
-  explicit TrainingLayout(const ModelConfig& config, const WeightTypes& types = {});
+  // Error(kUnsupported) that names what of the configuration cannot be trained. With `adapters` the model's own tensors
+  // are frozen, and those of the adapters, in fp32, follow them; Error(kUsage) for a target that names none.
+  explicit TrainingLayout(const ModelConfig& config, const WeightTypes& types = {},
+                          const std::optional<AdapterTraining>& adapters = {});
 
   [[nodiscard]] const std::vector<TrainedTensor>& tensors() const { return tensors_; }
   [[nodiscard]] const TrainedTensor& tensor(Index index) const { return tensors_[static_cast<std::size_t>(index)]; }
@@ -65,7 +93,15 @@ class TrainingLayout {
   [[nodiscard]] Index norm() const { return norm_; }
   [[nodiscard]] Index head() const { return head_; }  // the embedding where they are tied
   [[nodiscard]] Index head_use() const { return head_ == embedding_ ? 1 : 0; }
-  [[nodiscard]] Index parameters() const;
+  [[nodiscard]] Index parameters() const;  // that are trained
+  // Of a weight; null where it has none.
+  [[nodiscard]] const TrainedAdapter* adapter(Index weight) const;
+  [[nodiscard]] bool has_adapters() const { return !adapters_.empty(); }
+  [[nodiscard]] Index adapter_rank() const { return adapter_rank_; }
+  // How many of tensors() are the model's own: the first of them.
+  [[nodiscard]] std::size_t model_tensors() const { return model_tensors_; }
+  // Of products forward, of those backward, and of the gradients of what is trained.
+  [[nodiscard]] double flops_per_token() const;
   // Of products, per token: every projection as often as it runs, and the head.
   [[nodiscard]] Index multiplied_parameters() const { return multiplied_; }
   [[nodiscard]] Bytes weight_bytes() const { return weight_bytes_; }        // padding included
@@ -75,13 +111,19 @@ class TrainingLayout {
   // `weights` has weight_bytes(). A tensor's rows as they are stored, or as fp32 values where they are those.
   [[nodiscard]] std::span<std::byte> stored(std::span<std::byte> weights, Index index) const;
   [[nodiscard]] MatrixView<float> weight(std::span<std::byte> weights, Index index) const;
-  // Of all tensors, as a pass reads them.
+  // Of all tensors, as a pass reads them; of frozen ones nothing.
   [[nodiscard]] std::vector<StoredRows> weights(std::span<const std::byte> weights) const;
   // Of use `use`; -1 is no tensor.
   [[nodiscard]] MatrixView<float> gradient(std::span<float> gradients, Index index, Index use) const;
 
  private:
+  void add_adapters(const AdapterTraining& adapters);
+
   std::vector<TrainedTensor> tensors_;
+  std::vector<TrainedAdapter> adapters_;  // of the model's tensors; empty: there are none
+  Index adapter_rank_ = 0;
+  std::size_t model_tensors_ = 0;
+  Index multiplied_trained_ = 0;
   std::vector<TrainedLayer> layers_;
   Index embedding_ = -1, norm_ = -1, head_ = -1;
   Index multiplied_ = 0;

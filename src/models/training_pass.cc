@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "kernels/training_kernels.h"
 #include "models/blocks.h"
+#include "ops/low_rank_training.h"
 #include "ops/training_rows.h"
 
 namespace jericho {
@@ -29,6 +30,8 @@ FloatRows as_rows(MatrixView<float> x) {
 void set_zero_rows(const FloatRows& x) {  // rows that follow one another
   std::fill_n(x.data, static_cast<std::size_t>(x.rows * x.stride * x.element_bytes()), std::byte{0});
 }
+
+MatrixView<float> floats_of(const FloatRows& x) { return {reinterpret_cast<float*>(x.data), x.rows, x.cols, x.stride}; }
 
 std::span<float> values_of(MatrixView<float> x) {
   return {x.data(), static_cast<std::size_t>(x.extent(0) * x.extent(1))};
@@ -118,6 +121,7 @@ struct TrainingPass::Live {
   MatrixView<float> dnormed;   // [T, hidden]
   std::span<float> norm_row, partial, tiles;
   std::span<std::uint32_t> cells;
+  LowRankRoom adapters;
   // feed-forward
   MatrixView<float> dh;
   FloatRows h, dgate, dup;
@@ -142,6 +146,10 @@ struct TrainingPass::Live {
     b.partial = scratch.template take<float>(leaves * std::max(C, c.query_size()));
     b.tiles = scratch.template take<float>(o.decodes ? o.threads * kTileValues : 0);
     b.cells = scratch.template take<std::uint32_t>(pack_cells(layout, o, T));
+    if (layout.has_adapters()) {
+      const Index widest = std::max({C, F, c.query_size(), c.kv_size()});
+      b.adapters = LowRankRoom::take(scratch, o.compute, T, leaves, widest, layout.adapter_rank());
+    }
     {
       const ScratchScope scope(scratch);
       b.dh = take_matrix(scratch, T, F);
@@ -198,6 +206,17 @@ struct TrainingPass::Run {
   [[nodiscard]] std::span<const float> vector(Index tensor) const { return weight(tensor).floats().row(0); }
   [[nodiscard]] PackedRight pack(DType type, Index tensor, WeightSide side, std::span<std::uint32_t> cells) const {
     return pack_weight(context, type, weight(tensor), side, cells, live.tiles);
+  }
+  [[nodiscard]] std::optional<TrainedLowRank> adapter(const TrainedAdapter* of) const {
+    if (of == nullptr) return std::nullopt;
+    return TrainedLowRank{.a = weight(of->a).floats(),
+                          .b = weight(of->b).floats(),
+                          .scale = of->scale,
+                          .gain = of->gain < 0 ? std::span<const float>() : vector(of->gain),
+                          .magnitude = of->magnitude < 0 ? std::span<const float>() : vector(of->magnitude)};
+  }
+  [[nodiscard]] LowRankRoom room(const TrainedLowRank& w) const {
+    return live.adapters.of(rows, w.b.extent(0), w.rank());
   }
   // add(place) where the tensor is trained. Of several uses the backward pass comes to use 0 last.
   template <class Add>
@@ -259,6 +278,7 @@ std::vector<GradientUse> TrainingPass::gradient_order(const ModelConfig& config,
     }
   }
   order.push_back({layout.embedding(), 0});
+  std::erase_if(order, [&](const GradientUse& use) { return !layout.tensor(use.tensor).is_trained(); });
   return order;
 }
 
@@ -330,17 +350,90 @@ void TrainingPass::backward(Run& run) const {
   }
 }
 
+// y (+)= x W^T, or what an adapter makes of it.
+void TrainingPass::product(const Run& run, const FloatRows& x, Index weight, DenseStore store,
+                           const FloatRows& y) const {
+  const Context& context = run.context;
+  const DType type = options_.compute;
+  const auto base = [&](DenseStore how, const FloatRows& to) {
+    dense(context, type, x, run.pack(type, weight, WeightSide::kOutput, run.live.cells), how, to);
+  };
+  const std::optional<TrainedLowRank> adapter = run.adapter(layout_.adapter(weight));
+  if (!adapter) return base(store, y);
+  const LowRankRoom room = run.room(*adapter);
+  if (y.dtype == DType::kF32 && adapter->gain.empty()) {
+    base(store, y);
+    add_low_rank(context, type, *adapter, x, room, run.live.cells, floats_of(y));
+    return;
+  }
+  base(DenseStore::kSet, as_rows(room.wide));
+  add_low_rank(context, type, *adapter, x, room, run.live.cells, room.wide);
+  if (!adapter->gain.empty()) gain_columns(context, adapter->gain, as_rows(room.wide));
+  if (store == DenseStore::kAdd) {
+    add(context, values_of(room.wide), values_of(floats_of(y)));
+  } else {
+    convert_rows(context, as_rows(room.wide), y);
+  }
+}
+
+// dx (+)= dy W, or what an adapter makes of it; dy takes the gains of its columns first, for adapter_gradients() too.
+void TrainingPass::input_gradient(const Run& run, const FloatRows& dy, Index weight, DenseStore store,
+                                  const FloatRows& dx) const {
+  const Context& context = run.context;
+  const DType type = options_.compute;
+  const auto base = [&](DenseStore how, const FloatRows& to) {
+    dense(context, type, dy, run.pack(type, weight, WeightSide::kInput, run.live.cells), how, to);
+  };
+  const std::optional<TrainedLowRank> adapter = run.adapter(layout_.adapter(weight));
+  if (!adapter) return base(store, dx);
+  if (!adapter->gain.empty()) gain_columns(context, adapter->gain, dy);
+  const LowRankRoom room = run.room(*adapter);
+  if (dx.dtype == DType::kF32) {
+    base(store, dx);
+    add_low_rank_input_gradient(context, type, *adapter, dy, room, run.live.cells, floats_of(dx));
+    return;
+  }
+  const MatrixView<float> wide(run.live.adapters.wide.data(), dx.rows, dx.cols);
+  base(DenseStore::kSet, as_rows(wide));
+  add_low_rank_input_gradient(context, type, *adapter, dy, room, run.live.cells, wide);
+  convert_rows(context, as_rows(wide), dx);
+}
+
+// Of the weight itself, or of its adapter; dy as input_gradient() left it.
+void TrainingPass::matrix_gradient(const Run& run, const FloatRows& dy, const FloatRows& x, Index weight,
+                                   Index use) const {
+  run.matrix_gradient(options_.compute, dy, x, weight, use);
+  const TrainedAdapter* of = layout_.adapter(weight);
+  if (of == nullptr) return;
+  const Context& context = run.context;
+  const DType type = options_.compute;
+  const TrainedLowRank adapter = *run.adapter(of);
+  const LowRankRoom room = run.room(adapter);
+  if (of->magnitude >= 0) {
+    run.gradient(of->magnitude, use, [&](MatrixView<float> place) {
+      dense(context, type, x, run.pack(type, weight, WeightSide::kOutput, run.live.cells), DenseStore::kSet,
+            as_rows(room.wide));
+      add_low_rank(context, type, adapter, x, room, run.live.cells, room.wide);
+      add_magnitude_gradient(context, dy, room.wide, adapter.magnitude, run.leaves, room, values_of(place));
+    });
+  }
+  const std::optional<MatrixView<float>> da = run.sink->place(of->a, use), db = run.sink->place(of->b, use);
+  add_low_rank_gradients(context, type, adapter, dy, x, run.blocks, room, run.live.cells, da, db);
+  if (use != 0) return;
+  if (da) run.sink->complete(of->a);
+  if (db) run.sink->complete(of->b);
+}
+
 // middle = x + attention(norm(x)) Wo^T;  x' = middle + (act(n Wg^T) * (n Wu^T)) Wd^T, n = norm(middle)
 void TrainingPass::block_forward(Run& run, std::size_t step, const Block& b, bool with_output) const {
   const Context& context = run.context;
   const ModelConfig& c = config_;
-  const DType type = options_.compute;
   const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(steps_[step].layer)];
   const Live& live = run.live;
   const MatrixView<float> x = run.saved.x[step];
   const auto vector = [&](Index index) { return run.vector(index); };
   const auto product = [&](const FloatRows& input, Index weight, DenseStore store, const FloatRows& y) {
-    dense(context, type, input, run.pack(type, weight, WeightSide::kOutput, live.cells), store, y);
+    this->product(run, input, weight, store, y);
   };
   rms_norm_rows(context, x, vector(layer.attention_norm), c.rms_norm_eps, live.normed, live.norm_row);
   // A head of queries or keys: bias, norm, rotation.
@@ -384,23 +477,19 @@ void TrainingPass::block_forward(Run& run, std::size_t step, const Block& b, boo
 // gradient is the last that is made with it: the sink may change the weight.
 void TrainingPass::block_backward(Run& run, std::size_t step, const Block& b) const {
   const Context& context = run.context;
-  const DType type = options_.compute;
   const Step& s = steps_[step];
   const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(s.layer)];
   const Live& live = run.live;
-  const auto input_gradient = [&](const FloatRows& dy, Index weight, DenseStore store, const FloatRows& dx) {
-    dense(context, type, dy, run.pack(type, weight, WeightSide::kInput, live.cells), store, dx);
-  };
   convert_rows(context, as_rows(live.d), live.dx);
-  input_gradient(live.dx, layer.down, DenseStore::kSet, as_rows(live.dh));
+  input_gradient(run, live.dx, layer.down, DenseStore::kSet, as_rows(live.dh));
   glu_backward(context, config_.activation, b.gate, b.up, live.dh, live.dgate, live.dup, live.h);
-  run.matrix_gradient(type, live.dx, live.h, layer.down, s.use);
+  matrix_gradient(run, live.dx, live.h, layer.down, s.use);
   rms_norm_rows(context, b.middle, run.vector(layer.feed_forward_norm), config_.rms_norm_eps, live.normed,
                 live.norm_row);
-  input_gradient(live.dgate, layer.gate, DenseStore::kSet, as_rows(live.dnormed));
-  run.matrix_gradient(type, live.dgate, live.normed, layer.gate, s.use);
-  input_gradient(live.dup, layer.up, DenseStore::kAdd, as_rows(live.dnormed));
-  run.matrix_gradient(type, live.dup, live.normed, layer.up, s.use);
+  input_gradient(run, live.dgate, layer.gate, DenseStore::kSet, as_rows(live.dnormed));
+  matrix_gradient(run, live.dgate, live.normed, layer.gate, s.use);
+  input_gradient(run, live.dup, layer.up, DenseStore::kAdd, as_rows(live.dnormed));
+  matrix_gradient(run, live.dup, live.normed, layer.up, s.use);
   run.norm_gradient(b.middle, config_.rms_norm_eps, live.dnormed, live.d, run.leaves, layer.feed_forward_norm, s.use);
   attention_backward(run, step, b);
 }
@@ -409,16 +498,12 @@ void TrainingPass::block_backward(Run& run, std::size_t step, const Block& b) co
 void TrainingPass::attention_backward(Run& run, std::size_t step, const Block& b) const {
   const Context& context = run.context;
   const ModelConfig& c = config_;
-  const DType type = options_.compute;
   const Step& s = steps_[step];
   const TrainedLayer& layer = layout_.layers()[static_cast<std::size_t>(s.layer)];
   const Live& live = run.live;
-  const auto input_gradient = [&](const FloatRows& dy, Index weight, DenseStore store, const FloatRows& dx) {
-    dense(context, type, dy, run.pack(type, weight, WeightSide::kInput, live.cells), store, dx);
-  };
   convert_rows(context, as_rows(live.d), live.dx);
-  input_gradient(live.dx, layer.o, DenseStore::kSet, live.dattended);
-  run.matrix_gradient(type, live.dx, b.attended, layer.o, s.use);
+  input_gradient(run, live.dx, layer.o, DenseStore::kSet, live.dattended);
+  matrix_gradient(run, live.dx, b.attended, layer.o, s.use);
   for (const AttentionSegment& rows : run.unused) {
     for (const MatrixView<float> x : {live.q, live.k, live.v}) set_zero_rows(as_rows(x.rows(rows.first, rows.rows)));
   }
@@ -449,12 +534,12 @@ void TrainingPass::attention_backward(Run& run, std::size_t step, const Block& b
   if (layer.v_bias >= 0) run.bias_gradient(live.dv, layer.v_bias, s.use);
   rms_norm_rows(context, run.saved.x[step], run.vector(layer.attention_norm), c.rms_norm_eps, live.normed,
                 live.norm_row);
-  input_gradient(live.dq, layer.q, DenseStore::kSet, as_rows(live.dnormed));
-  run.matrix_gradient(type, live.dq, live.normed, layer.q, s.use);
-  input_gradient(live.dk, layer.k, DenseStore::kAdd, as_rows(live.dnormed));
-  run.matrix_gradient(type, live.dk, live.normed, layer.k, s.use);
-  input_gradient(live.dv, layer.v, DenseStore::kAdd, as_rows(live.dnormed));
-  run.matrix_gradient(type, live.dv, live.normed, layer.v, s.use);
+  input_gradient(run, live.dq, layer.q, DenseStore::kSet, as_rows(live.dnormed));
+  matrix_gradient(run, live.dq, live.normed, layer.q, s.use);
+  input_gradient(run, live.dk, layer.k, DenseStore::kAdd, as_rows(live.dnormed));
+  matrix_gradient(run, live.dk, live.normed, layer.k, s.use);
+  input_gradient(run, live.dv, layer.v, DenseStore::kAdd, as_rows(live.dnormed));
+  matrix_gradient(run, live.dv, live.normed, layer.v, s.use);
   run.norm_gradient(run.saved.x[step], c.rms_norm_eps, live.dnormed, live.d, run.leaves, layer.attention_norm, s.use);
 }
 

@@ -99,6 +99,9 @@ class TrainingPass {
   void prepare(Run& run, const MicroBatch& batch, const Memory& memory) const;
   void forward(Run& run) const;
   void backward(Run& run) const;
+  void product(const Run& run, const FloatRows& x, Index weight, DenseStore store, const FloatRows& y) const;
+  void input_gradient(const Run& run, const FloatRows& dy, Index weight, DenseStore store, const FloatRows& dx) const;
+  void matrix_gradient(const Run& run, const FloatRows& dy, const FloatRows& x, Index weight, Index use) const;
   void block_forward(Run& run, std::size_t step, const Block& block, bool with_output) const;
   void block_backward(Run& run, std::size_t step, const Block& block) const;
   void attention_backward(Run& run, std::size_t step, const Block& block) const;

@@ -382,11 +382,11 @@ TEST_P(EveryModel, InBf16StaysNearFp32) {
   EXPECT_LT(std::sqrt(apart / size), 0.03);  // operands are rounded to 8 bits, sums are not
 }
 
-// Of one micro-batch.
 std::vector<double> run_into(GradientSink& sink, const ModelConfig& c, const TrainingLayout& layout,
                              std::span<const StoredRows> weights, const Data& data, const How& how) {
   const TestMachine machine(how.threads);
-  const TrainingPassOptions options = {.sequences = data.sequences,
+  const Index at_once = std::min(how.at_once, data.sequences);
+  const TrainingPassOptions options = {.sequences = at_once,
                                        .sequence_tokens = data.tokens,
                                        .compute = how.compute,
                                        .recompute = how.recompute,
@@ -397,8 +397,11 @@ std::vector<double> run_into(GradientSink& sink, const ModelConfig& c, const Tra
   Block saved(memory.saved), live(memory.live), logits(memory.logits);
   std::vector<double> losses(data.ids.size());
   std::vector<AttentionSegment> segments;
-  const MicroBatch batch = data.batch(0, data.sequences, segments);
-  pass.run(machine.context, batch, weights, &sink, {saved.get(), live.get(), logits.get()}, losses);
+  for (Index first = 0; first < data.sequences; first += at_once) {
+    const MicroBatch batch = data.batch(first, std::min(at_once, data.sequences - first), segments);
+    pass.run(machine.context, batch, weights, &sink, {saved.get(), live.get(), logits.get()},
+             std::span(losses).subspan(static_cast<std::size_t>(first * data.tokens), batch.tokens.size()));
+  }
   return losses;
 }
 
@@ -568,6 +571,200 @@ TEST(TrainingLayout, HasAGradientOfEachUse) {
   EXPECT_EQ(layout.tensor(layout.layers()[1].q).gradients.size(), 2u);
   EXPECT_EQ(layout.tensor(layout.norm()).gradients.size(), 1u);
   EXPECT_EQ(layout.head(), layout.embedding());
+}
+
+// A base of these weights, and adapters beside it that are drawn at random; gains as the trainer computes them.
+struct AdaptedWeights {
+  AdaptedWeights(const ModelConfig& config, const AdapterTraining& training)
+      : base_layout(config), layout(config, {}, training), base(random_weights(base_layout)) {
+    values.resize(static_cast<std::size_t>(layout.weight_bytes().count / 4));
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal(0.0f, 0.2f);
+    for (const TrainedTensor& t : layout.tensors()) {
+      if (t.fate == TensorFate::kFrozen) continue;
+      for (Index i = 0; i < t.size(); ++i) {
+        values[static_cast<std::size_t>(t.offset.count / 4 + i)] =
+            t.is_matrix() ? normal(random) : 1.5f + 0.2f * static_cast<float>(i % 7);
+      }
+    }
+    for (std::size_t i = 0; i < layout.model_tensors(); ++i) {
+      const TrainedAdapter* adapter = layout.adapter(static_cast<Index>(i));
+      if (adapter == nullptr || adapter->gain < 0) continue;
+      for (Index n = 0; n < layout.tensors()[i].rows; ++n)
+        at(adapter->gain, n) = at(adapter->magnitude, n) / norm(i, n);
+    }
+  }
+  float& at(Index tensor, Index element) {
+    return values[static_cast<std::size_t>(layout.tensor(tensor).offset.count / 4 + element)];
+  }
+  // Of W + s B A.
+  [[nodiscard]] double inner(std::size_t i, Index n, Index k) {
+    const TrainedAdapter& adapter = *layout.adapter(static_cast<Index>(i));
+    const Index cols = layout.tensors()[i].cols, rank = layout.adapter_rank();
+    double sum = 0;
+    for (Index r = 0; r < rank; ++r)
+      sum += static_cast<double>(at(adapter.b, n * rank + r)) * static_cast<double>(at(adapter.a, r * cols + k));
+    return static_cast<double>(
+               base[static_cast<std::size_t>(base_layout.tensors()[i].offset.count / 4 + n * cols + k)]) +
+           static_cast<double>(adapter.scale) * sum;
+  }
+  [[nodiscard]] float norm(std::size_t i, Index n) {
+    double squares = 0;
+    for (Index k = 0; k < layout.tensors()[i].cols; ++k) squares += std::pow(inner(i, n, k), 2);
+    return static_cast<float>(std::sqrt(squares));
+  }
+  [[nodiscard]] std::vector<StoredRows> rows() const {
+    std::vector<StoredRows> all = rows_of(layout, values);
+    const std::vector<StoredRows> frozen = rows_of(base_layout, base);
+    std::copy(frozen.begin(), frozen.end(), all.begin());
+    return all;
+  }
+  // The whole weights that mean the same.
+  [[nodiscard]] std::vector<float> merged() {
+    std::vector<float> out = base;
+    for (std::size_t i = 0; i < layout.model_tensors(); ++i) {
+      const TrainedAdapter* adapter = layout.adapter(static_cast<Index>(i));
+      if (adapter == nullptr) continue;
+      const TrainedTensor& t = base_layout.tensors()[i];
+      for (Index n = 0; n < t.rows; ++n) {
+        const double gain = adapter->gain < 0 ? 1 : static_cast<double>(at(adapter->gain, n));
+        for (Index k = 0; k < t.cols; ++k)
+          out[static_cast<std::size_t>(t.offset.count / 4 + n * t.cols + k)] =
+              static_cast<float>(gain * inner(i, n, k));
+      }
+    }
+    return out;
+  }
+
+  TrainingLayout base_layout, layout;
+  std::vector<float> base, values{};
+};
+
+std::vector<float> summed_gradient(const TrainingLayout& layout, const std::vector<float>& gradients, Index tensor) {
+  const TrainedTensor& t = layout.tensor(tensor);
+  std::vector<float> sum(static_cast<std::size_t>(t.size()));
+  for (const Index use : t.gradients) {
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += gradients[static_cast<std::size_t>(use) + i];
+  }
+  return sum;
+}
+
+class GradientError {
+ public:
+  void add(double actual, double expected) {
+    apart_ += std::pow(actual - expected, 2);
+    size_ += std::pow(expected, 2);
+  }
+  [[nodiscard]] double relative() const { return std::sqrt(apart_) / (std::sqrt(size_) + 1e-7); }
+
+ private:
+  double apart_ = 0, size_ = 0;
+};
+
+// The gradients of whole weights are held against differences above; by the chain rule those of adapters follow: with
+// V = W + s B A and dV = g dW', dB = s dV A^T, dA = s B^T dV, dmagnitude = dW' V / norm (the norm is a constant).
+void expect_chain_rule(const ModelConfig& c, const AdapterTraining& training) {
+  AdaptedWeights w(c, training);
+  const Data data = random_data(c, 2, 16);
+  const Result whole = run(c, w.base_layout, w.merged(), data, {});
+  std::vector<float> gradients(static_cast<std::size_t>(w.layout.gradient_values()));
+  GradientArena sink(w.layout, gradients);
+  const std::vector<double> losses = run_into(sink, c, w.layout, w.rows(), data, {});
+  for (std::size_t t = 0; t < losses.size(); ++t) ASSERT_NEAR(losses[t], whole.losses[t], 1e-4);
+  Index adapted = 0;
+  for (std::size_t i = 0; i < w.layout.model_tensors(); ++i) {
+    const TrainedAdapter* adapter = w.layout.adapter(static_cast<Index>(i));
+    if (adapter == nullptr) continue;
+    ++adapted;
+    const TrainedTensor& t = w.layout.tensors()[i];
+    const Index rank = w.layout.adapter_rank();
+    const std::vector<float> dw = summed_gradient(w.base_layout, whole.gradients, static_cast<Index>(i));
+    const auto dv = [&](Index n, Index k) {
+      const double gain = adapter->gain < 0 ? 1 : static_cast<double>(w.at(adapter->gain, n));
+      return gain * static_cast<double>(dw[static_cast<std::size_t>(n * t.cols + k)]);
+    };
+    const double s = static_cast<double>(adapter->scale);
+    const std::vector<float> da = summed_gradient(w.layout, gradients, adapter->a),
+                             db = summed_gradient(w.layout, gradients, adapter->b);
+    GradientError of_a, of_b, of_magnitude;
+    for (Index r = 0; r < rank; ++r) {
+      for (Index k = 0; k < t.cols; ++k) {
+        double sum = 0;
+        for (Index n = 0; n < t.rows; ++n) sum += s * static_cast<double>(w.at(adapter->b, n * rank + r)) * dv(n, k);
+        of_a.add(static_cast<double>(da[static_cast<std::size_t>(r * t.cols + k)]), sum);
+      }
+      for (Index n = 0; n < t.rows; ++n) {
+        double sum = 0;
+        for (Index k = 0; k < t.cols; ++k) sum += s * static_cast<double>(w.at(adapter->a, r * t.cols + k)) * dv(n, k);
+        of_b.add(static_cast<double>(db[static_cast<std::size_t>(n * rank + r)]), sum);
+      }
+    }
+    EXPECT_LT(of_a.relative(), 1e-3) << t.name;
+    EXPECT_LT(of_b.relative(), 1e-3) << t.name;
+    if (adapter->magnitude < 0) continue;
+    const std::vector<float> dm = summed_gradient(w.layout, gradients, adapter->magnitude);
+    for (Index n = 0; n < t.rows; ++n) {
+      double sum = 0;
+      for (Index k = 0; k < t.cols; ++k)
+        sum += static_cast<double>(dw[static_cast<std::size_t>(n * t.cols + k)]) * w.inner(i, n, k);
+      of_magnitude.add(static_cast<double>(dm[static_cast<std::size_t>(n)]), sum / static_cast<double>(w.norm(i, n)));
+    }
+    EXPECT_LT(of_magnitude.relative(), 1e-3) << t.name;
+  }
+  EXPECT_EQ(adapted, 7 * c.num_hidden_layers);
+}
+
+TEST_P(EveryModel, GivesAdaptersTheSlopesOfTheWeightsTheyMake) {
+  expect_chain_rule(GetParam().second(), {.rank = 4, .alpha = 6});
+}
+
+TEST_P(EveryModel, GivesDoraTheSlopesOfTheWeightsItMakes) {
+  expect_chain_rule(GetParam().second(), {.rank = 4, .alpha = 6, .rslora = true, .dora = true});
+}
+
+TEST_P(EveryModel, TrainsAdaptersWithTheSameBitsForAnyThreadsMicroBatchAndRecompute) {
+  const ModelConfig c = GetParam().second();
+  AdaptedWeights w(c, {.rank = 6, .alpha = 6, .dora = true});
+  const Data data = random_data(c, 4, 70);
+  const auto gradients_of = [&](const How& how) {
+    std::vector<float> gradients(static_cast<std::size_t>(w.layout.gradient_values()));
+    GradientArena sink(w.layout, gradients);
+    run_into(sink, c, w.layout, w.rows(), data, how);
+    return gradients;
+  };
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    const std::vector<float> reference = gradients_of({.threads = 1, .compute = compute});
+    EXPECT_TRUE(std::any_of(reference.begin(), reference.end(), [](float x) { return x != 0; }));
+    for (const int threads : {1, 3}) {
+      for (const Index at_once : {1, 3, 4}) {
+        for (const Recompute recompute : {Recompute::none(), Recompute::blocks(), Recompute::inputs_too(2)}) {
+          EXPECT_EQ(gradients_of({.threads = threads, .at_once = at_once, .recompute = recompute, .compute = compute}),
+                    reference);
+        }
+      }
+    }
+  }
+}
+
+TEST(AdapterTraining, FreezesTheModelAndNamesTensorsAsPeftDoes) {
+  const TrainingLayout layout(tiny_config(), {}, AdapterTraining{.rank = 4, .targets = {"q_proj", "down_proj"}});
+  std::vector<std::string> trained;
+  for (const TrainedTensor& t : layout.tensors()) {
+    if (t.is_trained()) trained.push_back(t.name);
+  }
+  EXPECT_EQ(trained.size(), 2u * 2 * 2);
+  EXPECT_EQ(trained.front(), "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+  EXPECT_EQ(layout.parameters(), 2 * 4 * (32 + 32 + 48 + 32));
+  EXPECT_EQ(layout.gradient_values(), layout.parameters());
+}
+
+TEST(AdapterTraining, NamesTheModulesThatThereAre) {
+  try {
+    const TrainingLayout layout(tiny_config(), {}, AdapterTraining{.rank = 4, .targets = {"query"}});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("'query': expected some of down_proj, gate_proj, k_proj"));
+  }
 }
 
 }  // namespace

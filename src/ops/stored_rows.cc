@@ -19,6 +19,7 @@ MatrixView<const float> StoredRows::floats() const {
 
 void decode_columns(const FileRowKernels& kernels, const StoredRows& w, Index row, Index first, Index count,
                     float* out) {
+  if (w.decoder != nullptr) return w.decoder->decode(row, first, count, out);
   const Index block = info(w.dtype).block_elements, whole = count / block * block;
   const std::byte* at = w.row(row) + storage_bytes(w.dtype, first).count;
   kernels.dequantize_file_row(w.dtype, whole, at, out);

@@ -17,12 +17,21 @@ namespace jericho {
 // Bytes of a stored row: whole blocks, the last one perhaps longer than the row.
 Bytes stored_row_bytes(DType dtype, Index cols);
 
+// Decodes rows whose bytes alone do not say their values: scales that lie elsewhere, for one.
+class ColumnDecoder {
+ public:
+  virtual ~ColumnDecoder() = default;
+  // As decode_columns().
+  virtual void decode(Index row, Index first, Index count, float* out) const = 0;
+};
+
 struct StoredRows {  // a view
   const std::byte* data = nullptr;
   DType dtype = DType::kF32;
   Index rows = 0;
   Index cols = 0;
   Bytes row_stride{};
+  const ColumnDecoder* decoder = nullptr;  // null: the type says all
 
   StoredRows() = default;
   // Rows that follow one another.

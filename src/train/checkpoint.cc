@@ -43,6 +43,7 @@ std::string hash_of(const std::filesystem::path& path) {
 template <class Body>
 void over_states(const TrainedState& s, const Body& body) {
   for (std::size_t i = 0; i < s.optimizers.size(); ++i) {
+    if (s.optimizers[i] == nullptr) continue;
     const std::vector<StatePart> parts = s.optimizers[i]->state_parts();
     const std::vector<Bytes> offsets = part_offsets(parts);
     for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -140,7 +141,7 @@ std::filesystem::path Checkpoints::folder(Index step) const { return folder_ / f
 
 Bytes Checkpoints::bytes(const TrainedState& state) {
   Bytes sum{static_cast<std::int64_t>(state.weights.size_bytes())};
-  for (const auto& optimizer : state.optimizers) sum += optimizer->state_bytes();
+  for (const auto& optimizer : state.optimizers) sum += optimizer == nullptr ? 0_B : optimizer->state_bytes();
   return sum;
 }
 
@@ -258,8 +259,9 @@ std::optional<nlohmann::json> Checkpoints::load_latest(const TrainedState& state
                               (from / entry.key()).string(), from.string()));
     }
   }
-  const TensorReader weights(from / kTrainedWeights), states(from / kStates);
+  const TensorReader weights(from / trained_file(state.layout)), states(from / kStates);
   for (const TrainedTensor& t : state.layout.tensors()) {
+    if (!t.is_trained()) continue;
     for (const WeightPart& part : weight_parts(t))
       weights.read_weight(part, state.weights.subspan(t.offset.size(), t.stored_bytes().size()));
   }

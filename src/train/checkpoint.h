@@ -21,7 +21,7 @@ namespace jericho {
 struct TrainedState {  // views of the run's memory
   const TrainingLayout& layout;
   std::span<std::byte> weights;
-  std::span<const std::unique_ptr<Optimizer>> optimizers;  // per tensor
+  std::span<const std::unique_ptr<Optimizer>> optimizers;  // per tensor; null where it is not trained
   std::vector<std::span<std::byte>> states;                // per tensor
 };
 

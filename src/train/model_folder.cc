@@ -4,6 +4,7 @@
 #include <string>
 
 #include "convert/output_file.h"
+#include "formats/adapter_file.h"
 #include "formats/safetensors_writer.h"
 #include "train/weight_parts.h"
 
@@ -16,6 +17,7 @@ void write_weights(const std::filesystem::path& path, const TrainingLayout& layo
   writer.set_metadata("format", "pt");
   const auto over_parts = [&](const auto& body) {
     for (const TrainedTensor& t : layout.tensors()) {
+      if (!t.is_trained()) continue;
       for (const WeightPart& part : weight_parts(t))
         body(part, weights.subspan(t.offset.size(), t.stored_bytes().size()));
     }
@@ -33,9 +35,13 @@ void write_weights(const std::filesystem::path& path, const TrainingLayout& layo
 
 }  // namespace
 
+const char* trained_file(const TrainingLayout& layout) {
+  return layout.has_adapters() ? kAdapterTensors : "model.safetensors";
+}
+
 void write_model_files(const std::filesystem::path& folder, const TrainingLayout& layout,
                        std::span<const std::byte> weights, std::span<const SideFile> files) {
-  write_weights(folder / kTrainedWeights, layout, weights);
+  write_weights(folder / trained_file(layout), layout, weights);
   const nlohmann::json quantization = quantization_words(layout);
   for (const SideFile& file : files) {
     std::string bytes = file.bytes;

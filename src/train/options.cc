@@ -5,6 +5,7 @@
 #include <array>
 #include <fstream>
 #include <functional>
+#include <set>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -91,12 +92,38 @@ Key choice(std::string name, S TrainOptions::*part, T S::*member, std::vector<st
           }};
 }
 
+template <class T>
+Setter adapter_key(std::string name, T AdapterTraining::*member, const char* expected) {
+  return [name, member, expected](TrainOptions& options, const YAML::Node& node) {
+    try {
+      options.adapter.training.*member = node.as<T>();
+    } catch (const YAML::Exception&) {
+      refuse(name, node.IsScalar() ? node.Scalar() : "a list or a map", expected);
+    }
+  };
+}
+
+// A method brings values of its own, as a rule of the optimizer does: what its paper or its users take.
+void set_method(TrainOptions& options, const std::string& method) {
+  static const std::set<std::string> known = {"full", "lora", "rslora", "dora", "qlora"};
+  if (!known.contains(method)) refuse("method", method, "full, lora, rslora, dora or qlora");
+  options.adapter.method = method;
+  if (!options.adapter.any()) return;
+  options.adapter.training.rslora = method == "rslora";
+  options.adapter.training.dora = method == "dora";
+  options.adapter.base = method == "qlora" ? BaseForm::kNf4 : BaseForm::kAsStored;
+  options.schedule.peak = 2e-4;
+  options.optimizer.weight_decay = 0;
+}
+
 const std::vector<Key>& keys() {
   static const std::vector<Key> all = [] {
     const char* number = "a number";
     const char* count = "a whole number";
     const std::vector<std::pair<std::string, DType>> weight_types = {
         {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"int8", DType::kQC8}};
+    const std::vector<std::pair<std::string, BaseForm>> base_forms = {{"stored", BaseForm::kAsStored},
+                                                                      {"nf4", BaseForm::kNf4}};
     using O = TrainOptions;
     return std::vector<Key>{
         path("output", &O::output),
@@ -122,6 +149,16 @@ const std::vector<Key>& keys() {
         value("schedule.min_ratio", &O::schedule, &Schedule::min_ratio, number),
         value("schedule.decay", &O::schedule, &Schedule::decay, count),
         value("schedule.decay_shape", &O::schedule, &Schedule::decay_shape, "linear, 1-sqrt or cosine"),
+        {"method",
+         [](TrainOptions& options, const YAML::Node& node) {
+           set_method(options, node.IsScalar() ? node.Scalar() : "a list or a map");
+         }},
+        {"adapter.rank", adapter_key("adapter.rank", &AdapterTraining::rank, count)},
+        {"adapter.alpha", adapter_key("adapter.alpha", &AdapterTraining::alpha, number)},
+        {"adapter.rslora", adapter_key("adapter.rslora", &AdapterTraining::rslora, "true or false")},
+        {"adapter.dora", adapter_key("adapter.dora", &AdapterTraining::dora, "true or false")},
+        {"adapter.targets", adapter_key("adapter.targets", &AdapterTraining::targets, "a list of modules")},
+        choice("adapter.base", &O::adapter, &AdapterOptions::base, base_forms),
         {"optimizer.rule",
          [](TrainOptions& options, const YAML::Node& node) {
            if (!node.IsScalar()) refuse("optimizer.rule", "a list or a map", "one of " + optimizer_rules());
@@ -294,11 +331,22 @@ nlohmann::json TrainOptions::identity() const {
     all["weights"] = {{"projections", std::string(name(weights.projections))},
                       {"embeddings", std::string(name(weights.embeddings))}};
   }
+  if (adapter.any()) {
+    const AdapterTraining& a = adapter.training;
+    all["adapter"] = {{"method", adapter.method},
+                      {"rank", a.rank},
+                      {"alpha", a.alpha},
+                      {"rslora", a.rslora},
+                      {"dora", a.dora},
+                      {"targets", a.targets},
+                      {"base", adapter.base == BaseForm::kNf4 ? "nf4" : "stored"}};
+  }
   return all;
 }
 
 bool TrainOptions::may_fuse() const {
-  return (clip == 0 || clip_two_passes) && (micro_sequences == 0 || micro_sequences == step_sequences);
+  return !adapter.any() && (clip == 0 || clip_two_passes) &&
+         (micro_sequences == 0 || micro_sequences == step_sequences);
 }
 
 void TrainOptions::validate() const {
@@ -312,6 +360,15 @@ void TrainOptions::validate() const {
     required("model", has_model);
   } else if (!tokenizer.empty() || has_model) {
     refuse(has_model ? "model" : "tokenizer", "both", "either this or 'start', whose model brings its own");
+  }
+  if (adapter.any()) {
+    if (start.empty()) refuse("method", adapter.method, "a model to adapt, given as 'start'");
+    in_range("adapter.rank", static_cast<double>(adapter.training.rank), 2, 4096);
+    if (adapter.training.rank % 2 != 0)
+      refuse("adapter.rank", fmt::format("{}", adapter.training.rank), "an even number");
+    in_range("adapter.alpha", adapter.training.alpha, 0, 1e6);
+    if (fused == "on") refuse("fused", "on", "off or auto: the gradients of adapters are small");
+    if (weights != WeightTypes{}) refuse("weights", "others than f32", "f32: adapters are fp32, the base is as stored");
   }
   required("data.train", !train_files.empty());
   in_range("data.sequence_tokens", static_cast<double>(sequence_tokens), 2, 1 << 20);
@@ -384,10 +441,11 @@ TrainOptions read_train_options(const std::filesystem::path& file, const std::ve
   // A rule and a model bring values of their own, which the other keys then change. The list keeps its order: to assign
   // a node changes what it stands for.
   const auto comes_first = [](const std::string& name) { return name == "optimizer.rule" || name == "model"; };
+  const auto turn_of = [&](const std::string& name) { return comes_first(name) ? 0 : name == "method" ? 1 : 2; };
   TrainOptions options;
-  for (const bool first : {true, false}) {
+  for (const int turn : {0, 1, 2}) {
     for (const auto& [name, node] : values) {
-      if (comes_first(name) == first) set(options, name, node);
+      if (turn_of(name) == turn) set(options, name, node);
     }
   }
   options.validate();

@@ -13,10 +13,20 @@
 #include "base/index.h"
 #include "models/training_pass.h"
 #include "train/documents.h"
+#include "train/frozen_base.h"
 #include "train/optimizers.h"
 #include "train/schedule.h"
 
 namespace jericho {
+
+// What is trained: all weights, or adapters beside a frozen model.
+struct AdapterOptions {
+  std::string method = "full";  // full, lora, rslora, dora, qlora
+  AdapterTraining training{};
+  BaseForm base = BaseForm::kAsStored;
+
+  [[nodiscard]] bool any() const { return method != "full"; }
+};
 
 enum class DataMode {
   kDocuments,  // whole documents packed into sequences, each attending within itself
@@ -28,6 +38,7 @@ struct TrainOptions {
   std::filesystem::path start{};      // a model whose weights, words and tokenizer it begins with; empty: new weights
   std::filesystem::path tokenizer{};  // a directory or a file
   nlohmann::json model{};             // in the words of config.json
+  AdapterOptions adapter{};
 
   std::vector<std::string> train_files{};
   std::vector<std::string> valid_files{};

@@ -25,7 +25,9 @@ class StartModel {  // thread-compatible
   // From headers alone. Errors as open_model(), read_config() and WeightLayout::of_file().
   explicit StartModel(const std::filesystem::path& model);
 
-  [[nodiscard]] ModelFile& file() { return *file_; }                    // with its tokenizer
+  [[nodiscard]] ModelFile& file() { return *file_; }  // with its tokenizer
+  [[nodiscard]] const ModelFile& file() const { return *file_; }
+  [[nodiscard]] const WeightLayout& weights() const { return layout_; }
   [[nodiscard]] const nlohmann::json& words() const { return words_; }  // of config.json, for fp32 weights
   // What a checkpoint has beside its tensors: config.json and the files of the tokenizer.
   [[nodiscard]] const std::vector<SideFile>& side_files() const { return side_files_; }

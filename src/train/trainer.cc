@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "kernels/training_kernels.h"
 #include "ops/training_rows.h"
+#include "train/first_adapters.h"
 #include "train/first_weights.h"
 #include "train/fused_updates.h"
 #include "train/run_identity.h"
@@ -35,7 +36,7 @@ Arena take(const Context& context, Purpose purpose, Bytes size) {
 
 Trainer::Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config,
                  const TrainingLayout& layout, const TrainingPlan& plan, const TokenStore& train,
-                 const TokenStore* valid, const StartModel* start, std::vector<SideFile> side_files)
+                 const TokenStore* valid, const StartModel* start, std::vector<SideFile> side_files, FrozenBase* base)
     : context_(context),
       options_(options),
       config_(config),
@@ -44,9 +45,11 @@ Trainer::Trainer(const Context& context, const TrainOptions& options, const Mode
       sampler_(train, options.mode, options.separate_documents, options.sequence_tokens, options.seed),
       valid_(valid),
       start_(start),
+      base_(base),
       side_files_(std::move(side_files)),
       checkpoints_(options.output, options.keep_last),
-      weights_(take(context, Purpose::kMaster, plan.weights)),
+      frozen_(base == nullptr ? Arena() : take(context, Purpose::kWeightsResident, plan.base)),
+      weights_(take(context, base == nullptr ? Purpose::kMaster : Purpose::kAdapter, plan.weights)),
       gradients_(take(context, Purpose::kGrad, plan.gradients)),
       states_(take(context, Purpose::kOpt, plan.optimizer)),
       scratch_(take(context, Purpose::kOpt, plan.scratch)),
@@ -58,10 +61,12 @@ Trainer::Trainer(const Context& context, const TrainOptions& options, const Mode
       pass_(config, layout, plan.pass),
       data_hash_(train.hash()) {
   Bytes offset{};
-  for (const TrainedShape& shape : trained_shapes(layout)) {
-    optimizers_.push_back(make_optimizer(options.optimizer, shape));
+  const std::vector<TrainedShape> shapes = trained_shapes(layout);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const bool trained = layout.tensors()[i].is_trained();
+    optimizers_.push_back(trained ? make_optimizer(options.optimizer, shapes[i]) : nullptr);
     state_offsets_.push_back(offset);
-    offset += optimizers_.back()->state_bytes();
+    if (trained) offset += optimizers_.back()->state_bytes();
   }
 }
 
@@ -70,14 +75,18 @@ TrainingPass::Memory Trainer::memory() const { return {saved_.bytes(), live_.byt
 TrainedState Trainer::state() {
   TrainedState s{layout_, weights_.bytes().first(layout_.weight_bytes().size()), optimizers_, {}};
   for (std::size_t i = 0; i < optimizers_.size(); ++i) {
-    s.states.push_back(states_.bytes().subspan(state_offsets_[i].size(), optimizers_[i]->state_bytes().size()));
+    const Bytes size = optimizers_[i] == nullptr ? 0_B : optimizers_[i]->state_bytes();
+    s.states.push_back(states_.bytes().subspan(state_offsets_[i].size(), size.size()));
   }
   return s;
 }
 
 void Trainer::start_weights(const std::stop_token& stop) {
   const TrainedState s = state();
-  if (start_ != nullptr) {
+  if (base_ != nullptr) {
+    Scratch scratch(scratch_.bytes());
+    make_first_adapters(context_, layout_, options_.seed, all_weights(), s.weights, scratch);
+  } else if (start_ != nullptr) {
     start_->read(context_, layout_, options_.seed, s.weights, scratch_.bytes(), stop);
   } else {
     Scratch scratch(scratch_.bytes());
@@ -85,7 +94,23 @@ void Trainer::start_weights(const std::stop_token& stop) {
                        {.deviation = options_.init_std, .scaled = options_.init_scaled, .seed = options_.seed},
                        s.weights, scratch);
   }
-  for (std::size_t i = 0; i < optimizers_.size(); ++i) optimizers_[i]->start(s.states[i]);
+  for (std::size_t i = 0; i < optimizers_.size(); ++i) {
+    if (optimizers_[i] != nullptr) optimizers_[i]->start(s.states[i]);
+  }
+}
+
+std::vector<StoredRows> Trainer::all_weights() {
+  std::vector<StoredRows> weights = layout_.weights(state().weights);
+  if (base_ == nullptr) return weights;
+  const std::vector<StoredRows> frozen = base_->rows();
+  std::copy(frozen.begin(), frozen.end(), weights.begin());
+  return weights;
+}
+
+void Trainer::find_gains() {
+  if (base_ == nullptr) return;
+  Scratch scratch(scratch_.bytes());
+  compute_gains(context_, layout_, all_weights(), state().weights, scratch);
 }
 
 Index Trainer::steps() {
@@ -168,11 +193,12 @@ double Trainer::unfused_step(Index step, const SampleRows& rows, double& gradien
   const std::span<float> gradients = floats(gradients_, layout_.gradient_values());
   set_zero(context_, gradients);
   GradientArena sink(layout_, gradients);
-  const double loss = micro_batches(rows, &sink, layout_.weights(state().weights));
+  const double loss = micro_batches(rows, &sink, all_weights());
   // The uses of a weight together, then the norm of all gradients.
   Scratch scratch(scratch_.bytes());
   double squares = 0;
   for (Index i = 0; i < std::ssize(layout_.tensors()); ++i) {
+    if (!layout_.tensor(i).is_trained()) continue;
     squares += sum_of_uses(
         context_, layout_.tensor(i), [&](Index use) { return layout_.gradient(gradients, i, use); }, scratch);
   }
@@ -180,8 +206,10 @@ double Trainer::unfused_step(Index step, const SampleRows& rows, double& gradien
   if (!std::isfinite(loss) || !std::isfinite(gradient_norm)) return loss;
   const double factor = clip_factor(gradient_norm);
   for (Index i = 0; i < std::ssize(layout_.tensors()); ++i) {
+    if (!layout_.tensor(i).is_trained()) continue;
     update(step, i, layout_.gradient(gradients, i, 0), factor, scratch);
   }
+  find_gains();
   return loss;
 }
 
@@ -208,9 +236,8 @@ double Trainer::fused_step(Index step, const SampleRows& rows, double& gradient_
 EvalReport Trainer::evaluate(Index step) {
   Sampler sampler(*valid_, options_.mode, options_.separate_documents, options_.sequence_tokens, options_.seed);
   const Index all = sampler.ordered_sequences(), sequences = std::min(all, options_.eval_sequences);
-  const TrainedState s = state();
   EvalReport report{.step = step};
-  const std::vector<StoredRows> weights = layout_.weights(s.weights);
+  const std::vector<StoredRows> weights = all_weights();
   SampleRows rows;
   std::vector<double> losses;
   for (Index first = 0; first < sequences; first += plan_.pass.sequences) {
@@ -256,6 +283,7 @@ nlohmann::json Trainer::identity() const {
 
 bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
   Index step = 0;
+  if (base_ != nullptr) base_->read(context_, frozen_.bytes(), scratch_.bytes(), stop);
   if (const auto progress = checkpoints_.latest_progress()) {
     require_same_run(options_.output, progress->value("identity", nlohmann::json()), identity());
     if (progress->value("data_hash", "") != fmt::format("{:016x}", data_hash_)) {
@@ -276,6 +304,7 @@ bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
   } else {
     start_weights(stop);
   }
+  find_gains();
   const Index total = steps();
   auto since = Clock::now();
   Index since_step = step;

@@ -17,6 +17,7 @@
 #include "models/training_pass.h"
 #include "train/checkpoint.h"
 #include "train/data.h"
+#include "train/frozen_base.h"
 #include "train/gradient_places.h"
 #include "train/options.h"
 #include "train/training_plan.h"
@@ -53,11 +54,11 @@ struct TrainWatch {
 
 class Trainer {  // one thread
  public:
-  // Takes the plan's bytes from the ledger. `train`, `valid` and `start` (may be null: new weights) outlive the
-  // trainer.
+  // Takes the plan's bytes from the ledger. `train`, `valid`, `start` (may be null: new weights) and `base` (null: all
+  // weights are trained) outlive the trainer.
   Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config, const TrainingLayout& layout,
           const TrainingPlan& plan, const TokenStore& train, const TokenStore* valid, const StartModel* start,
-          std::vector<SideFile> side_files);
+          std::vector<SideFile> side_files, FrozenBase* base = nullptr);
 
   // From the latest checkpoint, or from the first weights, to the end or a stop request, which saves and returns false.
   // Error(kInput) when the loss is no number any more, or a checkpoint is of another configuration.
@@ -69,6 +70,8 @@ class Trainer {  // one thread
     Index epoch = 0, index = 0;  // of the next sequence
   };
   void start_weights(const std::stop_token& stop);
+  [[nodiscard]] std::vector<StoredRows> all_weights();
+  void find_gains();
   double one_step(Index step, double& gradient_norm);
   double micro_batches(const SampleRows& rows, GradientSink* sink, std::span<const StoredRows> weights);
   double fused_step(Index step, const SampleRows& rows, double& gradient_norm);
@@ -90,9 +93,10 @@ class Trainer {  // one thread
   Sampler sampler_;
   const TokenStore* valid_;
   const StartModel* start_;
+  FrozenBase* base_;
   std::vector<SideFile> side_files_;
   Checkpoints checkpoints_;
-  Arena weights_, gradients_, states_, scratch_, saved_, live_, logits_;
+  Arena frozen_, weights_, gradients_, states_, scratch_, saved_, live_, logits_;
   Lease heap_;
   std::vector<std::unique_ptr<Optimizer>> optimizers_;
   std::vector<Bytes> state_offsets_;

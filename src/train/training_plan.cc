@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "memory/arena.h"
+#include "train/first_adapters.h"
 #include "train/first_weights.h"
 #include "train/fused_updates.h"
 #include "train/gradient_places.h"
@@ -69,12 +70,15 @@ std::vector<Index> micro_batches(const TrainOptions& options, bool fused) {
 }  // namespace
 
 TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layout, const TrainOptions& options,
-                           int threads, Bytes room, Bytes start) {
+                           int threads, Bytes room, Bytes start, Bytes base) {
   TrainingPlan plan;
+  plan.base = arena_bytes(base);
   plan.weights = arena_bytes(layout.weight_bytes());
-  Bytes states{}, scratch = std::max({start, first_weights_scratch(layout, threads), fused_scratch(layout)});
+  Bytes states{}, scratch = std::max({start, first_weights_scratch(layout, threads), fused_scratch(layout),
+                                      gain_scratch(layout, threads)});
   const std::vector<TrainedShape> shapes = trained_shapes(layout);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
+    if (!layout.tensors()[i].is_trained()) continue;
     const auto optimizer = make_optimizer(options.optimizer, shapes[i]);
     states += optimizer->state_bytes();
     plan.heap = std::max(plan.heap, optimizer->heap_bytes());
@@ -93,7 +97,7 @@ TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layo
                  .compute = options.compute,
                  .recompute = recompute,
                  .threads = threads,
-                 .decodes = !layout.all_fp32()};
+                 .decodes = layout.has_adapters() || !layout.all_fp32()};
     plan.activations = TrainingPass::memory(config, layout, plan.pass);
     for (Bytes* part : {&plan.activations.saved, &plan.activations.live, &plan.activations.logits})
       *part = arena_bytes(*part);
