@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "support"))
 import adapter as peft  # noqa: E402: the path comes first
+import cgroup  # noqa: E402
 import verbs as support  # noqa: E402
 
 verbs = None  # set by support.main()
@@ -27,7 +28,7 @@ class TrainAdapter(unittest.TestCase):
         cls.lora = cls.trained("lora", method="lora")
 
     @classmethod
-    def run_of(cls, name, start="builtin", threads=2, **settings):
+    def run_of(cls, name, start="builtin", threads=2, memory="2GiB", **settings):
         file = verbs.folder / f"{name}.yaml"
         adapter = {key: settings.pop(key) for key in ("rank", "alpha", "targets", "dora", "base") if key in settings}
         file.write_text(json.dumps({
@@ -36,7 +37,7 @@ class TrainAdapter(unittest.TestCase):
             "data": {"train": str(cls.text), "valid": str(cls.text), "sequence_tokens": 64},
             "schedule": {"shape": "constant", "peak": 0.01, "warmup": 0}, "log": {"every": 1},
             "eval": {"every": 6}, "checkpoint": {"every": 2}, **settings}))
-        return verbs.run("train", file, "--threads", threads)
+        return verbs.run("train", file, "--threads", threads, "--memory", memory)
 
     @classmethod
     def trained(cls, name, **settings):
@@ -155,6 +156,21 @@ class TrainAdapter(unittest.TestCase):
         done = verbs.run("train", "average", self.lora, two, "-o", same, "--mode", "avg")
         self.assertEqual(done.returncode, 1)
         self.assertIn("has rank 2 and scale 4", done.stderr)
+
+    def test_keeps_to_the_smallest_budget_inside_a_control_group(self):
+        for method in ("qlora", "dora"):
+            name = f"within-{method}"
+            refused = self.run_of(name, method=method, steps=2, memory="16MiB")
+            self.assertEqual(refused.returncode, 3, refused.stderr)
+            mebibytes = float(re.search(r"--memory ([0-9.]+)MiB", refused.stderr.split("smallest budget")[1])[1])
+            command = [verbs.jericho, "train", verbs.folder / f"{name}.yaml", "-t", "2", "--memory", f"{mebibytes}MiB"]
+            try:
+                with cgroup.MemoryCgroup(int((mebibytes + 1) * 2**20)) as group:
+                    done = group.run([str(word) for word in command], env=verbs.environment, timeout=300)
+            except cgroup.CgroupUnavailable as reason:
+                self.skipTest(str(reason))
+            self.assertEqual((done.oom_kills, done.exit_code), (0, 0), done.stderr)
+            self.assertLessEqual(done.vm_hwm_bytes, mebibytes * 2**20)
 
     def test_says_what_is_wrong(self):
         for settings, words in (({"method": "lora", "rank": 3}, "adapter.rank: expected an even number, found '3'"),
