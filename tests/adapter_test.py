@@ -69,6 +69,21 @@ class Adapter(unittest.TestCase):
         self.assertGreater(memory["purposes"]["adapter"]["planned_bytes"], 4 * 4 * 2 * (64 + 128))
         self.assertIn("modules of rank up to 4", done.stderr)
 
+    def test_has_prefixes_of_its_own(self):
+        store = verbs.folder / "prefixes"
+        store.mkdir()
+        words = ("run", "-m", self.base, "-p", "abcdefgh" * 20, "-n", 1, "--temp", 0, "--json", "--prefix-store", store)
+
+        def stored(*more):
+            done = verbs.run(*words, *more)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads(done.stdout)["stored_tokens"]
+        self.assertEqual(stored(), 0)
+        self.assertGreater(stored(), 0)
+        self.assertEqual(stored("--adapter", self.adapter), 0)
+        self.assertGreater(stored("--adapter", self.adapter), 0)
+        self.assertEqual(stored("--adapter", f"{self.adapter}:0.5"), 0)
+
     def test_runs_beside_weights_that_stream(self):
         model = verbs.model("large.gguf", "Q8_0", hidden=512, ff=1536, layers=8, heads=8, head_dim=64, vocab=2000)
         adapter = peft.write_adapter(verbs.folder / "large-adapter",
@@ -77,6 +92,7 @@ class Adapter(unittest.TestCase):
         whole = json.loads(verbs.run(*words).stdout)
         refused = verbs.run(*words, "--memory", "4MiB")
         self.assertEqual(refused.returncode, 3, refused.stderr)
+        self.assertRegex(refused.stderr, r"\n  adapters  ")
         smallest = json.loads(refused.stdout)["smallest_budget_bytes"]
         streamed = verbs.run(*words, "--memory", f"{smallest * 1.02 / 2**20:.2f}MiB")
         self.assertEqual(streamed.returncode, 0, streamed.stderr)

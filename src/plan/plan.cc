@@ -423,6 +423,8 @@ std::string describe(const DoesNotFit& refusal) {
   text += fmt::format("  {:<22}{:>10}   {}\n", "tier ram", "needed", "at most reducible to");
   text +=
       row("weights", refusal.weights, least_weights, p.weights.whole ? "" : "the rest read from disk in every pass");
+  if (const Bytes adapters = p.of(Purpose::kAdapter); adapters > Bytes{})
+    text += row("adapters", adapters, adapters, "");
   if (p.kv.layers > 0) {
     const Bytes least_kv = PagePool::pool_bytes(p.pages, reduced.page_bytes()) + p.of(Purpose::kKvMeta);
     text += row(fmt::format("kv ({} tokens)", p.context * p.sequences), kv, reducible ? std::min(kv, least_kv) : kv,
