@@ -1,6 +1,6 @@
 // One step of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over elements, in the order of operations of
 // torch.optim.AdamW; every operation is rounded once:
-//   w = w keep
+//   g = g scale;  w = w keep
 //   m = fma(m, beta1, (1 - beta1) g);  v = fma(v, beta2, ((1 - beta2) g) g)
 //   w = w - (step_size m) / (sqrt(v) / root_correction + epsilon)
 // Elements are independent. w, m and v are changed in place.
@@ -17,6 +17,7 @@ struct AdamWStep {
   float keep = 1;             // 1 - lr weight_decay
   float step_size = 0;        // lr / (1 - beta1^t)
   float root_correction = 1;  // sqrt(1 - beta2^t)
+  float scale = 1;            // of the gradient
 };
 
 namespace ref {

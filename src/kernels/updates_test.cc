@@ -31,6 +31,22 @@ TEST_P(UpdateKernels, AdamWEqualsReferenceForEveryLength) {
   }
 }
 
+TEST_P(UpdateKernels, AdamWScalesAGradientAsIfItHadBeenScaledBefore) {
+  const Index n = 37;
+  const AdamWStep whole = {.keep = 0.9999f, .step_size = 3e-3f, .root_correction = 0.31f};
+  AdamWStep scaled = whole;
+  scaled.scale = 0.37f;
+  const std::vector<float> gradient = random_row(n, 1);
+  std::vector<float> before = gradient;
+  for (float& g : before) g *= scaled.scale;
+  std::vector<float> w = random_row(n, 2), m(w.size()), v(w.size()), expected_w = w, expected_m = m, expected_v = v;
+  ref::adamw(whole, before.data(), n, expected_w.data(), expected_m.data(), expected_v.data());
+  training_kernels_for(GetParam()).adamw(scaled, gradient.data(), n, w.data(), m.data(), v.data());
+  EXPECT_THAT(w, BitEqual(expected_w));
+  EXPECT_THAT(m, BitEqual(expected_m));
+  EXPECT_THAT(v, BitEqual(expected_v));
+}
+
 TEST_P(UpdateKernels, RoundAtRandomAsTheReferenceForEveryLength) {
   for (const DType type : {DType::kBF16, DType::kQC8}) {
     for (const Index n : {1, 7, 16, 127, 128, 129, 160, 515, 4096}) {

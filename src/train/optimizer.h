@@ -46,6 +46,7 @@ struct UpdateStep {
   std::int64_t number = 1;  // of the update, from 1 on
   float learning_rate = 0;  // scheduled for it
   PhiloxKey key{};          // of this tensor's random numbers: a function of the run's seed and the tensor's name
+  float scale = 1;          // of the gradient, for rules that scale it themselves
 };
 
 // Where a weight goes: w = (w - factor g) keep, each operation rounded.
@@ -77,6 +78,8 @@ class Optimizer {
   virtual void step(const Context& context, const UpdateStep& step, MatrixView<float> weight,
                     MatrixView<float> gradient, std::span<std::byte> state, Scratch& scratch) const = 0;
   // Rules that need not look at the weight leave in the gradient what it is to move along; step() is then that move.
+  // Whether step() takes the gradient times UpdateStep::scale, as if it had been scaled before.
+  [[nodiscard]] virtual bool scales() const { return false; }
   [[nodiscard]] virtual bool has_direction() const { return false; }
   virtual Move direction(const Context& context, const UpdateStep& step, MatrixView<float> gradient,
                          std::span<std::byte> state, Scratch& scratch) const;

@@ -22,9 +22,12 @@ class AdamW final : public Optimizer {
     return {{"exp_avg", DType::kF32, extents}, {"exp_avg_sq", DType::kF32, extents}};
   }
 
+  [[nodiscard]] bool scales() const override { return true; }
+
   void step(const Context& context, const UpdateStep& update, MatrixView<float> weight, MatrixView<float> gradient,
             std::span<std::byte> state, Scratch&) const override {
-    const AdamWStep how = adamw_step(options_, shape(), update);
+    AdamWStep how = adamw_step(options_, shape(), update);
+    how.scale = update.scale;
     const std::span<float> m = part<float>(state, 0), v = part<float>(state, 1);
     const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
     const auto range = [&](Index begin, Index end, int) {
