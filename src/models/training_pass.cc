@@ -15,8 +15,6 @@
 namespace jericho {
 namespace {
 
-constexpr Index kHeadRows = 256;  // tokens whose logits are there at once; whole token blocks
-
 template <class S>
 FloatRows take_rows(S& scratch, DType type, Index rows, Index cols) {
   const Index bytes = type == DType::kF32 ? 4 : 2;
@@ -55,7 +53,7 @@ Index pack_cells(const TrainingLayout& layout, const TrainingPassOptions& o, Ind
                       weight_gradient_cells(o.compute, tokens, tensor.rows, tensor.cols)});
   }
   const TrainedTensor& head = layout.tensor(layout.head());
-  return std::max(cells, weight_gradient_cells(o.compute, std::min(tokens, kHeadRows), head.rows, head.cols));
+  return std::max(cells, weight_gradient_cells(o.compute, std::min(tokens, o.logit_tokens), head.rows, head.cols));
 }
 
 }  // namespace
@@ -184,7 +182,7 @@ struct TrainingPass::Head {
     head.dz.cols = c.vocab_size;
     const Index cells = packed_weight_cells(o.compute, c.vocab_size, c.hidden_size);
     head.output = scratch.template take<std::uint32_t>(cells);
-    const bool one_chunk = o.sequences * o.sequence_tokens <= kHeadRows;
+    const bool one_chunk = o.sequences * o.sequence_tokens <= o.logit_tokens;
     head.input = one_chunk ? head.output : scratch.template take<std::uint32_t>(cells);
     return head;
   }
@@ -283,7 +281,7 @@ std::vector<GradientUse> TrainingPass::gradient_order(const ModelConfig& config,
 }
 
 Index TrainingPass::head_rows(const TrainingPassOptions& options) {
-  return std::min(options.sequences * options.sequence_tokens, kHeadRows);
+  return std::min(options.sequences * options.sequence_tokens, options.logit_tokens);
 }
 
 TrainingMemory TrainingPass::memory(const ModelConfig& config, const TrainingLayout& layout,
@@ -567,7 +565,7 @@ void TrainingPass::head_pass(Run& run, std::span<double> losses) const {
   std::vector<Index> ends;
   for (std::size_t block = 0; block < run.blocks.size(); ++block) {
     ends.push_back(run.blocks[block] - first);
-    const Index next = block + 1 < run.blocks.size() ? run.blocks[block + 1] : run.rows + kHeadRows + 1;
+    const Index next = block + 1 < run.blocks.size() ? run.blocks[block + 1] : run.rows + options_.logit_tokens + 1;
     if (next - first <= run.head.z.extent(0)) continue;
     const Index rows = run.blocks[block] - first;
     const FloatRows normed = live.normed.part(first, rows);
@@ -606,14 +604,14 @@ void TrainingPass::run(const Context& context, const MicroBatch& batch, std::spa
 }
 
 void TrainingPass::logits(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
-                          const Memory& memory, Index first, MatrixView<float> out) const {
+                          const Memory& memory, MatrixView<float> out) const {
   Run run{.context = context, .batch = batch, .weights = weights, .sink = nullptr};
   prepare(run, batch, memory);
   forward(run);
   rms_norm_rows(context, run.saved.x.back(), run.vector(layout_.norm()), config_.rms_norm_eps, run.live.normed,
                 run.live.norm_row);
   const PackedRight head = run.pack(options_.compute, layout_.head(), WeightSide::kOutput, run.head.output);
-  dense(context, options_.compute, run.live.normed.part(first, out.extent(0)), head, DenseStore::kSet, as_rows(out));
+  dense(context, options_.compute, run.live.normed, head, DenseStore::kSet, as_rows(out));
 }
 
 }  // namespace jericho

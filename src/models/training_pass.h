@@ -53,7 +53,8 @@ struct TrainingPassOptions {
   DType compute = DType::kBF16;
   Recompute recompute{};
   int threads = 1;
-  bool decodes = false;  // matrices may be stored in other types than fp32
+  bool decodes = false;              // matrices may be stored in other types than fp32
+  Index logit_tokens = kTokenBlock;  // whose logits are there at once; whole token blocks
 };
 
 struct GradientUse {
@@ -85,9 +86,9 @@ class TrainingPass {
   // token t's.
   void run(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights, GradientSink* sink,
            const Memory& memory, std::span<double> losses) const;
-  // The logits [rows, vocab_size] alone, of the rows from `first` on.
+  // The logits [T, vocab_size] alone, for tests.
   void logits(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
-              const Memory& memory, Index first, MatrixView<float> out) const;
+              const Memory& memory, MatrixView<float> out) const;
 
  private:
   struct Block;

@@ -115,6 +115,7 @@ struct How {
   Recompute recompute{};
   DType compute = DType::kF32;
   bool with_gradients = true;
+  Index logit_tokens = 256;
 };
 
 class Block {
@@ -138,7 +139,8 @@ Result run(const ModelConfig& c, const TrainingLayout& layout, const std::vector
                                        .sequence_tokens = data.tokens,
                                        .compute = how.compute,
                                        .recompute = how.recompute,
-                                       .threads = how.threads};
+                                       .threads = how.threads,
+                                       .logit_tokens = how.logit_tokens};
   const TrainingPass pass(c, layout, options);
   const TrainingMemory memory = TrainingPass::memory(c, layout, options);
   Block saved(memory.saved), live(memory.live), logits(memory.logits);
@@ -156,7 +158,7 @@ Result run(const ModelConfig& c, const TrainingLayout& layout, const std::vector
     const auto losses =
         std::span(result.losses).subspan(static_cast<std::size_t>(first * data.tokens), batch.tokens.size());
     pass.run(machine.context, batch, rows, how.with_gradients ? &sink : nullptr, blocks, losses);
-    pass.logits(machine.context, batch, rows, blocks, 0,
+    pass.logits(machine.context, batch, rows, blocks,
                 {result.logits.data() + first * data.tokens * c.vocab_size, count * data.tokens, c.vocab_size});
   }
   for (const double loss : result.losses) result.loss += loss;
@@ -546,8 +548,11 @@ TEST(TrainingPass, FillsTheLogitsChunkTwiceWithoutChangingABit) {
   const TrainingLayout layout(c);
   const Data data = random_data(c, 3, 200);
   const std::vector<float> weights = random_weights(layout);
-  const Result all = run(c, layout, weights, data, {}), each = run(c, layout, weights, data, {.at_once = 1});
-  EXPECT_EQ(all.gradients, each.gradients);
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    const Result all = run(c, layout, weights, data, {.compute = compute});
+    EXPECT_EQ(run(c, layout, weights, data, {.at_once = 1, .compute = compute}).gradients, all.gradients);
+    EXPECT_EQ(run(c, layout, weights, data, {.compute = compute, .logit_tokens = 1024}).gradients, all.gradients);
+  }
 }
 
 TEST(TrainingLayout, NamesWhatCannotBeTrained) {

@@ -98,11 +98,16 @@ TrainingPlan plan_training(const ModelConfig& config, const TrainingLayout& layo
                  .recompute = recompute,
                  .threads = threads,
                  .decodes = layout.has_adapters() || !layout.all_fp32()};
-    plan.activations = TrainingPass::memory(config, layout, plan.pass);
-    for (Bytes* part : {&plan.activations.saved, &plan.activations.live, &plan.activations.logits})
-      *part = arena_bytes(*part);
-    if (!smallest || plan.total() < smallest->total()) smallest = plan;
-    return plan.total() <= room;
+    // The head's weights and their gradient pass through the caches once for as many tokens as have logits at once.
+    for (const Index blocks : {4, 1}) {
+      plan.pass.logit_tokens = blocks * kTokenBlock;
+      plan.activations = TrainingPass::memory(config, layout, plan.pass);
+      for (Bytes* part : {&plan.activations.saved, &plan.activations.live, &plan.activations.logits})
+        *part = arena_bytes(*part);
+      if (!smallest || plan.total() < smallest->total()) smallest = plan;
+      if (plan.total() <= room) return true;
+    }
+    return false;
   };
   const auto consider = [&](Index sequences, Recompute recompute, bool fused) {
     if (!fits(sequences, recompute, fused)) return;
