@@ -14,7 +14,7 @@
 
 namespace jericho {
 
-inline constexpr Index kQueryTile = 48;
+inline constexpr Index kQueryTile = 64;  // at most: 48 where products are in pairs
 
 struct AttentionSegment {  // consecutive rows of a batch: a sequence, or a document in it
   Index first = 0;

@@ -71,6 +71,89 @@ void pack_decoded(const Context& context, DType type, const StoredRows& w, Weigh
   context.pool.run(ceil_div(w.rows, kTileRows) * across, tile);
 }
 
+// Both operands are interleaved once, then parts of the gradient are multiplied.
+void gradient_in_pairs(const Context& context, DType type, const ConstFloatRows& dy, const ConstFloatRows& x,
+                       std::span<const Index> ends, std::span<std::uint32_t> cells, const FloatRows& dw) {
+  const Index tokens = dy.rows, out = dy.cols, in = x.cols, k_cells = dense_cells(type, tokens);
+  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
+  const Index left_panels = ceil_div(out, kLeftPanel), bands = ceil_div(tokens, kInterleavedRows);
+  std::uint32_t* left = cells.data();
+  const PackedRight packed = {cells.subspan(static_cast<std::size_t>(k_cells * left_panels * kLeftPanel)), k_cells, in};
+  const auto pack = [&](Index part, int) {
+    if (part < bands) {
+      const Index token = part * kInterleavedRows;
+      interleave(kernels, type, x.part(token, std::min(kInterleavedRows, tokens - token)), packed, token);
+    } else {
+      const Index first = (part - bands) * kLeftPanel, count = std::min(kLeftPanel, out - first);
+      kernels.dense_interleave(type, dy.columns(first, count), kLeftPanel, left + k_cells * first, kLeftPanel);
+    }
+  };
+  context.pool.run(bands + left_panels, pack);
+  const Index panels = cut(kernels, out, dense_panels(in), context.pool.threads()).panels;
+  const Index groups = ceil_div(dense_panels(in), panels);
+  const auto multiply = [&](Index part, int) {
+    const Index row = part / groups * kLeftPanel, rows = std::min(kLeftPanel, out - row);
+    const Index begin = part % groups * panels, end = std::min(begin + panels, dense_panels(in));
+    const Index column = begin * kDensePanel, count = std::min(end * kDensePanel, in) - column;
+    kernels.dense_multiply(type, {left + k_cells * row, 1, kLeftPanel},
+                           DenseRight{packed.cells.data(), k_cells, in}.from(begin), ends, DenseStore::kAdd,
+                           dw.part(row, rows).columns(column, count));
+  };
+  context.pool.run(left_panels * groups, multiply);
+}
+
+struct TokenChunk {  // whole blocks of tokens, or units of one; in cells
+  Index begin = 0;
+  std::vector<Index> ends{};  // of the blocks, from `begin` on
+};
+
+std::vector<TokenChunk> token_chunks(std::span<const Index> ends, Index most) {
+  std::vector<TokenChunk> chunks;
+  Index at = 0;
+  for (const Index end : ends) {
+    while (at < end) {
+      const Index next = std::min(at + most, end);
+      if (chunks.empty() || next - chunks.back().begin > most) chunks.push_back({.begin = at});
+      chunks.back().ends.push_back(next - chunks.back().begin);
+      at = next;
+    }
+  }
+  return chunks;
+}
+
+// A thread interleaves the x that it multiplies itself, some tokens and columns at a time that stay in its second
+// cache; dy is read as it lies.
+void gradient_on_tiles(const Context& context, const ConstFloatRows& dy, const ConstFloatRows& x,
+                       std::span<const Index> ends, std::span<std::uint32_t> cells, const FloatRows& dw) {
+  constexpr Index kCells = 256, kCols = 512, kRows = 256;
+  const Index out = dy.cols, in = x.cols, threads = context.pool.threads();
+  const Index piece = std::min(kCells, ends.back()) * round_up(std::min(kCols, in), 16);
+  const Index pieces = std::min(threads, static_cast<Index>(cells.size()) / piece);
+  // Parts of the gradient's rows: a piece for each thread, or for each part.
+  const Index parts = pieces < threads ? pieces : threads * std::clamp<Index>(out / (threads * kRows), 1, 4);
+  const Index band = round_up(ceil_div(out, parts), 32);
+  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
+  const std::vector<TokenChunk> chunks = token_chunks(ends, kCells);
+  const auto multiply = [&](Index part, int worker) {
+    const Index row = part * band, rows = std::min(band, out - row);
+    if (rows <= 0) return;
+    const Index taken = pieces < threads ? part : worker;
+    const std::span<std::uint32_t> own = cells.subspan(static_cast<std::size_t>(taken * piece));
+    for (Index column = 0; column < in; column += kCols) {
+      const Index count = std::min(kCols, in - column);
+      const FloatRows c = dw.part(row, rows).columns(column, count);
+      for (const TokenChunk& chunk : chunks) {
+        const Index first = 2 * chunk.begin, tokens = std::min(2 * chunk.ends.back(), x.rows - first);
+        const PackedRight packed = {own, chunk.ends.back(), count};
+        interleave(kernels, DType::kBF16, x.part(first, tokens).columns(column, count), packed, 0);
+        kernels.dense_multiply(DType::kBF16, {.columns = dy.part(first, tokens).columns(row, rows)},
+                               {own.data(), packed.k_cells, count}, chunk.ends, DenseStore::kAdd, c);
+      }
+    }
+  };
+  context.pool.run(parts, multiply);
+}
+
 }  // namespace
 
 Index packed_weight_cells(DType type, Index rows, Index cols) {
@@ -144,47 +227,23 @@ Index weight_gradient_cells(DType type, Index tokens, Index rows, Index cols) {
 
 void add_weight_gradient(const Context& context, DType type, const ConstFloatRows& dy, const ConstFloatRows& x,
                          std::span<const Index> ends, std::span<std::uint32_t> cells, MatrixView<float> dw) {
-  const Index tokens = dy.rows, out = dy.cols, in = x.cols, k_cells = dense_cells(type, tokens);
+  const Index tokens = dy.rows, out = dy.cols, in = x.cols;
   JERICHO_CHECK(x.rows == tokens && dw.extent(0) == out && dw.extent(1) == in && ends.back() == tokens,
                 "dy [{}, {}], x [{}, {}], dw [{}, {}]", tokens, out, x.rows, in, dw.extent(0), dw.extent(1));
   JERICHO_CHECK(static_cast<Index>(cells.size()) >= weight_gradient_cells(type, tokens, out, in), "{} cells",
                 cells.size());
+  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
   std::vector<Index> cell_ends(ends.size());
   std::transform(ends.begin(), ends.end(), cell_ends.begin(), [&](Index end) {
     JERICHO_CHECK(type == DType::kF32 || end % 2 == 0, "a block ends at token {}", end);
     return dense_cells(type, end);
   });
-  const Index left_panels = ceil_div(out, kLeftPanel);
-  std::uint32_t* left = cells.data();
-  const PackedRight packed = {cells.subspan(static_cast<std::size_t>(k_cells * left_panels * kLeftPanel)), k_cells, in};
-  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
-  // Tiles take columns of dy as they lie, in pairs they are interleaved first.
-  const bool as_they_lie = kernels.dense_order == DenseOrder::kTiles && dy.dtype == DType::kBF16;
-  const Index bands = ceil_div(tokens, kInterleavedRows);
-  const auto pack = [&](Index part, int) {
-    if (part < bands) {
-      const Index token = part * kInterleavedRows;
-      interleave(kernels, type, x.part(token, std::min(kInterleavedRows, tokens - token)), packed, token);
-    } else {
-      const Index first = (part - bands) * kLeftPanel, count = std::min(kLeftPanel, out - first);
-      kernels.dense_interleave(type, dy.columns(first, count), kLeftPanel, left + k_cells * first, kLeftPanel);
-    }
-  };
-  context.pool.run(bands + (as_they_lie ? 0 : left_panels), pack);
   const FloatRows c = {reinterpret_cast<std::byte*>(dw.data()), DType::kF32, out, in, dw.row_stride()};
-  Cut parts = cut(kernels, out, dense_panels(in), context.pool.threads());
-  if (!as_they_lie) parts.rows = kLeftPanel;
-  const Index groups = ceil_div(dense_panels(in), parts.panels);
-  const auto multiply = [&](Index part, int) {
-    const Index row = part / groups * parts.rows, rows = std::min(parts.rows, out - row);
-    DenseLeft a = {left + k_cells * row, 1, kLeftPanel};
-    if (as_they_lie) a = {.columns = dy.columns(row, rows)};
-    const Index begin = part % groups * parts.panels, end = std::min(begin + parts.panels, dense_panels(in));
-    const Index column = begin * kDensePanel, count = std::min(end * kDensePanel, in) - column;
-    kernels.dense_multiply(type, a, DenseRight{packed.cells.data(), k_cells, in}.from(begin), cell_ends,
-                           DenseStore::kAdd, c.part(row, rows).columns(column, count));
-  };
-  context.pool.run(ceil_div(out, parts.rows) * groups, multiply);
+  if (kernels.dense_order == DenseOrder::kTiles && dy.dtype == DType::kBF16) {
+    gradient_on_tiles(context, dy, x, cell_ends, cells, c);
+  } else {
+    gradient_in_pairs(context, type, dy, x, cell_ends, cells, c);
+  }
 }
 
 }  // namespace jericho
