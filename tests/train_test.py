@@ -72,6 +72,20 @@ class Train(unittest.TestCase):
         file.write_text(CONFIG.format(output=cls.folder_of(name), tokenizer=cls.tokenizer, text=text or cls.text))
         return file
 
+    def test_a_text_is_continued_at_every_evaluation(self):
+        name = "sampled"
+        done = verbs.run("train", self.config(name), "--set", "sample.prompt=The cat", "--set", "sample.tokens=12",
+                         "--set", "sample.temperature=0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        records = [json.loads(line) for line in (self.folder_of(name) / "train.log.jsonl").read_text().splitlines()]
+        samples = {record["step"]: record["sample"] for record in records if "sample" in record}
+        self.assertEqual(sorted(samples), [20, 40])
+        self.assertTrue(all(text.startswith("The cat") and len(text) > 8 for text in samples.values()), samples)
+        self.assertEqual(digest(self.folder_of(name)), digest(self.base), "looking changes nothing")
+        told = verbs.run("run", "-m", self.folder_of(name) / "checkpoints" / "latest", "-p", "The cat", "-n", "12", "--temp",
+                         "0", "--kv-type", "f32")
+        self.assertEqual(samples[40].split("The cat", 1)[1].strip(), told.stdout.strip())
+
     def test_conversations_train_their_answers_alone(self):
         chats = verbs.folder / "chats.jsonl"
         turns = [{"role": "user", "content": "who are you?"}, {"role": "assistant", "content": "a cat on a mat"}]

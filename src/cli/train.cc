@@ -279,6 +279,11 @@ class Watch {
     if (r.bits_per_byte > 0) event(r.step, "eval/bits_per_byte", r.bits_per_byte);
   }
 
+  void sample(Index step, const std::string& text) {
+    fmt::print(stderr, "sample at {}: {}\n", step, text);
+    log_.add({{"step", step}, {"sample", text}});
+  }
+
  private:
   static double now() {
     return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -297,6 +302,13 @@ class Watch {
   const Ledger& ledger_;
   Bytes budget_;
 };
+
+SamplingOptions sampling(const TrainOptions& options) {
+  SamplingOptions sampling;
+  sampling.temperature = static_cast<double>(options.sample_temperature);
+  sampling.seed = options.seed;
+  return sampling;
+}
 
 std::unique_ptr<Tokenizer> tokenizer_at(const std::filesystem::path& path) {
   return std::filesystem::is_directory(path) ? load_tokenizer_directory(path) : load_tokenizer_file(path);
@@ -371,11 +383,22 @@ int train(const Options& flags, const std::stop_token& stop) {
                           .value("step", Index{0});
   watch.log().keep_until(begun);
   if (begun > 0) fmt::print(stderr, "going on from step {} of {}\n", begun, trainer.steps());
-  const bool done = trainer.run(
-      stop, {.step = [&](const StepReport& r) { watch.step(r); },
-             .eval = [&](const EvalReport& r) { watch.eval(r); },
-             .saved = [&](Index, const std::filesystem::path& folder,
-                          double seconds) { fmt::print(stderr, "saved {} in {:.1f} s\n", folder.string(), seconds); }});
+  TrainWatch calls = {
+      .step = [&](const StepReport& r) { watch.step(r); },
+      .eval = [&](const EvalReport& r) { watch.eval(r); },
+      .saved = [&](Index, const std::filesystem::path& folder,
+                   double seconds) { fmt::print(stderr, "saved {} in {:.1f} s\n", folder.string(), seconds); }};
+  if (!options.sample_prompt.empty()) {
+    calls.sample = [&](Index step) {
+      const std::vector<TokenId> prompt = tokenizer->encode(options.sample_prompt);
+      const std::vector<TokenId> more =
+          trainer.continue_text(prompt, options.sample_tokens, sampling(options), tokenizer->end_of_generation());
+      std::vector<TokenId> all = prompt;
+      all.insert(all.end(), more.begin(), more.end());
+      watch.sample(step, tokenizer->decode(all));
+    };
+  }
+  const bool done = trainer.run(stop, calls);
   if (!done) {
     throw Error(ErrorKind::kInterrupted, "stopped; a checkpoint is saved, the same command goes on from it");
   }

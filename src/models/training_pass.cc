@@ -604,14 +604,14 @@ void TrainingPass::run(const Context& context, const MicroBatch& batch, std::spa
 }
 
 void TrainingPass::logits(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
-                          const Memory& memory, MatrixView<float> out) const {
+                          const Memory& memory, Index first, MatrixView<float> out) const {
   Run run{.context = context, .batch = batch, .weights = weights, .sink = nullptr};
   prepare(run, batch, memory);
   forward(run);
   rms_norm_rows(context, run.saved.x.back(), run.vector(layout_.norm()), config_.rms_norm_eps, run.live.normed,
                 run.live.norm_row);
   const PackedRight head = run.pack(options_.compute, layout_.head(), WeightSide::kOutput, run.head.output);
-  dense(context, options_.compute, run.live.normed, head, DenseStore::kSet, as_rows(out));
+  dense(context, options_.compute, run.live.normed.part(first, out.extent(0)), head, DenseStore::kSet, as_rows(out));
 }
 
 }  // namespace jericho

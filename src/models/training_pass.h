@@ -86,9 +86,9 @@ class TrainingPass {
   // token t's.
   void run(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights, GradientSink* sink,
            const Memory& memory, std::span<double> losses) const;
-  // The logits [T, vocab_size] alone, for tests.
+  // The logits [rows, vocab_size] alone, of the rows from `first` on.
   void logits(const Context& context, const MicroBatch& batch, std::span<const StoredRows> weights,
-              const Memory& memory, MatrixView<float> out) const;
+              const Memory& memory, Index first, MatrixView<float> out) const;
 
  private:
   struct Block;

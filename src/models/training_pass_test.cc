@@ -158,7 +158,7 @@ Result run(const ModelConfig& c, const TrainingLayout& layout, const std::vector
     const auto losses =
         std::span(result.losses).subspan(static_cast<std::size_t>(first * data.tokens), batch.tokens.size());
     pass.run(machine.context, batch, rows, how.with_gradients ? &sink : nullptr, blocks, losses);
-    pass.logits(machine.context, batch, rows, blocks,
+    pass.logits(machine.context, batch, rows, blocks, 0,
                 {result.logits.data() + first * data.tokens * c.vocab_size, count * data.tokens, c.vocab_size});
   }
   for (const double loss : result.losses) result.loss += loss;

@@ -176,8 +176,8 @@ void SampleRows::clear() {
   trained = 0;
 }
 
-Sampler::Sampler(const TokenStore& store, DataMode mode, bool separate_documents, Index sequence_tokens,
-                 std::uint64_t seed)
+SequenceSampler::SequenceSampler(const TokenStore& store, DataMode mode, bool separate_documents, Index sequence_tokens,
+                                 std::uint64_t seed)
     : store_(store), mode_(mode), separate_(separate_documents), sequence_(sequence_tokens), seed_(seed) {
   if (mode == DataMode::kStream && stream_samples() == 0) {
     throw Error(ErrorKind::kInput, fmt::format("the texts hold {} tokens, and a sequence of {} needs {}",
@@ -185,11 +185,11 @@ Sampler::Sampler(const TokenStore& store, DataMode mode, bool separate_documents
   }
 }
 
-Index Sampler::stream_samples() const { return (store_.tokens() - 1) / sequence_; }
+Index SequenceSampler::stream_samples() const { return (store_.tokens() - 1) / sequence_; }
 
 // First fit into the last sequences that have room, in the order of the epoch. What is longer than a sequence is cut;
 // every token but a document's first is a target once.
-void Sampler::pack(Index epoch, Order order) {
+void SequenceSampler::pack(Index epoch, Order order) {
   const Index wanted = order == Order::kAsRead ? kOrdered : epoch;
   if (packed_epoch_ == wanted) return;
   packed_epoch_ = wanted;
@@ -228,7 +228,7 @@ void Sampler::pack(Index epoch, Order order) {
   }
 }
 
-void Sampler::append_pieces(std::span<const Piece> pieces, SampleRows& out) const {
+void SequenceSampler::append_pieces(std::span<const Piece> pieces, SampleRows& out) const {
   const auto begin = static_cast<Index>(out.tokens.size());
   for (const Piece& piece : pieces) {
     out.segments.push_back({static_cast<Index>(out.tokens.size()), piece.length});
@@ -244,7 +244,7 @@ void Sampler::append_pieces(std::span<const Piece> pieces, SampleRows& out) cons
   out.targets.resize(static_cast<std::size_t>(begin + sequence_), kIgnored);
 }
 
-void Sampler::append_stream(Index sample, SampleRows& out) const {
+void SequenceSampler::append_stream(Index sample, SampleRows& out) const {
   const Index first = sample * sequence_;
   const auto row = static_cast<Index>(out.tokens.size());
   Index document = store_.document_of(first), begin = first;
@@ -264,13 +264,13 @@ void Sampler::append_stream(Index sample, SampleRows& out) const {
   if (begin < first + sequence_) out.segments.push_back({row + begin - first, first + sequence_ - begin});
 }
 
-Index Sampler::epoch_sequences(Index epoch) {
+Index SequenceSampler::epoch_sequences(Index epoch) {
   if (mode_ == DataMode::kStream) return stream_samples();
   pack(epoch, Order::kShuffled);
   return static_cast<Index>(ends_.size());
 }
 
-void Sampler::append(Index epoch, Index index, SampleRows& out) {
+void SequenceSampler::append(Index epoch, Index index, SampleRows& out) {
   if (mode_ == DataMode::kStream) {
     const Shuffle shuffle(static_cast<std::uint64_t>(stream_samples()), seed_, static_cast<std::uint64_t>(epoch));
     return append_stream(static_cast<Index>(shuffle(static_cast<std::uint64_t>(index))), out);
@@ -284,13 +284,13 @@ void Sampler::append(Index epoch, Index index, SampleRows& out) {
       std::span(pieces_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(ends_[at] - begin)), out);
 }
 
-Index Sampler::ordered_sequences() {
+Index SequenceSampler::ordered_sequences() {
   if (mode_ == DataMode::kStream) return stream_samples();
   pack(0, Order::kAsRead);
   return static_cast<Index>(ends_.size());
 }
 
-void Sampler::append_in_order(Index index, SampleRows& out) {
+void SequenceSampler::append_in_order(Index index, SampleRows& out) {
   if (mode_ == DataMode::kStream) return append_stream(index, out);
   pack(0, Order::kAsRead);
   const auto at = static_cast<std::size_t>(index);

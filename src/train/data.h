@@ -1,5 +1,5 @@
 // The texts of a run as tokens, and which of them each step reads. A document (documents.h) has the tokenizer's own
-// begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore and Sampler.
+// begin and end; sequences of a step are functions of (seed, step) alone. Start at TokenStore and SequenceSampler.
 #pragma once
 
 #include <cstdint>
@@ -75,10 +75,11 @@ struct SampleRows {
 
 inline constexpr std::int32_t kIgnored = -100;
 
-class Sampler {
+class SequenceSampler {
  public:
   // `store` outlives the sampler.
-  Sampler(const TokenStore& store, DataMode mode, bool separate_documents, Index sequence_tokens, std::uint64_t seed);
+  SequenceSampler(const TokenStore& store, DataMode mode, bool separate_documents, Index sequence_tokens,
+                  std::uint64_t seed);
 
   // Sequences of an epoch: of documents this depends on the epoch, whose packing is made when first asked for.
   [[nodiscard]] Index epoch_sequences(Index epoch);

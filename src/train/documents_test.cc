@@ -141,7 +141,7 @@ TEST_F(DocumentsTest, BecomeTokensOfWhichOnlyTheAnswersAreTargets) {
     if (store.trained(i) && i != store.start(0) && i != store.start(1)) targets += tokenizer->piece(store.token(i));
   }
   EXPECT_THAT(targets, testing::StartsWith("hello</>bye</>sat"));
-  Sampler sampler(store, DataMode::kDocuments, true, 256, 1);
+  SequenceSampler sampler(store, DataMode::kDocuments, true, 256, 1);
   SampleRows rows;
   for (Index i = 0; i < sampler.epoch_sequences(0); ++i) sampler.append(0, i, rows);
   EXPECT_EQ(rows.trained, store.trained_tokens());

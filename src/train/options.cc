@@ -193,6 +193,9 @@ const std::vector<Key>& keys() {
         value("log.every", &O::log_every, count),
         value("eval.every", &O::eval_every, count),
         value("eval.sequences", &O::eval_sequences, count),
+        value("sample.prompt", &O::sample_prompt, "text"),
+        value("sample.tokens", &O::sample_tokens, count),
+        value("sample.temperature", &O::sample_temperature, number),
         value("checkpoint.every", &O::save_every, count),
         value("checkpoint.keep", &O::keep_last, count),
     };
@@ -406,6 +409,8 @@ void TrainOptions::validate() const {
   in_range("init.std", static_cast<double>(init_std), 0, 10);
   in_range("log.every", static_cast<double>(log_every), 1, 1e12);
   in_range("eval.every", static_cast<double>(eval_every), 0, 1e12);
+  in_range("sample.tokens", static_cast<double>(sample_tokens), 1, 1e6);
+  in_range("sample.temperature", static_cast<double>(sample_temperature), 0, 100);
   in_range("eval.sequences", static_cast<double>(eval_sequences), 1, 1e12);
   in_range("checkpoint.every", static_cast<double>(save_every), 0, 1e12);
   in_range("checkpoint.keep", static_cast<double>(keep_last), 1, 1e6);

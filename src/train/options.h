@@ -67,7 +67,10 @@ struct TrainOptions {
 
   Index log_every = 10;
   Index eval_every = 250;
-  Index eval_sequences = 256;  // of the held-out text at most
+  Index eval_sequences = 256;   // of the held-out text at most
+  std::string sample_prompt{};  // that each evaluation continues; empty: none
+  Index sample_tokens = 64;
+  float sample_temperature = 0.8f;
   Index save_every = 500;
   Index keep_last = 2;
 

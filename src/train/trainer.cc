@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "engine/sampler.h"
 #include "kernels/training_kernels.h"
 #include "ops/training_rows.h"
 #include "train/first_adapters.h"
@@ -236,7 +237,7 @@ double Trainer::fused_step(Index step, const SampleRows& rows, double& gradient_
 }
 
 EvalReport Trainer::evaluate(Index step) {
-  Sampler sampler(*valid_, options_.mode, options_.separate_documents, options_.sequence_tokens, options_.seed);
+  SequenceSampler sampler(*valid_, options_.mode, options_.separate_documents, options_.sequence_tokens, options_.seed);
   const Index all = sampler.ordered_sequences(), sequences = std::min(all, options_.eval_sequences);
   EvalReport report{.step = step};
   const std::vector<StoredRows> weights = all_weights();
@@ -262,6 +263,33 @@ EvalReport Trainer::evaluate(Index step) {
   }
   report.loss /= static_cast<double>(std::max<Index>(1, report.tokens));
   return report;
+}
+
+std::vector<TokenId> Trainer::continue_text(std::span<const TokenId> prompt, Index tokens,
+                                            const SamplingOptions& sampling, std::span<const TokenId> ends) {
+  const Index most = options_.sequence_tokens, vocabulary = config_.vocab_size;
+  std::vector<TokenId> text(prompt.begin(), prompt.begin() + std::min<Index>(std::ssize(prompt), most));
+  const auto begin = text.size();
+  const std::vector<StoredRows> weights = all_weights();
+  const std::vector<std::int32_t> targets(static_cast<std::size_t>(most), kIgnored);
+  std::vector<float> logits(static_cast<std::size_t>(vocabulary));
+  Sampler sampler(sampling, vocabulary);
+  sampler.accept_prompt(text);
+  while (!text.empty() && std::ssize(text) < most && std::ssize(text) - static_cast<Index>(begin) < tokens) {
+    const Index length = std::ssize(text);
+    std::vector<std::int32_t> rows(text.begin(), text.end());
+    rows.resize(static_cast<std::size_t>(most), 0);
+    const AttentionSegment segment{0, length};
+    pass_.logits(
+        context_,
+        {.sequences = 1, .sequence_tokens = most, .tokens = rows, .targets = targets, .segments = {&segment, 1}},
+        weights, memory(), length - 1, {logits.data(), 1, vocabulary});
+    const TokenId next = sampler.sample(logits, length);
+    if (std::find(ends.begin(), ends.end(), next) != ends.end()) break;
+    sampler.accept(next);
+    text.push_back(next);
+  }
+  return {text.begin() + static_cast<std::ptrdiff_t>(begin), text.end()};
 }
 
 void Trainer::save(Index step, const TrainWatch& watch) {
@@ -340,6 +368,11 @@ bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
         save(step, watch);
         checkpoints_.mark_best(step);
       }
+      since = Clock::now();
+      since_step = step;
+    }
+    if (watch.sample && (due(options_.eval_every) || step == total)) {
+      watch.sample(step);
       since = Clock::now();
       since_step = step;
     }

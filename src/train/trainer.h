@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/sampling_options.h"
 #include "memory/arena.h"
 #include "models/training_layout.h"
 #include "models/training_pass.h"
@@ -49,6 +50,7 @@ struct EvalReport {
 struct TrainWatch {
   std::function<void(const StepReport&)> step{};
   std::function<void(const EvalReport&)> eval{};
+  std::function<void(Index step)> sample{};  // as often as evaluations, with held-out texts or without
   std::function<void(Index step, const std::filesystem::path& folder, double seconds)> saved{};
 };
 
@@ -64,6 +66,10 @@ class Trainer {  // one thread
   // Error(kInput) when the loss is no number any more, or a checkpoint is of another configuration.
   bool run(const std::stop_token& stop, const TrainWatch& watch);
   [[nodiscard]] Index steps();  // of the whole run
+  // What the present weights say after a prompt: up to `tokens` more, drawn by `sampling`, until one of `ends`, as far
+  // as a sequence of training reaches. Between steps: in the calls of TrainWatch.
+  std::vector<TokenId> continue_text(std::span<const TokenId> prompt, Index tokens, const SamplingOptions& sampling,
+                                     std::span<const TokenId> ends);
 
  private:
   struct Position {
@@ -90,7 +96,7 @@ class Trainer {  // one thread
   const ModelConfig& config_;
   const TrainingLayout& layout_;
   TrainingPlan plan_;
-  Sampler sampler_;
+  SequenceSampler sampler_;
   const TokenStore* valid_;
   const StartModel* start_;
   FrozenBase* base_;

@@ -145,7 +145,7 @@ TEST(Trainer, SeesTheModelThatInferenceSees) {
   std::vector<float> trained(static_cast<std::size_t>(30 * config.vocab_size));
   pass.logits(machine.context,
               {.sequences = 1, .sequence_tokens = 30, .tokens = tokens, .targets = tokens, .segments = segments},
-              layout.weights(std::as_bytes(std::span(values))), {saved.bytes(), live.bytes(), logits.bytes()},
+              layout.weights(std::as_bytes(std::span(values))), {saved.bytes(), live.bytes(), logits.bytes()}, 0,
               {trained.data(), 30, config.vocab_size});
   for (Index t = 0; t < 30; ++t) {
     for (Index v = 0; v < config.vocab_size; ++v) {
@@ -288,7 +288,7 @@ TEST(TrainOptions, NameTheNearestKey) {
   EXPECT_THAT(refused("output: x\n", {}), HasSubstr("tokenizer: must be given"));
 }
 
-TEST(Sampler, PacksWholeDocumentsAndTrainsEveryTokenOnce) {
+TEST(SequenceSampler, PacksWholeDocumentsAndTrainsEveryTokenOnce) {
   const RunSetup setup;
   const TrainOptions o = setup.options();
   Ledger ledger(LedgerCaps{.ram = 1_GiB});
@@ -296,7 +296,7 @@ TEST(Sampler, PacksWholeDocumentsAndTrainsEveryTokenOnce) {
   const Context context{ledger, pool, kernels_for(chosen_cpu_path())};
   const TokenStore texts = TokenStore::read(context, o.train_files, {}, 65, *RunSetup::tokenizer(o), {}, {});
   for (const DataMode mode : {DataMode::kDocuments, DataMode::kStream}) {
-    Sampler sampler(texts, mode, true, 64, 1);
+    SequenceSampler sampler(texts, mode, true, 64, 1);
     SampleRows rows;
     for (Index i = 0; i < sampler.epoch_sequences(0); ++i) sampler.append(0, i, rows);
     EXPECT_EQ(rows.tokens.size(), static_cast<std::size_t>(64 * sampler.epoch_sequences(0)));
