@@ -6,12 +6,14 @@
 #include "kernels/cpu/file_rows_targets.h"
 #include "kernels/strip_layout.h"
 #include "tensor/block_formats.h"
+#include "tensor/row_formats.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/dequantize.cc"
 #include "hwy/foreach_target.h"  // must precede highway.h
 #include "hwy/highway.h"
 #include "kernels/cpu/block_codes-inl.h"
+#include "kernels/cpu/float_rows-inl.h"
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/strip-inl.h"
 
@@ -58,6 +60,17 @@ HWY_INLINE void widen_halves(Index cols, const std::byte* row, float* out, Load 
   }
 }
 
+// Row formats, which are whole blocks.
+template <class Format>
+HWY_INLINE void decode_rows(Index cols, const std::byte* row, float* out) {
+  const CodedRows<Format> rows;
+  using Values = typename CodedRows<Format>::Values;
+  for (Index c = 0; c < cols; c += Values::kColumns) {
+    const Values values = rows.decode(row, c);
+    for (int i = 0; i < Values::kVectors; ++i) store(values.at[i], out + c + 16 * i);
+  }
+}
+
 }  // namespace
 
 void dequantize_file_row(DType dtype, Index cols, const std::byte* file_row, float* out) {
@@ -71,6 +84,8 @@ void dequantize_file_row(DType dtype, Index cols, const std::byte* file_row, flo
             return widen_halves<F16>(cols, file_row, out, [](const F16* p) HWY_ATTR { return load_f16(p); });
           case DType::kBF16:
             return widen_halves<BF16>(cols, file_row, out, [](const BF16* p) HWY_ATTR { return load_bf16(p); });
+          case DType::kNF4: return decode_rows<NF4>(cols, file_row, out);
+          case DType::kFP8: return decode_rows<FP8>(cols, file_row, out);
           default: jericho::dequantize_file_row(dtype, cols, file_row, out);
         }
       });
