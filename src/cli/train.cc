@@ -205,6 +205,8 @@ std::string data_text(const TokenStore& texts) {
   std::string text = fmt::format("{} documents, {} tokens, ", texts.documents(), texts.tokens());
   if (texts.trained_tokens() + texts.documents() < texts.tokens()) {
     text += fmt::format("of which {} are trained\n", texts.trained_tokens());
+  } else if (texts.text_bytes() == Bytes{}) {
+    text += "in part on the disk\n";
   } else {
     text += fmt::format("{:.2f} bytes each\n",
                         static_cast<double>(texts.text_bytes().count) / static_cast<double>(texts.tokens()));
@@ -226,6 +228,10 @@ Bytes data_bytes(const TrainOptions& options) {
       std::error_code missing;
       const auto size = std::filesystem::file_size(file, missing);
       if (missing) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", file));
+      if (file.ends_with(".bin")) {  // its tokens stay on the disk, the begins of documents do not
+        total += Bytes{static_cast<std::int64_t>(size) / 64};
+        continue;
+      }
       total += Bytes{static_cast<std::int64_t>(size)};
       largest = std::max(largest, Bytes{static_cast<std::int64_t>(size)});
     }

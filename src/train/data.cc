@@ -17,6 +17,8 @@ constexpr Index kDocumentsPerPart = 64;
 constexpr Index kOpenSequences = 64;  // that a document may still join
 constexpr Index kOrdered = -2;
 
+bool is_shard(const std::string& file) { return file.ends_with(".bin"); }
+
 // How many tokens two texts begin with together.
 Index common_tokens(std::span<const TokenId> a, std::span<const TokenId> b) {
   return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
@@ -98,6 +100,46 @@ void TokenStore::append(const Encoded& document, bool narrow) {
   if (document.cut) ++cut_;
 }
 
+void TokenStore::append(TokenShard shard, const Tokenizer& tokenizer, const std::stop_token& stop) {
+  const Index begin = tokens(), before = documents();
+  const std::vector<std::uint64_t> listed = shard.document_starts();
+  for (std::size_t i = 1; i < listed.size(); ++i) starts_.push_back(static_cast<std::uint64_t>(begin) + listed[i]);
+  shard.each([&](Index first, std::span<const std::int32_t> ids) {
+    if (stop.stop_requested()) throw Error(ErrorKind::kInterrupted, "interrupted while texts were read");
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] < 0 || ids[i] >= tokenizer.size()) {
+        throw Error(ErrorKind::kInput,
+                    fmt::format("{}: token {} is {}, the tokenizer has {}: it was made with another one", shard.path(),
+                                first + static_cast<Index>(i), ids[i], tokenizer.size()));
+      }
+      shards_hash_ = mix64(shards_hash_ + static_cast<std::uint64_t>(ids[i]) + 0x9E3779B97F4A7C15u);
+      const Index next = first + static_cast<Index>(i) + 1;
+      if (listed.empty() && ids[i] == tokenizer.eos() && next < shard.tokens())
+        starts_.push_back(static_cast<std::uint64_t>(begin + next));
+    }
+  });
+  starts_.push_back(static_cast<std::uint64_t>(begin + shard.tokens()));
+  trained_ += shard.tokens() - (documents() - before);
+  shards_.push_back({std::move(shard), begin});
+}
+
+void TokenStore::read(Index first, std::span<std::int32_t> out) const {
+  const Index in_memory = tokens_in_memory();
+  while (!out.empty() && first < in_memory) {
+    const auto i = static_cast<std::size_t>(first++);
+    out.front() = wide_.empty() ? narrow_[i] : wide_[i];
+    out = out.subspan(1);
+  }
+  for (auto shard = shards_.begin(); shard != shards_.end() && !out.empty(); ++shard) {
+    const Index at = first - shard->first, left = shard->shard.tokens() - at;
+    if (left <= 0) continue;
+    const auto count = std::min<std::size_t>(out.size(), static_cast<std::size_t>(left));
+    shard->shard.read(at, out.first(count));
+    out = out.subspan(count);
+    first += static_cast<Index>(count);
+  }
+}
+
 TokenStore TokenStore::read(const Context& context, const std::vector<std::string>& files,
                             const DocumentOptions& options, Index most_tokens, const Tokenizer& tokenizer,
                             const std::stop_token& stop, const Progress& progress) {
@@ -112,13 +154,14 @@ TokenStore TokenStore::read(const Context& context, const std::vector<std::strin
     return Bytes{static_cast<std::int64_t>(size)};
   };
   for (const std::string& file : files) {
-    total += size_of(file);
-    largest = std::max(largest, size_of(file));
+    total += is_shard(file) ? 0_B : size_of(file);
+    largest = std::max(largest, is_shard(file) ? 0_B : size_of(file));
   }
   // While it is read: a file's text and tokens, and all tokens so far with room to grow.
   const Lease reading =
       context.ledger.require(Tier::kRam, Purpose::kDataset, Bytes{largest.count * 5 + total.count * 2});
   for (const std::string& file : files) {
+    if (is_shard(file)) continue;
     const Documents documents = read_documents(file, options);
     std::vector<Encoded> encoded(documents.list.size());
     const auto encode = [&](Index begin, Index end, int) {
@@ -139,6 +182,10 @@ TokenStore TokenStore::read(const Context& context, const std::vector<std::strin
     done += size_of(file);
     if (progress) progress(done, total);
   }
+  for (const std::string& file : files) {
+    if (is_shard(file)) store.append(TokenShard(file), tokenizer, stop);
+  }
+  if (!store.shards_.empty()) store.text_bytes_ = {};
   if (store.trained_ <= 0) throw Error(ErrorKind::kInput, "the files given hold no text that is trained");
   store.narrow_.shrink_to_fit();
   store.wide_.shrink_to_fit();
@@ -161,7 +208,7 @@ Bytes TokenStore::bytes() const {
 }
 
 std::uint64_t TokenStore::hash() const {
-  std::uint64_t hash = 0;
+  std::uint64_t hash = shards_hash_;
   for (const std::uint64_t start : starts_) hash = mix64(hash + start + 0x9E3779B97F4A7C15u);
   for (const std::uint16_t id : narrow_) hash = mix64(hash + id + 0x9E3779B97F4A7C15u);
   for (const std::int32_t id : wide_) hash = mix64(hash + static_cast<std::uint64_t>(id) + 0x9E3779B97F4A7C15u);
@@ -230,12 +277,16 @@ void SequenceSampler::pack(Index epoch, Order order) {
 
 void SequenceSampler::append_pieces(std::span<const Piece> pieces, SampleRows& out) const {
   const auto begin = static_cast<Index>(out.tokens.size());
+  std::vector<std::int32_t> ids;
   for (const Piece& piece : pieces) {
     out.segments.push_back({static_cast<Index>(out.tokens.size()), piece.length});
-    for (Index i = piece.first; i < piece.first + piece.length; ++i) {
-      const bool trained = store_.trained(i + 1);
-      out.tokens.push_back(store_.token(i));
-      out.targets.push_back(trained ? store_.token(i + 1) : kIgnored);
+    ids.resize(static_cast<std::size_t>(piece.length) + 1);
+    store_.read(piece.first, ids);
+    for (Index i = 0; i < piece.length; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      const bool trained = store_.trained(piece.first + i + 1);
+      out.tokens.push_back(ids[at]);
+      out.targets.push_back(trained ? ids[at + 1] : kIgnored);
       if (trained) ++out.trained;
     }
   }
@@ -248,12 +299,15 @@ void SequenceSampler::append_stream(Index sample, SampleRows& out) const {
   const Index first = sample * sequence_;
   const auto row = static_cast<Index>(out.tokens.size());
   Index document = store_.document_of(first), begin = first;
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(sequence_) + 1);
+  store_.read(first, ids);
   for (Index i = first; i < first + sequence_; ++i) {
+    const auto at = static_cast<std::size_t>(i - first);
     const bool last = i + 1 == store_.start(document + 1);
-    out.tokens.push_back(store_.token(i));
+    out.tokens.push_back(ids[at]);
     // What follows a document is another's begin, which nothing foretells.
     const bool ignored = (separate_ && last) || !store_.trained(i + 1);
-    out.targets.push_back(ignored ? kIgnored : store_.token(i + 1));
+    out.targets.push_back(ignored ? kIgnored : ids[at + 1]);
     if (!ignored) ++out.trained;
     if (!last) continue;
     ++document;

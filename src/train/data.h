@@ -15,15 +15,18 @@
 #include "text/tokenizer.h"
 #include "train/documents.h"
 #include "train/options.h"
+#include "train/token_shard.h"
 
 namespace jericho {
 
-// All tokens of some files, 16 bits each where the vocabulary allows it.
+// All tokens of some files: of texts in memory, 16 bits each where the vocabulary allows it, then of shards (NAME.bin)
+// on the disk, where they are read as they are needed.
 class TokenStore {
  public:
   using Progress = std::function<void(Bytes done, Bytes total)>;
   // A conversation, or a prompt with its completion, is cut off after `most_tokens` tokens, and left out where nothing
-  // that is trained is left. Errors as read_documents(); kBudget where the ledger has no room for the tokens.
+  // that is trained is left. The documents of a shard are those of its list, or end with the tokenizer's end. Errors as
+  // read_documents() and TokenShard, also for a token that the vocabulary lacks; kBudget where the ledger has no room.
   static TokenStore read(const Context& context, const std::vector<std::string>& files, const DocumentOptions& options,
                          Index most_tokens, const Tokenizer& tokenizer, const std::stop_token& stop,
                          const Progress& progress);
@@ -34,17 +37,16 @@ class TokenStore {
     return static_cast<Index>(starts_[static_cast<std::size_t>(document)]);
   }
   [[nodiscard]] Index length(Index document) const { return start(document + 1) - start(document); }
-  [[nodiscard]] std::int32_t token(Index index) const {
-    const auto i = static_cast<std::size_t>(index);
-    return wide_.empty() ? narrow_[i] : wide_[i];
-  }
+  // Tokens from `first` on. Error(kIo) where a shard cannot be read.
+  void read(Index first, std::span<std::int32_t> out) const;
   // Is the token a target?
   [[nodiscard]] bool trained(Index index) const {
-    return untrained_.empty() || !untrained_[static_cast<std::size_t>(index)];
+    const auto i = static_cast<std::size_t>(index);
+    return i >= untrained_.size() || !untrained_[i];
   }
   // The document that holds a token.
   [[nodiscard]] Index document_of(Index token) const;
-  [[nodiscard]] Bytes text_bytes() const { return text_bytes_; }  // that are trained, of all documents
+  [[nodiscard]] Bytes text_bytes() const { return text_bytes_; }  // that are trained; 0: not known, there are shards
   [[nodiscard]] Index trained_tokens() const { return trained_; }
   [[nodiscard]] Index cut_documents() const { return cut_; }  // that were too long
   [[nodiscard]] Index left_out() const { return left_out_; }  // since nothing of them would be trained
@@ -54,10 +56,18 @@ class TokenStore {
  private:
   struct Encoded;
   void append(const Encoded& document, bool narrow);
+  void append(TokenShard shard, const Tokenizer& tokenizer, const std::stop_token& stop);
+  [[nodiscard]] Index tokens_in_memory() const { return std::ssize(narrow_) + std::ssize(wide_); }
 
   std::vector<std::uint16_t> narrow_;
   std::vector<std::int32_t> wide_;
-  std::vector<bool> untrained_;        // empty: all are trained
+  std::vector<bool> untrained_;  // of those in memory; what it lacks is trained
+  struct PlacedShard {
+    TokenShard shard;
+    Index first = 0;  // of its tokens among all
+  };
+  std::vector<PlacedShard> shards_;
+  std::uint64_t shards_hash_ = 0;
   std::vector<std::uint64_t> starts_;  // of documents; the last is the end
   Bytes text_bytes_{};
   Index trained_ = 0, cut_ = 0, left_out_ = 0;

@@ -137,8 +137,11 @@ TEST_F(DocumentsTest, BecomeTokensOfWhichOnlyTheAnswersAreTargets) {
   };
   const TokenStore store = store_of(1000);
   std::string targets;
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(store.tokens()));
+  store.read(0, ids);
   for (Index i = 0; i < store.tokens(); ++i) {
-    if (store.trained(i) && i != store.start(0) && i != store.start(1)) targets += tokenizer->piece(store.token(i));
+    if (store.trained(i) && i != store.start(0) && i != store.start(1))
+      targets += tokenizer->piece(ids[static_cast<std::size_t>(i)]);
   }
   EXPECT_THAT(targets, testing::StartsWith("hello</>bye</>sat"));
   SequenceSampler sampler(store, DataMode::kDocuments, true, 256, 1);

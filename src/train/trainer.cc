@@ -258,7 +258,7 @@ EvalReport Trainer::evaluate(Index step) {
     for (const double each : losses) report.loss += each;
     report.tokens += rows.trained;
   }
-  if (sequences == all) {
+  if (sequences == all && valid_->text_bytes() > Bytes{}) {
     report.bits_per_byte = report.loss / 0.693147180559945309 / static_cast<double>(valid_->text_bytes().count);
   }
   report.loss /= static_cast<double>(std::max<Index>(1, report.tokens));
