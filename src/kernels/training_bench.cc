@@ -194,9 +194,10 @@ void add(const std::string& what, CpuPath path, const std::function<void(benchma
 
 void register_all() {
   for (const CpuPath path : usable_cpu_paths()) {
-    if (path == CpuPath::kScalar || path == CpuPath::kAmx) continue;  // amx takes the kernels of avx512
-    add("dense_f32", path, [](benchmark::State& state, CpuPath p) { dense(state, p, DType::kF32); });
+    if (path == CpuPath::kScalar) continue;
     add("dense_bf16", path, [](benchmark::State& state, CpuPath p) { dense(state, p, DType::kBF16); });
+    if (path == CpuPath::kAmx) continue;  // takes all other kernels of avx512
+    add("dense_f32", path, [](benchmark::State& state, CpuPath p) { dense(state, p, DType::kF32); });
     add("adamw", path, adamw);
     add("cross_entropy", path, cross_entropy);
     add("rms_norm_backward", path, rms_norm_backward);
