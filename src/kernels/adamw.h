@@ -3,7 +3,8 @@
 //   g = g scale;  w = w keep
 //   m = fma(m, beta1, (1 - beta1) g);  v = fma(v, beta2, ((1 - beta2) g) g)
 //   w = w - (step_size m) / (sqrt(v) / root_correction + epsilon)
-// Elements are independent. w, m and v are changed in place.
+// Elements are independent. w, m and v are changed in place. move_weights() is the step of rules that make a direction of
+// the gradient first: w = (w - factor g) keep.
 #pragma once
 
 #include "base/index.h"
@@ -23,6 +24,7 @@ struct AdamWStep {
 namespace ref {
 
 void adamw(const AdamWStep& step, const float* gradient, Index count, float* weight, float* m, float* v);
+void move_weights(float factor, float keep, const float* g, Index count, float* w);
 
 }  // namespace ref
 }  // namespace jericho

@@ -24,6 +24,7 @@ TrainingKernels scalar_table() {
   table.add_column_sums = ref::add_column_sums;
   table.sum_squares = ref::sum_squares;
   table.round_row = ref::round_row;
+  table.move_weights = ref::move_weights;
   return table;
 }
 

@@ -43,6 +43,7 @@ struct TrainingKernels {
   void (*row_dots)(const ConstFloatRows& a, const ConstFloatRows& b, float* out) = nullptr;
   void (*add_column_sums)(const ConstFloatRows& x, std::span<float> sums) = nullptr;
   float (*sum_squares)(const float* x, Index count) = nullptr;
+  void (*move_weights)(float factor, float keep, const float* g, Index count, float* w) = nullptr;
   void (*round_row)(DType dtype, const float* x, Index cols, const RoundingStream& stream, std::byte* row) = nullptr;
 };
 

@@ -47,6 +47,16 @@ TEST_P(UpdateKernels, AdamWScalesAGradientAsIfItHadBeenScaledBefore) {
   EXPECT_THAT(v, BitEqual(expected_v));
 }
 
+TEST_P(UpdateKernels, MoveWeightsAsTheReferenceForEveryLength) {
+  for (const Index n : {1, 7, 16, 17, 63, 64, 65, 4096}) {
+    const std::vector<float> g = random_row(n, 1);
+    std::vector<float> w = random_row(n, 2), expected = w;
+    ref::move_weights(0.3f, 0.999f, g.data(), n, expected.data());
+    training_kernels_for(GetParam()).move_weights(0.3f, 0.999f, g.data(), n, w.data());
+    ASSERT_THAT(w, BitEqual(expected)) << "n " << n;
+  }
+}
+
 TEST_P(UpdateKernels, RoundAtRandomAsTheReferenceForEveryLength) {
   for (const DType type : {DType::kBF16, DType::kQC8}) {
     for (const Index n : {1, 7, 16, 127, 128, 129, 160, 515, 4096}) {

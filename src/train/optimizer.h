@@ -49,14 +49,10 @@ struct UpdateStep {
   float scale = 1;          // of the gradient, for rules that scale it themselves
 };
 
-// Where a weight goes: w = (w - factor g) keep, each operation rounded.
+// Where a weight goes: w = (w - factor g) keep, each operation rounded (kernels/adamw.h).
 struct Move {
   float factor = 0;
   float keep = 1;
-
-  void apply(const float* g, Index count, float* w) const {
-    for (Index i = 0; i < count; ++i) w[i] = (w[i] - factor * g[i]) * keep;
-  }
 };
 
 // Immutable, thread-compatible. Same inputs, same bits, for any number of threads.

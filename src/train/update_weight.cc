@@ -34,7 +34,7 @@ void move_stored_rows(const Context& context, const TrainedTensor& tensor, const
     float* const w = rows.data() + worker * round_up(tensor.cols, 16);
     for (Index row = begin; row < end; ++row) {
       decode_columns(decode, stored, row, 0, tensor.cols, w);
-      move.apply(direction.row(row).data(), tensor.cols, w);
+      kernels.move_weights(move.factor, move.keep, direction.row(row).data(), tensor.cols, w);
       RoundingStream random = stream;
       random.row = row;
       kernels.round_row(tensor.dtype, w, tensor.cols, random, weight.data() + row * tensor.row_bytes().count);

@@ -22,6 +22,7 @@ TrainingKernels avx2_training_table(const TrainingKernels& below) {
   table.add_column_sums = N_AVX2::add_column_sums;
   table.sum_squares = N_AVX2::sum_squares;
   table.round_row = N_AVX2::round_row;
+  table.move_weights = N_AVX2::move_weights;
   return table;
 }
 
@@ -43,6 +44,7 @@ TrainingKernels avx512_training_table(const TrainingKernels& below) {
   table.add_column_sums = N_AVX3::add_column_sums;
   table.sum_squares = N_AVX3::sum_squares;
   table.round_row = N_AVX3::round_row;
+  table.move_weights = N_AVX3::move_weights;
   if (has_units(PeakKind::kBF16Pairs, CpuPath::kAvx512)) table.dense_multiply = N_AVX3::dense_multiply_bf16;
   return table;
 }

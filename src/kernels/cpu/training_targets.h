@@ -31,6 +31,7 @@ namespace jericho::kernels {
   void row_dots(const ConstFloatRows& a, const ConstFloatRows& b, float* out);                                         \
   void add_column_sums(const ConstFloatRows& x, std::span<float> sums);                                                \
   float sum_squares(const float* x, Index count);                                                                      \
+  void move_weights(float factor, float keep, const float* g, Index count, float* w);                                  \
   void round_row(DType dtype, const float* x, Index cols, const RoundingStream& stream, std::byte* row);               \
   }
 JERICHO_TARGET_KERNELS(N_AVX2)

@@ -38,6 +38,15 @@ void adamw(const AdamWStep& step, const float* gradient, Index count, float* wei
   }
 }
 
+void move_weights(float factor, float keep, const float* g, Index count, float* w) {
+  const F32x16 factors = set(factor), keeps = set(keep);
+  for (Index i = 0; i < count; i += 16) {
+    const Index left = count - i;
+    const F32x16 moved = subtract(load_up_to_16(w + i, left), multiply(factors, load_up_to_16(g + i, left)));
+    store_up_to_16(multiply(moved, keeps), w + i, left);
+  }
+}
+
 namespace {
 
 using WordTag = hn::RebindToUnsigned<FloatTag>;

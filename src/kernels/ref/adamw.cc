@@ -14,3 +14,7 @@ void jericho::ref::adamw(const AdamWStep& step, const float* gradient, Index cou
     weight[i] = w - (step.step_size * m[i]) / root;
   }
 }
+
+void jericho::ref::move_weights(float factor, float keep, const float* g, Index count, float* w) {
+  for (Index i = 0; i < count; ++i) w[i] = (w[i] - factor * g[i]) * keep;
+}

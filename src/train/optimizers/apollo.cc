@@ -62,14 +62,20 @@ class Apollo final : public Optimizer {
       }
     });
     const std::span<float> g(gradient.data(), static_cast<std::size_t>(shape().size()));
-    scale_gradient(context, gradient, at);
-    const double now = norm(context, g, at.sums);
+    double all = 1;  // what Mini scales the whole gradient by: no pass over it is needed for that
+    if (options_.one_factor) {
+      const double of_n = norm(context, at.n, at.sums), of_r = norm(context, at.r, at.sums);
+      all = of_n / (of_r + kTiny);
+    } else {
+      scale_channels(context, gradient, at);
+    }
+    const double now = all * norm(context, g, at.sums);
     float& previous = previous_norm(state);
     double limit = 1;
     if (previous != kNone) limit = std::max(now / (static_cast<double>(previous) + kTiny), kGrowth) / kGrowth;
     if (now > 0) previous = static_cast<float>(now / limit);  // a step without a gradient says nothing about the next
 
-    const double size = static_cast<double>(update.learning_rate) * betas.correction(update.number) *
+    const double size = all * static_cast<double>(update.learning_rate) * betas.correction(update.number) *
                         std::sqrt(static_cast<double>(options_.scale)) / limit;
     return {static_cast<float>(size), 1 - update.learning_rate * options_.decay_of(shape())};
   }
@@ -97,26 +103,21 @@ class Apollo final : public Optimizer {
     return at;
   }
 
-  // g times |N| / |R|, of each channel or of all.
-  void scale_gradient(const Context& context, MatrixView<float> gradient, const Buffers& at) const {
+  // Each channel of g times its |N| / |R|.
+  void scale_channels(const Context& context, MatrixView<float> gradient, const Buffers& at) const {
     const Index channels = std::ssize(at.factors), rank = projection_.rank();
     const bool right = projection_.from_right();
-    if (options_.one_factor) {
-      const double of_n = norm(context, at.n, at.sums), of_r = norm(context, at.r, at.sums);
-      std::fill(at.factors.begin(), at.factors.end(), static_cast<float>(of_n / (of_r + kTiny)));
-    } else {
-      parallel_for(context.pool, channels, kLines, [&](Index begin, Index end, int) {
-        for (Index c = begin; c < end; ++c) {
-          double of_n = 0, of_r = 0;
-          for (Index k = 0; k < rank; ++k) {
-            const auto i = static_cast<std::size_t>(right ? c * rank + k : k * channels + c);
-            of_n += static_cast<double>(at.n[i]) * static_cast<double>(at.n[i]);
-            of_r += static_cast<double>(at.r[i]) * static_cast<double>(at.r[i]);
-          }
-          at.factors[static_cast<std::size_t>(c)] = static_cast<float>(std::sqrt(of_n) / (std::sqrt(of_r) + kTiny));
+    parallel_for(context.pool, channels, kLines, [&](Index begin, Index end, int) {
+      for (Index c = begin; c < end; ++c) {
+        double of_n = 0, of_r = 0;
+        for (Index k = 0; k < rank; ++k) {
+          const auto i = static_cast<std::size_t>(right ? c * rank + k : k * channels + c);
+          of_n += static_cast<double>(at.n[i]) * static_cast<double>(at.n[i]);
+          of_r += static_cast<double>(at.r[i]) * static_cast<double>(at.r[i]);
         }
-      });
-    }
+        at.factors[static_cast<std::size_t>(c)] = static_cast<float>(std::sqrt(of_n) / (std::sqrt(of_r) + kTiny));
+      }
+    });
     parallel_for(context.pool, shape().rows, 1, [&](Index begin, Index end, int) {
       for (Index row = begin; row < end; ++row) {
         const std::span<float> g = gradient.row(row);

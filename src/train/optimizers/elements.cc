@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/training_kernels.h"
+
 namespace jericho {
 
 double squares(const float* x, Index count) {
@@ -25,8 +27,9 @@ double squares(const float* x, Index count) {
 
 void move_weight(const Context& context, const Move& move, MatrixView<const float> direction,
                  MatrixView<float> weight) {
+  const TrainingKernels& kernels = training_kernels_for(context.kernels.path);
   parallel_for(context.pool, weight.extent(0) * weight.extent(1), kUpdateGrain, [&](Index begin, Index end, int) {
-    move.apply(direction.data() + begin, end - begin, weight.data() + begin);
+    kernels.move_weights(move.factor, move.keep, direction.data() + begin, end - begin, weight.data() + begin);
   });
 }
 
