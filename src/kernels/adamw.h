@@ -3,8 +3,8 @@
 //   g = g scale;  w = w keep
 //   m = fma(m, beta1, (1 - beta1) g);  v = fma(v, beta2, ((1 - beta2) g) g)
 //   w = w - (step_size m) / (sqrt(v) / root_correction + epsilon)
-// Elements are independent. w, m and v are changed in place. move_weights() is the step of rules that make a direction of
-// the gradient first: w = (w - factor g) keep.
+// Elements are independent. w, m and v are changed in place. move_weights() is the step of rules that make a direction
+// of the gradient first: w = (w - factor g) keep.
 #pragma once
 
 #include "base/index.h"
