@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <thread>
+#include <variant>
 
 #include "memory/arena.h"
 #include "memory/disk_speed.h"
@@ -20,7 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr double kSeconds = 0.4;  // of each reading
-constexpr Bytes kLargestUnit = 24_MiB;
 constexpr int kUnits = 8;
 
 std::optional<double> reading_of(const ModelFile& model, std::span<std::byte> buffer, const std::stop_token& stop) {
@@ -74,11 +74,9 @@ std::optional<StreamingSpeed> measure_streaming(const Context& context, const Mo
                                                 const std::function<void()>& compute, const std::stop_token& stop) {
   const WeightUnits units(config, weights);
   const Bytes rooms = round_up(units.room() * context.pool.threads(), Bytes{4096});
-  Ledger ledger(LedgerCaps{.ram = kStreamingProbe});
-  const Arena memory(
-      ledger.require(Tier::kRam, Purpose::kWeightsStaging,
-                     round_up(std::min(kStreamingProbe, kDiskBuffer + kLargestUnit + rooms), Bytes{4096})),
-      {.populate = true});
+  auto room = context.ledger.reserve(Tier::kRam, Purpose::kWeightsStaging, kDiskBuffer + rooms);
+  if (std::holds_alternative<Refusal>(room)) return std::nullopt;
+  const Arena memory(std::get<Lease>(std::move(room)), {.populate = true});
   const std::span<std::byte> unit = memory.bytes().subspan(rooms.size());
   const auto alone = reading_of(file, unit, stop);
   if (!alone || units.units().empty()) return std::nullopt;

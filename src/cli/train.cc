@@ -220,23 +220,9 @@ std::string data_text(const TokenStore& texts) {
   return text;
 }
 
-// The most that reading the texts and keeping their tokens takes: see TokenStore::read().
+// The most that reading the texts and keeping their tokens takes.
 Bytes data_bytes(const TrainOptions& options) {
-  Bytes total{}, largest{};
-  for (const auto* files : {&options.train_files, &options.valid_files}) {
-    for (const std::string& file : *files) {
-      std::error_code missing;
-      const auto size = std::filesystem::file_size(file, missing);
-      if (missing) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", file));
-      if (file.ends_with(".bin")) {  // its tokens stay on the disk, the begins of documents do not
-        total += Bytes{static_cast<std::int64_t>(size) / 64};
-        continue;
-      }
-      total += Bytes{static_cast<std::int64_t>(size)};
-      largest = std::max(largest, Bytes{static_cast<std::int64_t>(size)});
-    }
-  }
-  return largest * 5 + total * 3;
+  return TokenStore::reading_bytes(options.train_files) + TokenStore::reading_bytes(options.valid_files);
 }
 
 class Watch {

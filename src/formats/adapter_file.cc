@@ -67,8 +67,9 @@ class Settings {
                 fmt::format("{}: '{}': expected {}, found {}", what_, key, expected, text.substr(0, 80)));
   }
   [[nodiscard]] double number(const std::string& key, const Json& value, double least) const {
-    if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() < least)
-      refuse(key, least > 0 ? "a number above 0" : "a number of at least 0", value);
+    constexpr double kMost = 1e9;
+    if (!value.is_number() || !(value.get<double>() >= least && value.get<double>() <= kMost))
+      refuse(key, least > 0 ? "a number above 0, up to 1e9" : "a number of 0 to 1e9", value);
     return value.get<double>();
   }
   [[nodiscard]] Index whole(const std::string& key, const Json& value) const {
@@ -320,7 +321,7 @@ Json to_json(const AdapterSettings& s) {
   for (const auto& [key, rank] : s.rank_pattern) ranks[key] = rank;
   for (const auto& [key, alpha] : s.alpha_pattern) alphas[key] = alpha;
   const auto whole_if_whole = [](double x) {
-    return x == std::floor(x) ? Json(static_cast<std::int64_t>(x)) : Json(x);
+    return x == std::floor(x) && std::abs(x) < 0x1p53 ? Json(static_cast<std::int64_t>(x)) : Json(x);
   };
   return {{"peft_type", "LORA"},
           {"task_type", "CAUSAL_LM"},

@@ -4,7 +4,7 @@
 // tensor's stream, for purpose 3 and the number of the update: a function of the weight's place, not of threads.
 //   BF16  bits = bits(x) + (word & 0xffff), of which the upper half is kept; infinities and NaN stay such
 //   QC8   of each group of 128 columns, the last one filled with zeros: a = max |x|, the scale is a / 127, and
-//         code = floor(min(x * (127 / a) + (word >> 8) 2^-24, 127)); all zeros where a < 2^-100
+//         code = floor(clamp(x * (127 / a) + (word >> 8) 2^-24, -127, 127)); all zeros where a < 2^-100
 #pragma once
 
 #include <cstddef>

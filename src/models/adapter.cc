@@ -275,7 +275,7 @@ void Adapter::divide_by_norms(const Context& context, const AdapterLayout& layou
       if (p.form.factor != 1)
         for (float& value : row) value /= p.form.factor;
       add_to_weight_row(context.kernels, w, n, row, values.last(static_cast<std::size_t>(w.rank())));
-      gain[n] /= row_norm(context.kernels.path, row);
+      gain[n] = dora_gain(gain[n], row_norm(context.kernels.path, row));
     };
     context.pool.run(chunk->rows, std::ref(norm_of_row));
   }

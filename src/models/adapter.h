@@ -102,5 +102,7 @@ void add_to_weight_row(const Kernels& kernels, const LowRankWeight& adapter, Ind
                        std::span<float> u);
 // The norm of a row, its squares in 16 lanes.
 float row_norm(CpuPath path, std::span<const float> w);
+// What DoRA multiplies a row by; a row of zeros stays one.
+inline float dora_gain(float magnitude, float norm) { return norm > 0 ? magnitude / norm : 0; }
 
 }  // namespace jericho

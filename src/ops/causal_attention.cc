@@ -12,8 +12,12 @@ namespace {
 
 constexpr Index kKeyPanel = 48;  // keys side by side where they are rows of a product in pairs
 
+bool on_tiles(const TrainingKernels& kernels, DType type) {
+  return type == DType::kBF16 && kernels.dense_order == DenseOrder::kTiles;
+}
+
 // Queries of a tile: whole tiles of the products. How their sums are cut depends on it, as on the order of products.
-Index query_tile(const TrainingKernels& kernels) { return kernels.dense_order == DenseOrder::kTiles ? kQueryTile : 48; }
+Index query_tile(const TrainingKernels& kernels, DType type) { return on_tiles(kernels, type) ? kQueryTile : 48; }
 
 struct Operand {  // packed; all of its panels
   std::span<std::uint32_t> cells{};
@@ -77,7 +81,7 @@ class Part {
     [[nodiscard]] Index panel() const { return column / kDensePanel; }
   };
   [[nodiscard]] Tile tile(Index first) const {
-    const Index rows = std::min(query_tile(kernels_), segment_.rows - first);
+    const Index rows = std::min(query_tile(kernels_, c_.type), segment_.rows - first);
     const Index lowest = c_.window > 0 ? first - c_.window + 1 : 0;  // of the first row
     const Index column = std::max<Index>(lowest, 0) / kDensePanel * kDensePanel;
     const Index cols = first + rows - column;
@@ -129,7 +133,7 @@ class Part {
   void add_over_queries(const Tile& t, const ConstFloatRows& x, const Operand& y, std::span<std::uint32_t> left_cells,
                         const FloatRows& out) const {
     const Index cells = dense_cells(c_.type, t.rows);
-    if (c_.type == DType::kBF16 && kernels_.dense_order == DenseOrder::kTiles) {
+    if (on_tiles(kernels_, c_.type)) {
       kernels_.dense_multiply(c_.type, {.columns = x.columns(0, t.cols)}, y.right(), {&cells, 1}, DenseStore::kAdd,
                               out);
       return;
@@ -187,7 +191,7 @@ void causal_attention(const Context& context, const CausalAttention& shape, std:
     for (Index head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       float* largest = softmax.largest.row(head).data() + segment.first;
       float* inverse = softmax.inverse.row(head).data() + segment.first;
-      for (Index first = 0; first < segment.rows; first += query_tile(kernels)) {
+      for (Index first = 0; first < segment.rows; first += query_tile(kernels, shape.type)) {
         const Part::Tile t = p.tile(first);
         const FloatRows probabilities = typed_rows(b.p, shape.type, t.rows, t.padded);
         p.scores(t, p.rows_of(q, head, first, t.rows), b.k_transposed, b.s);
@@ -227,7 +231,7 @@ void causal_attention_backward(const Context& context, const CausalAttention& sh
     for (Index head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       const float* largest = softmax.largest.row(head).data() + segment.first;
       const float* inverse = softmax.inverse.row(head).data() + segment.first;
-      for (Index first = 0; first < segment.rows; first += query_tile(kernels)) {
+      for (Index first = 0; first < segment.rows; first += query_tile(kernels, shape.type)) {
         const Part::Tile t = p.tile(first);
         const ConstFloatRows q_tile = p.rows_of(q, head, first, t.rows);
         const ConstFloatRows dout_tile = p.rows_of(dout, head, first, t.rows);

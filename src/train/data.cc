@@ -17,6 +17,19 @@ constexpr Index kDocumentsPerPart = 64;
 constexpr Index kOpenSequences = 64;  // that a document may still join
 constexpr Index kOrdered = -2;
 
+Bytes size_of(const std::string& file) {
+  std::error_code failure;
+  const auto size = std::filesystem::file_size(file, failure);
+  if (failure) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", file));
+  return Bytes{static_cast<std::int64_t>(size)};
+}
+
+void check_token(const TokenShard& shard, Index index, std::int32_t id, Index vocabulary) {
+  if (id >= 0 && id < vocabulary) return;
+  throw Error(ErrorKind::kInput, fmt::format("{}: token {} is {}, the tokenizer has {}: it was made with another one",
+                                             shard.path(), index, id, vocabulary));
+}
+
 bool is_shard(const std::string& file) { return file.ends_with(".bin"); }
 
 // How many tokens two texts begin with together.
@@ -107,11 +120,7 @@ void TokenStore::append(TokenShard shard, const Tokenizer& tokenizer, const std:
   shard.each([&](Index first, std::span<const std::int32_t> ids) {
     if (stop.stop_requested()) throw Error(ErrorKind::kInterrupted, "interrupted while texts were read");
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      if (ids[i] < 0 || ids[i] >= tokenizer.size()) {
-        throw Error(ErrorKind::kInput,
-                    fmt::format("{}: token {} is {}, the tokenizer has {}: it was made with another one", shard.path(),
-                                first + static_cast<Index>(i), ids[i], tokenizer.size()));
-      }
+      check_token(shard, first + static_cast<Index>(i), ids[i], vocabulary_);
       shards_hash_ = mix64(shards_hash_ + static_cast<std::uint64_t>(ids[i]) + 0x9E3779B97F4A7C15u);
       const Index next = first + static_cast<Index>(i) + 1;
       if (listed.empty() && ids[i] == tokenizer.eos() && next < shard.tokens())
@@ -135,9 +144,27 @@ void TokenStore::read(Index first, std::span<std::int32_t> out) const {
     if (left <= 0) continue;
     const auto count = std::min<std::size_t>(out.size(), static_cast<std::size_t>(left));
     shard->shard.read(at, out.first(count));
+    // It may have been written anew since it was looked at.
+    for (std::size_t i = 0; i < count; ++i) check_token(shard->shard, at + static_cast<Index>(i), out[i], vocabulary_);
     out = out.subspan(count);
     first += static_cast<Index>(count);
   }
+}
+
+Bytes TokenStore::reading_bytes(const std::vector<std::string>& files) {
+  Bytes largest{}, total{};
+  for (const std::string& file : files) {
+    const Bytes size = size_of(file);
+    if (is_shard(file)) {  // its tokens stay on the disk, the begins of documents do not
+      total += Bytes{size.count / 64};
+      continue;
+    }
+    // A file's text and tokens while it is read; of JSON also what it is parsed to and the texts that are rendered.
+    const std::int64_t times = file.ends_with(".json") ? 16 : file.ends_with(".jsonl") ? 8 : 5;
+    largest = std::max(largest, size * times);
+    total += size;
+  }
+  return largest + total * 2;  // all tokens so far, with room to grow
 }
 
 TokenStore TokenStore::read(const Context& context, const std::vector<std::string>& files,
@@ -145,21 +172,11 @@ TokenStore TokenStore::read(const Context& context, const std::vector<std::strin
                             const std::stop_token& stop, const Progress& progress) {
   TokenStore store;
   store.starts_.push_back(0);
+  store.vocabulary_ = tokenizer.size();
   const bool narrow = tokenizer.size() <= 65536;
-  Bytes total{}, done{}, largest{};
-  const auto size_of = [](const std::string& file) {
-    std::error_code failure;
-    const auto size = std::filesystem::file_size(file, failure);
-    if (failure) throw Error(ErrorKind::kInput, fmt::format("{}: no such file, or it cannot be read", file));
-    return Bytes{static_cast<std::int64_t>(size)};
-  };
-  for (const std::string& file : files) {
-    total += is_shard(file) ? 0_B : size_of(file);
-    largest = std::max(largest, is_shard(file) ? 0_B : size_of(file));
-  }
-  // While it is read: a file's text and tokens, and all tokens so far with room to grow.
-  const Lease reading =
-      context.ledger.require(Tier::kRam, Purpose::kDataset, Bytes{largest.count * 5 + total.count * 2});
+  Bytes total{}, done{};
+  for (const std::string& file : files) total += is_shard(file) ? 0_B : size_of(file);
+  const Lease reading = context.ledger.require(Tier::kRam, Purpose::kDataset, reading_bytes(files));
   for (const std::string& file : files) {
     if (is_shard(file)) continue;
     const Documents documents = read_documents(file, options);

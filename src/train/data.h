@@ -37,6 +37,9 @@ class TokenStore {
     return static_cast<Index>(starts_[static_cast<std::size_t>(document)]);
   }
   [[nodiscard]] Index length(Index document) const { return start(document + 1) - start(document); }
+  // The most that read() takes of such files, and that it keeps.
+  static Bytes reading_bytes(const std::vector<std::string>& files);
+
   // Tokens from `first` on. Error(kIo) where a shard cannot be read.
   void read(Index first, std::span<std::int32_t> out) const;
   // Is the token a target?
@@ -68,6 +71,7 @@ class TokenStore {
   };
   std::vector<PlacedShard> shards_;
   std::uint64_t shards_hash_ = 0;
+  Index vocabulary_ = 0;
   std::vector<std::uint64_t> starts_;  // of documents; the last is the end
   Bytes text_bytes_{};
   Index trained_ = 0, cut_ = 0, left_out_ = 0;

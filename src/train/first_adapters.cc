@@ -83,7 +83,7 @@ void compute_gains(const Context& context, const TrainingLayout& layout, std::sp
                    std::span<std::byte> trained, Scratch& scratch) {
   over_norms(context, layout, weights, trained, scratch, [&](const TrainedAdapter& adapter, Index n, float norm) {
     const float magnitude = layout.weight(trained, adapter.magnitude).data()[n];
-    layout.weight(trained, adapter.gain).data()[n] = norm > 0 ? magnitude / norm : 0;
+    layout.weight(trained, adapter.gain).data()[n] = dora_gain(magnitude, norm);
   });
 }
 

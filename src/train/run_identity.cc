@@ -31,9 +31,11 @@ nlohmann::json run_identity(const TrainOptions& options, DenseOrder order) {
 }
 
 void require_same_run(const std::filesystem::path& output, nlohmann::json then, const nlohmann::json& now) {
-  if (then.is_object() && !then.contains(kOrder)) then[kOrder] = kPairs;  // it is older than tiles
-  for (const auto& [key, value] : now.items()) {
-    const nlohmann::json before = then.value(key, nlohmann::json());
+  if (then.is_object() && !then.contains(kOrder)) then[kOrder] = kPairs;     // it is older than tiles
+  nlohmann::json keys = then.is_object() ? then : nlohmann::json::object();  // what only one of them has differs too
+  keys.update(now);
+  for (const auto& [key, any] : keys.items()) {
+    const nlohmann::json before = then.value(key, nlohmann::json()), value = now.value(key, nlohmann::json());
     if (before == value) continue;
     throw Error(ErrorKind::kUsage, fmt::format("{}: its checkpoints were trained with another '{}' ({}, now {}); {}",
                                                output.string(), key, before.dump(), value.dump(), remedy(key, before)));

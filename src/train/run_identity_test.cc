@@ -33,6 +33,14 @@ TEST(RunIdentity, NamesTheOptionThatIsAnother) {
       HasSubstr("runs/story: its checkpoints were trained with another 'seed' (1, now 2); give another output"));
 }
 
+TEST(RunIdentity, NamesWhatOnlyOneOfTheRunsHas) {
+  const nlohmann::json full = run_identity({}, DenseOrder::kPairs);
+  nlohmann::json adapters = full;
+  adapters["adapter"] = {{"rank", 8}};
+  EXPECT_THAT(refusal(full, adapters), HasSubstr("another 'adapter' (null, now {\"rank\":8})"));
+  EXPECT_THAT(refusal(adapters, full), HasSubstr("another 'adapter' ({\"rank\":8}, now null)"));
+}
+
 TEST(RunIdentity, RefusesProductsThatAddUpInAnotherOrder) {
   const TrainOptions options;
   const nlohmann::json pairs = run_identity(options, DenseOrder::kPairs);

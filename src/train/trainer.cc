@@ -137,8 +137,8 @@ double Trainer::one_step(Index step, double& gradient_norm) {
   if (!std::isfinite(loss) || !std::isfinite(gradient_norm)) {
     throw Error(
         ErrorKind::kInput,
-        fmt::format("step {}: the loss is {} and the gradient's norm {}; nothing was changed by it, and the last "
-                    "checkpoint stands: try a lower schedule.peak, a longer schedule.warmup, or a clip",
+        fmt::format("step {}: the loss is {} and the gradient's norm {}; the last checkpoint stands: try a lower "
+                    "schedule.peak, a longer schedule.warmup, or a clip",
                     step + 1, loss, gradient_norm));
   }
   return loss;
@@ -258,7 +258,7 @@ EvalReport Trainer::evaluate(Index step) {
     for (const double each : losses) report.loss += each;
     report.tokens += rows.trained;
   }
-  if (sequences == all && valid_->text_bytes() > Bytes{}) {
+  if (sequences == all && valid_->text_bytes() > Bytes{} && valid_->cut_documents() == 0) {
     report.bits_per_byte = report.loss / 0.693147180559945309 / static_cast<double>(valid_->text_bytes().count);
   }
   report.loss /= static_cast<double>(std::max<Index>(1, report.tokens));

@@ -120,7 +120,7 @@ HWY_INLINE void to_codes(const float* x, const std::uint32_t* words, std::byte* 
   for (Index i = 0; i < kGroupValues; i += kLanes) {
     const auto drawn = hn::BitCast(IntTag{}, hn::ShiftRight<8>(hn::LoadU(WordTag{}, words + i)));
     const auto u = hn::Mul(hn::ConvertTo(d, drawn), unit);
-    const auto y = hn::Min(hn::Add(hn::Mul(hn::LoadU(d, x + i), inverse), u), top);
+    const auto y = hn::Max(hn::Min(hn::Add(hn::Mul(hn::LoadU(d, x + i), inverse), u), top), hn::Neg(top));
     hn::StoreU(hn::DemoteTo(bytes, hn::ConvertTo(IntTag{}, hn::Floor(y))), bytes,
                reinterpret_cast<std::int8_t*>(out) + 4 + i);
   }

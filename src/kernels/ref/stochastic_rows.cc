@@ -45,7 +45,7 @@ void ref::round_row(DType dtype, const float* x, Index cols, const RoundingStrea
       int code = 0;
       if (c < count && !zeros) {
         const float u = static_cast<float>(word_of(stream, cols, first + c) >> 8) * 0x1p-24f;
-        code = static_cast<int>(std::floor(std::min(x[first + c] * inverse + u, 127.0f)));
+        code = static_cast<int>(std::floor(std::clamp(x[first + c] * inverse + u, -127.0f, 127.0f)));
       }
       row[4 + c] = static_cast<std::byte>(code & 255);
     }
