@@ -110,10 +110,14 @@ class TrainAdapter(unittest.TestCase):
     def test_takes_no_gradients_and_no_state_of_the_base(self):
         done = verbs.run("train", verbs.folder / "lora.yaml", "--dry-run", "--set", f"output={verbs.folder / 'dry'}")
         self.assertEqual(done.returncode, 0, done.stderr)
-        sizes = {line.split("  ")[1].strip(): line.rsplit("  ", 1)[1].strip()
-                 for line in done.stderr.splitlines() if line.startswith("  ")}
-        self.assertIn("base, frozen", sizes)
-        self.assertIn("adapters (fp32)", sizes)
+        units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+        sizes = {name: float(number) * units[unit] for name, number, unit in
+                 re.findall(r"^  (\S.*?) {2,}([0-9.]+) (B|[KMG]iB)$", done.stderr, re.M)}
+        parameters = int(re.search(r"^(\d+) parameters", done.stderr, re.M)[1])
+        for row in ("adapters (fp32)", "gradients"):  # vectors and blocks are padded
+            self.assertAlmostEqual(sizes[row] / (4 * parameters), 1, delta=0.1, msg=row)
+        self.assertLess(sizes["optimizer"], 16 * parameters)
+        self.assertGreater(sizes["base, frozen"], 3 << 20)  # as its file has it
 
     def products(self, folder, module):
         """scale * B A of a module, and how large its rank is."""

@@ -147,23 +147,30 @@ class PathPattern {
   std::unique_ptr<pcre2_match_context, Free> limits_;
 };
 
-// The value of the longest key that matches, else `otherwise`.
+// The value of the key that matches, else `otherwise`. PEFT takes the first in the file's order, which JSON does not
+// promise to keep: keys that match one module and disagree are refused.
 template <class T>
 class Pattern {
  public:
-  Pattern(const std::vector<std::pair<std::string, T>>& map, const std::string& what) {
+  Pattern(const std::vector<std::pair<std::string, T>>& map, const std::string& what) : what_(what) {
     for (const auto& [key, value] : map) entries_.emplace_back(PathPattern(key, what), value);
-    std::stable_sort(entries_.begin(), entries_.end(),
-                     [](const auto& a, const auto& b) { return a.first.key().size() > b.first.key().size(); });
   }
   [[nodiscard]] T of(const std::string& path, T otherwise) const {
-    for (const auto& [pattern, value] : entries_) {
-      if (pattern.matches(path)) return value;
+    const std::pair<PathPattern, T>* found = nullptr;
+    for (const auto& entry : entries_) {
+      if (!entry.first.matches(path)) continue;
+      if (found != nullptr && found->second != entry.second) {
+        throw Error(ErrorKind::kInput,
+                    fmt::format("{}: '{}' and '{}' both match {} and give {} and {}; leave one of them out", what_,
+                                found->first.key(), entry.first.key(), path, found->second, entry.second));
+      }
+      found = &entry;
     }
-    return otherwise;
+    return found != nullptr ? found->second : otherwise;
   }
 
  private:
+  std::string what_;
   std::vector<std::pair<PathPattern, T>> entries_;
 };
 

@@ -124,6 +124,15 @@ TEST(AdapterFile, SaysWhatIsWrongWithAKey) {
   EXPECT_THAT(refusal("{"), HasSubstr("adapter_config.json"));
 }
 
+TEST(AdapterFile, RefusesPatternsThatDisagreeAboutAModule) {
+  const auto patterns = [](int second) {
+    return R"({"peft_type": "LORA", "alpha_pattern": {"down_proj": 4, "mlp.down_proj": )" + std::to_string(second) +
+           "}}";
+  };
+  EXPECT_THAT(refusal(patterns(6)), HasSubstr("'down_proj' and 'mlp.down_proj' both match"));
+  EXPECT_EQ(refusal(patterns(4)), "");
+}
+
 TEST(AdapterFile, StopsAnExpressionThatWouldTakeForEver) {
   std::vector<TestTensor> tensors = module_tensors(std::string(60, 'a') + "!b", 8, 64, 32);
   EXPECT_THAT(refusal(R"({"peft_type": "LORA", "rank_pattern": {"((a+)+)+b": 4}})", tensors),

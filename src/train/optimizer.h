@@ -73,9 +73,9 @@ class Optimizer {
   // The gradient is the mean over the step's tokens, clipped; it may be overwritten.
   virtual void step(const Context& context, const UpdateStep& step, MatrixView<float> weight,
                     MatrixView<float> gradient, std::span<std::byte> state, Scratch& scratch) const = 0;
-  // Rules that need not look at the weight leave in the gradient what it is to move along; step() is then that move.
   // Whether step() takes the gradient times UpdateStep::scale, as if it had been scaled before.
   [[nodiscard]] virtual bool scales() const { return false; }
+  // Rules that need not look at the weight leave in the gradient what it is to move along; step() is then that move.
   [[nodiscard]] virtual bool has_direction() const { return false; }
   virtual Move direction(const Context& context, const UpdateStep& step, MatrixView<float> gradient,
                          std::span<std::byte> state, Scratch& scratch) const;

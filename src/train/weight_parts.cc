@@ -57,14 +57,22 @@ void read_part(const WeightPart& part, std::span<std::byte> stored,
 
 nlohmann::json quantization_words(const TrainingLayout& layout) {
   const auto& tensors = layout.tensors();
-  if (std::none_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.dtype == DType::kQC8; })) return {};
+  const auto in_codes = [](const TrainedTensor& t) { return t.dtype == DType::kQC8; };
+  if (std::none_of(tensors.begin(), tensors.end(), in_codes)) return {};
+  nlohmann::json targets = {"Linear"}, ignore = nlohmann::json::array();
+  for (const TrainedTensor& t : tensors) {
+    if (t.kind == TrainedKind::kEmbedding && in_codes(t)) targets.push_back("Embedding");
+    // Modules by their names: those without codes are read as they are.
+    const bool linear = t.is_matrix() && t.kind != TrainedKind::kEmbedding;
+    if (linear && !in_codes(t)) ignore.push_back(t.name.substr(0, t.name.rfind('.')));
+  }
   return {{"quant_method", "compressed-tensors"},
           {"format", "int-quantized"},
           {"quantization_status", "compressed"},
-          {"ignore", nlohmann::json::array()},
+          {"ignore", ignore},
           {"config_groups",
            {{"group_0",
-             {{"targets", {"Linear"}},
+             {{"targets", targets},
               {"input_activations", nullptr},
               {"weights",
                {{"num_bits", 8},
