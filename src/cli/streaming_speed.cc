@@ -74,8 +74,11 @@ std::optional<StreamingSpeed> measure_streaming(const Context& context, const Mo
                                                 const std::function<void()>& compute, const std::stop_token& stop) {
   const WeightUnits units(config, weights);
   const Bytes rooms = round_up(units.room() * context.pool.threads(), Bytes{4096});
-  auto room = context.ledger.reserve(Tier::kRam, Purpose::kWeightsStaging, kDiskBuffer + rooms);
-  if (std::holds_alternative<Refusal>(room)) return std::nullopt;
+  // The smallest budgets have no room for it beside the slice that computes: then it lies beside them for this second.
+  const Bytes size = kDiskBuffer + rooms;
+  Ledger beside(LedgerCaps{.ram = size});
+  auto room = context.ledger.reserve(Tier::kRam, Purpose::kWeightsStaging, size);
+  if (std::holds_alternative<Refusal>(room)) room = beside.require(Tier::kRam, Purpose::kWeightsStaging, size);
   const Arena memory(std::get<Lease>(std::move(room)), {.populate = true});
   const std::span<std::byte> unit = memory.bytes().subspan(rooms.size());
   const auto alone = reading_of(file, unit, stop);

@@ -20,9 +20,9 @@ struct StreamingSpeed {  // bytes per second
   double packing = 0;    // from the file's form to the memory's, by all threads
 };
 
-// Of the model's own file; `compute` keeps all threads busy for some milliseconds. Takes about a second and, of the
-// context's ledger, room for some requests and the threads'. Nothing where that is not to be had, where the file has no
-// direct I/O or nothing streams. Throws what reading does.
+// Of the model's own file; `compute` keeps all threads busy for some milliseconds. Takes about a second and room for
+// some requests and the threads', of the context's ledger, or beside it where it has none left. Nothing where the file
+// has no direct I/O or nothing streams. Throws what reading does.
 std::optional<StreamingSpeed> measure_streaming(const Context& context, const ModelFile& file,
                                                 const ModelConfig& config, const WeightLayout& weights,
                                                 const std::function<void()>& compute, const std::stop_token& stop);

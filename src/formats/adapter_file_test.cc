@@ -126,11 +126,12 @@ TEST(AdapterFile, SaysWhatIsWrongWithAKey) {
 
 TEST(AdapterFile, RefusesPatternsThatDisagreeAboutAModule) {
   const auto patterns = [](int second) {
-    return R"({"peft_type": "LORA", "alpha_pattern": {"down_proj": 4, "mlp.down_proj": )" + std::to_string(second) +
-           "}}";
+    return R"({"peft_type": "LORA", "r": 4, "alpha_pattern": {"down_proj": 4, "mlp.down_proj": )" +
+           std::to_string(second) + "}}";
   };
-  EXPECT_THAT(refusal(patterns(6)), HasSubstr("'down_proj' and 'mlp.down_proj' both match"));
-  EXPECT_EQ(refusal(patterns(4)), "");
+  const std::vector<TestTensor> tensors = module_tensors(kDown, 4, 128, 64);
+  EXPECT_THAT(refusal(patterns(6), tensors), HasSubstr("'down_proj' and 'mlp.down_proj' both match"));
+  EXPECT_EQ(refusal(patterns(4), tensors), "");
 }
 
 TEST(AdapterFile, StopsAnExpressionThatWouldTakeForEver) {
