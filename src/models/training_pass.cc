@@ -21,10 +21,6 @@ FloatRows take_rows(S& scratch, DType type, Index rows, Index cols) {
   return {scratch.template take<std::byte>(rows * cols * bytes).data(), type, rows, cols, cols};
 }
 
-FloatRows as_rows(MatrixView<float> x) {
-  return {reinterpret_cast<std::byte*>(x.data()), DType::kF32, x.extent(0), x.extent(1), x.row_stride()};
-}
-
 void set_zero_rows(const FloatRows& x) {  // rows that follow one another
   std::fill_n(x.data, static_cast<std::size_t>(x.rows * x.stride * x.element_bytes()), std::byte{0});
 }

@@ -15,6 +15,10 @@
 
 namespace jericho {
 
+inline FloatRows as_rows(MatrixView<float> x) {
+  return {reinterpret_cast<std::byte*>(x.data()), DType::kF32, x.extent(0), x.extent(1), x.row_stride()};
+}
+
 enum class WeightSide {
   kOutput,  // for y = x w^T: k runs along the weight's columns
   kInput,   // for dx = dy w: along its rows

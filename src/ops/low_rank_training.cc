@@ -13,10 +13,6 @@ namespace {
 
 constexpr Index kGrain = 32;
 
-FloatRows as_rows(MatrixView<float> x) {
-  return {reinterpret_cast<std::byte*>(x.data()), DType::kF32, x.extent(0), x.extent(1), x.row_stride()};
-}
-
 // room.u_rows = s * what room.u holds.
 void scale_rows(const Context& context, float factor, const LowRankRoom& room) {
   scale(context, factor, {room.u.data(), static_cast<std::size_t>(room.u.extent(0) * room.u.extent(1))});

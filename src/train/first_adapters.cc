@@ -8,12 +8,11 @@
 #include "base/philox.h"
 #include "kernels/file_rows.h"
 #include "models/adapter.h"
+#include "train/first_weights.h"
 #include "train/update_weight.h"
 
 namespace jericho {
 namespace {
-
-constexpr std::uint32_t kInitPurpose = 1;
 
 // (w >> 8, + 0.5) 2^-24 of word k of the tensor's stream, from within (-bound, bound).
 void fill_uniform(const PhiloxKey& key, double bound, std::span<float> values) {

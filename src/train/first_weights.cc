@@ -11,8 +11,6 @@
 namespace jericho {
 namespace {
 
-constexpr std::uint32_t kInitPurpose = 1;
-
 // out[count]: values [first, first + count) of the tensor's stream.
 void normals(const PhiloxKey& key, double deviation, Index first, Index count, float* out) {
   for (Index i = first / 4 * 4; i < first + count; i += 4) {

@@ -12,6 +12,8 @@
 
 namespace jericho {
 
+inline constexpr std::uint32_t kInitPurpose = 1;  // of counters that first values are drawn by, adapters' too
+
 struct FirstWeights {
   float deviation = 0.02f;
   bool scaled = true;  // outputs into the residual stream by 1 / sqrt(2 layers)

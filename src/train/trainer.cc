@@ -33,6 +33,13 @@ Arena take(const Context& context, Purpose purpose, Bytes size) {
   return Arena(context.ledger.require(Tier::kRam, purpose, arena_bytes(size)), {.populate = true});
 }
 
+// By epochs the first one is packed to be counted, so it is asked once.
+Index steps_of(const TrainOptions& options, SequenceSampler& sampler) {
+  if (options.steps > 0) return options.steps;
+  const auto sequences = static_cast<double>(sampler.epoch_sequences(0)) * options.epochs;
+  return std::max<Index>(1, static_cast<Index>(sequences) / options.step_sequences);
+}
+
 }  // namespace
 
 Trainer::Trainer(const Context& context, const TrainOptions& options, const ModelConfig& config,
@@ -44,6 +51,7 @@ Trainer::Trainer(const Context& context, const TrainOptions& options, const Mode
       layout_(layout),
       plan_(plan),
       sampler_(train, options.mode, options.separate_documents, options.sequence_tokens, options.seed),
+      steps_(steps_of(options, sampler_)),
       valid_(valid),
       start_(start),
       base_(base),
@@ -114,12 +122,6 @@ void Trainer::find_gains() {
   compute_gains(context_, layout_, all_weights(), state().weights, scratch);
 }
 
-Index Trainer::steps() {
-  if (options_.steps > 0) return options_.steps;
-  const auto sequences = static_cast<double>(sampler_.epoch_sequences(0)) * options_.epochs;
-  return std::max<Index>(1, static_cast<Index>(sequences) / options_.step_sequences);
-}
-
 Trainer::Position Trainer::next_sequence(Position at) {
   if (at.index < sampler_.epoch_sequences(at.epoch)) return at;
   return {at.epoch + 1, 0};
@@ -180,7 +182,7 @@ void Trainer::update(Index step, Index tensor, MatrixView<float> gradient, doubl
     scale(context_, static_cast<float>(factor), {gradient.data(), static_cast<std::size_t>(t.size())});
   }
   const UpdateStep how = {.number = step + 1,
-                          .learning_rate = static_cast<float>(learning_rate(options_.schedule, step, steps())),
+                          .learning_rate = static_cast<float>(learning_rate(options_.schedule, step, steps_)),
                           .key = stream_key(options_.seed, t.name),
                           .scale = apart ? 1.0f : static_cast<float>(factor)};
   const TrainedState s = state();
@@ -335,7 +337,7 @@ bool Trainer::run(const std::stop_token& stop, const TrainWatch& watch) {
     start_weights(stop);
   }
   find_gains();
-  const Index total = steps();
+  const Index total = steps_;
   auto since = Clock::now();
   Index since_step = step;
   const auto due = [&](Index every) { return every > 0 && step % every == 0; };

@@ -65,7 +65,7 @@ class Trainer {  // one thread
   // From the latest checkpoint, or from the first weights, to the end or a stop request, which saves and returns false.
   // Error(kInput) when the loss is no number any more, or a checkpoint is of another configuration.
   bool run(const std::stop_token& stop, const TrainWatch& watch);
-  [[nodiscard]] Index steps();  // of the whole run
+  [[nodiscard]] Index steps() const { return steps_; }  // of the whole run
   // What the present weights say after a prompt: up to `tokens` more, drawn by `sampling`, until one of `ends`, as far
   // as a sequence of training reaches. Between steps: in the calls of TrainWatch.
   std::vector<TokenId> continue_text(std::span<const TokenId> prompt, Index tokens, const SamplingOptions& sampling,
@@ -97,6 +97,7 @@ class Trainer {  // one thread
   const TrainingLayout& layout_;
   TrainingPlan plan_;
   SequenceSampler sampler_;
+  Index steps_;
   const TokenStore* valid_;
   const StartModel* start_;
   FrozenBase* base_;
